@@ -1,0 +1,1 @@
+"""Search, judge and understand the embeddings in a DataFrame."""
