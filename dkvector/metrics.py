@@ -129,4 +129,5 @@ def from_inner_product(products: Floats, metric: DistanceMetric) -> Floats:
 
 def from_squared(squared: Floats) -> Floats:
     """Turn squared Euclidean distances into distances, rounding below zero taken as zero."""
-    return np.sqrt(squared.clip(0))
+    roots: Floats = np.sqrt(squared.clip(0))
+    return roots
