@@ -1,1 +1,82 @@
-"""Search, judge and understand the embeddings in a DataFrame."""
+"""Search, judge and understand the embeddings in a DataFrame, and carry the same code to the engine production uses.
+
+Importing this package registers `df.vec` and `series.vec` and the dtype `vector[d]`; it imports no engine.
+"""
+
+from dkvector import datasets
+from dkvector.accessor import register
+from dkvector.blocking import VectorStore
+from dkvector.dtype import VectorArray, VectorDtype
+from dkvector.errors import (
+    BackendUnavailableError,
+    DkvectorError,
+    DuplicateIdError,
+    FilterError,
+    MissingExtraError,
+    NotFoundError,
+    PartialWriteError,
+    SchemaError,
+    UnsupportedError,
+    VectorError,
+)
+from dkvector.fields import Field, FieldType, VectorField
+from dkvector.filters import Filter, col
+from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
+from dkvector.ingest import Reading
+from dkvector.metrics import DistanceMetric
+from dkvector.operations import VectorOperations
+from dkvector.parquet import read_parquet, to_parquet
+from dkvector.query import Query, VectorQuery
+from dkvector.records import Record
+from dkvector.registry import VectorStoreFactory, connect
+from dkvector.results import Explanation, Hits
+from dkvector.schema import Schema, Supports, VectorInfo
+from dkvector.store import AsyncVectorStore
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HNSW",
+    "IVF",
+    "AsyncVectorStore",
+    "Auto",
+    "BackendUnavailableError",
+    "DistanceMetric",
+    "DkvectorError",
+    "DuplicateIdError",
+    "Explanation",
+    "Field",
+    "FieldType",
+    "Filter",
+    "FilterError",
+    "Flat",
+    "Hits",
+    "MissingExtraError",
+    "NotFoundError",
+    "PartialWriteError",
+    "Query",
+    "Reading",
+    "Record",
+    "Schema",
+    "SchemaError",
+    "Supports",
+    "Tuning",
+    "UnsupportedError",
+    "VectorArray",
+    "VectorDtype",
+    "VectorError",
+    "VectorField",
+    "VectorInfo",
+    "VectorOperations",
+    "VectorQuery",
+    "VectorStore",
+    "VectorStoreFactory",
+    "col",
+    "connect",
+    "datasets",
+    "read_parquet",
+    "register",
+    "to_parquet",
+]
+
+register()

@@ -1,0 +1,229 @@
+"""A Faiss index over the rows of one field: built from a spec, searched with a selector, kept in a file.
+
+The index's own ids are row positions, so that no map stands between. Under cosine the index holds unit vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from tqdm.auto import tqdm
+
+from dkvector.backends._rows import Mask
+from dkvector.backends._topk import Block, Nearest, Positions
+from dkvector.indexes import HNSW, IVF, IndexSpec
+from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
+
+CHUNK = 1 << 14  # rows added at a time: an interrupt is obeyed, and the bar moves, between chunks
+SAMPLE = 64  # rows a list is trained on
+SEED = 1234
+
+
+@dataclass(frozen=True)
+class FaissIndex:
+    """An index over the first `rows` positions of a field.
+
+    Attributes:
+        spec: what it is, every "auto" resolved.
+        metric: of the field.
+        index: Faiss's own object.
+        trained: how many rows it was trained on or built from.
+    """
+
+    spec: HNSW | IVF
+    metric: DistanceMetric
+    index: Any
+    trained: int
+
+    @property
+    def rows(self) -> int:
+        """How many positions it covers."""
+        return int(self.index.ntotal)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory: vectors, links, lists and centres."""
+        if isinstance(self.spec, HNSW):
+            graph = self.index.hnsw
+            links = graph.neighbors.size() * 4 + graph.offsets.size() * 8 + graph.levels.size() * 4
+            return int(self.rows * self.index.d * 4 + links)
+        entries = self.rows * (self.index.code_size + 8)
+        return int(entries + self.index.nlist * self.index.d * 4)
+
+    def add(self, matrix: Floats) -> None:
+        """Append rows `(n, d)`."""
+        for at in range(0, len(matrix), CHUNK):
+            self.index.add(_engine_space(matrix[at : at + CHUNK], self.metric))
+
+    def search(self, queries: Floats, k: int, mask: Mask | None, *, ef_search: int, probes: int) -> Nearest:
+        """Find neighbours; fewer than k where the index meets no more.
+
+        Args:
+            queries: `(q, d)` float32.
+            k: neighbours of each query.
+            mask: `(n,)` the positions that may be found; None for all.
+            ef_search: candidates kept, of a graph.
+            probes: lists read, of an inverted file.
+
+        Returns:
+            The neighbours, nearest first.
+        """
+        selector = None
+        if mask is not None:
+            bits = np.packbits(mask, bitorder="little")
+            selector = faiss.IDSelectorBitmap(bits)
+        if isinstance(self.spec, HNSW):
+            params = faiss.SearchParametersHNSW(sel=selector, efSearch=max(ef_search, k))
+        else:
+            params = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+        with one_thread(len(queries)):
+            values, positions = self.index.search(_engine_space(queries, self.metric), k, params=params)
+        return self._nearest(values, positions)
+
+    def _nearest(self, values: Floats, positions: Positions) -> Nearest:
+        found = positions >= 0
+        counts = found.sum(axis=1)
+        flat = values.reshape(-1) if found.all() else values[found]
+        euclidean = self.metric is DistanceMetric.EUCLIDEAN
+        distances = from_squared(flat) if euclidean else from_inner_product(flat, self.metric)
+        return Nearest(positions.reshape(-1) if found.all() else positions[found], distances, counts)
+
+    def write(self, path: Path) -> None:
+        """Write the index to a file."""
+        faiss.write_index(self.index, str(path))
+
+
+class one_thread:  # noqa: N801 - reads as a word: `with one_thread(queries)`
+    """A single query is faster, and steadier, on one thread; a batch takes them all."""
+
+    def __init__(self, queries: int) -> None:
+        self._single = queries == 1
+
+    def __enter__(self) -> None:
+        if self._single:
+            self._before = faiss.omp_get_max_threads()  # a setting of the calling thread alone
+            faiss.omp_set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        if self._single:
+            faiss.omp_set_num_threads(self._before)
+
+
+def resolved(spec: IndexSpec, rows: int) -> IndexSpec:
+    """Choose what a spec leaves open, by the number of rows.
+
+    Args:
+        spec: what is wanted.
+        rows: how many there are.
+
+    Returns:
+        The spec with "auto" replaced. About 2·√n lists, and never so many that a list has under 39 rows to be trained
+        on, which is where Faiss begins to warn.
+
+    Example:
+        >>> resolved(IVF(), 20_000)
+        IVF(lists=283, quantization=None)
+    """
+    if not isinstance(spec, IVF):
+        return spec
+    if spec.lists == "auto":
+        return replace(spec, lists=max(1, min(round(2 * rows**0.5), rows // 39)))
+    return replace(spec, lists=max(1, min(spec.lists, rows)))
+
+
+def build(spec: IndexSpec, blocks: Sequence[Block], metric: DistanceMetric, *, progress: bool) -> FaissIndex | None:
+    """Build an index over all rows of a field.
+
+    Args:
+        spec: what to build, resolved; `Flat` needs no index.
+        blocks: the vectors.
+        metric: of the field.
+        progress: show a bar.
+
+    Returns:
+        The index; None where a plain comparison of all rows is the index.
+    """
+    rows = sum(len(block.matrix) for block in blocks)
+    if not isinstance(spec, HNSW | IVF) or not rows:
+        return None
+    dimensions = blocks[0].matrix.shape[1]
+    made = _empty(spec, dimensions, metric)
+    if isinstance(spec, IVF):
+        made.train(_engine_space(_sample(blocks, rows, SAMPLE * made.nlist), metric))
+    index = FaissIndex(spec, metric, made, rows)
+    with tqdm(total=rows, desc=f"{spec.kind} index", unit=" rows", unit_scale=True, disable=not progress) as bar:
+        for chunk in _chunks(blocks):
+            index.add(chunk)
+            bar.update(len(chunk))
+    return index
+
+
+def read(path: Path, spec: IndexSpec, metric: DistanceMetric, *, trained: int) -> FaissIndex:
+    """Map an index file into memory."""
+    if not isinstance(spec, HNSW | IVF):
+        raise TypeError(f"a {spec.kind} index has no file")
+    return FaissIndex(spec, metric, faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), trained)
+
+
+def extended(index: FaissIndex, path: Path, blocks: Sequence[Block]) -> FaissIndex:
+    """Give an index that covers all rows: the one in a file, read into memory, and the rows it lacks.
+
+    An index that is being searched is never changed: a search keeps the one it began with.
+    """
+    longer = replace(index, index=faiss.read_index(str(path)))
+    for block in tail(blocks, index.rows):
+        longer.add(block.matrix)
+    return longer
+
+
+def tail(blocks: Sequence[Block], covered: int) -> list[Block]:
+    """Give the rows behind the first `covered` ones."""
+    return [
+        block if block.start >= covered else Block(covered, block.matrix[covered - block.start :])
+        for block in blocks
+        if block.start + len(block.matrix) > covered
+    ]
+
+
+def _empty(spec: HNSW | IVF, dimensions: int, metric: DistanceMetric) -> Any:
+    kind = faiss.METRIC_L2 if metric is DistanceMetric.EUCLIDEAN else faiss.METRIC_INNER_PRODUCT
+    if isinstance(spec, HNSW):
+        graph = faiss.IndexHNSWFlat(dimensions, spec.m, kind)
+        graph.hnsw.efConstruction = spec.ef_construction
+        return graph
+    made = faiss.index_factory(dimensions, f"IVF{spec.lists},Flat", kind)
+    made.cp.min_points_per_centroid = 1  # few rows are no fault, and need no warning on stderr
+    made.cp.seed = SEED
+    return made
+
+
+def _sample(blocks: Sequence[Block], rows: int, size: int) -> Floats:
+    if rows <= size:
+        return np.concatenate([block.matrix for block in blocks])
+    chosen = np.sort(np.random.default_rng(SEED).choice(rows, size, replace=False))
+    parts = []
+    for block in blocks:
+        inside = chosen[(chosen >= block.start) & (chosen < block.start + len(block.matrix))]
+        parts.append(block.matrix[inside - block.start])
+    return np.concatenate(parts)
+
+
+def _chunks(blocks: Sequence[Block]) -> Iterator[Floats]:
+    for block in blocks:
+        for at in range(0, len(block.matrix), CHUNK):
+            yield block.matrix[at : at + CHUNK]
+
+
+def _engine_space(matrix: Floats, metric: DistanceMetric) -> Floats:
+    """Give what Faiss is to compare: unit vectors under cosine."""
+    if metric is not DistanceMetric.COSINE:
+        return np.ascontiguousarray(matrix)
+    norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix))
+    norms[norms == 0] = 1
+    unit: Floats = matrix / norms[:, None]
+    return unit

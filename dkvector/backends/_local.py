@@ -1,0 +1,177 @@
+"""A store in this process: what `exact` and `faiss` share — rows, writes, filters and results.
+
+A write makes a new snapshot and publishes it in one assignment; a search uses the snapshot it began with.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from dkvector._loop import offload
+from dkvector.backends._rows import Mask, Rows
+from dkvector.backends._topk import Nearest, Positions
+from dkvector.errors import DuplicateIdError, NotFoundError, some
+from dkvector.filters import Filter
+from dkvector.ingest import Batch
+from dkvector.primitives import Mode, Request, Written
+from dkvector.results import Explanation, Hits
+from dkvector.store import AsyncVectorStore
+
+DEAD_SHARE = 0.25  # of the rows, past which the living are numbered anew
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The rows that a search may find: a mask over all positions, None where all of them."""
+
+    mask: Mask | None
+    count: int
+
+    @property
+    def positions(self) -> Positions | None:
+        """The same as ascending positions."""
+        return None if self.mask is None else np.flatnonzero(self.mask)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an engine found, and how."""
+
+    nearest: Nearest
+    plan: str
+    native: dict[str, Any]
+
+
+class LocalStore(AsyncVectorStore):
+    """A store in this process."""
+
+    inline = True
+
+    def __init__(self) -> None:
+        self._rows: Rows | None = None
+        self._writing = threading.RLock()
+
+    @abstractmethod
+    def _nearest(self, rows: Rows, request: Request, candidates: Candidates) -> Found:
+        """Find the neighbours among the candidates."""
+
+    @abstractmethod
+    def _publish(self, rows: Rows, *, progress: bool) -> None:
+        """Make a snapshot the current one; whatever must be kept is kept when it returns."""
+
+    def _owned(self, batch: Batch) -> Batch:
+        """Make sure that the caller's later changes to its arrays don't reach what is stored."""
+        return batch
+
+    def _refreshed(self) -> Rows | None:
+        """Give the snapshot that a write starts from."""
+        return self._rows
+
+    @property
+    def rows(self) -> Rows:
+        """The current snapshot; an error while nothing has been written."""
+        _ = self.known
+        if self._rows is None:  # pragma: no cover - `known` has raised
+            raise AssertionError
+        return self._rows
+
+    async def _search(self, request: Request) -> tuple[Hits, Explanation]:
+        return await offload(self._search_now, request)
+
+    def _search_now(self, request: Request) -> tuple[Hits, Explanation]:
+        rows = self.rows
+        mask = rows.matching(request.where)
+        count = rows.total if mask is None else int(np.count_nonzero(mask))
+        found = self._nearest(rows, request, Candidates(None if count == rows.total else mask, count))
+        near = found.nearest
+        table = rows.take(near.positions, request.columns, include_vectors=request.include_vectors)
+        hits = Hits(table, near.distances, near.counts, request.metric, request.labels)
+        return hits, self._told(rows, request, count, found)
+
+    def _told(self, rows: Rows, request: Request, count: int, found: Found) -> Explanation:
+        asked = len(request.queries) * min(request.k, count)
+        returned = len(found.nearest.positions)
+        return Explanation(
+            backend=self.name,
+            field=request.info.name,
+            metric=request.metric.value,
+            plan=found.plan,
+            k=request.k,
+            queries=len(request.queries),
+            rows=rows.living,
+            matching=None if request.where is None else count,
+            returned=returned,
+            shortfall=asked - returned,
+            native=found.native,
+        )
+
+    async def _upsert(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
+        return await offload(self._write, lambda: self._upsert_now(batch, mode, progress=progress))
+
+    def _write(self, work: Callable[[], Any]) -> Any:
+        with self._writing:
+            return work()
+
+    def _upsert_now(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
+        before = None if mode == "replace" else self._refreshed()
+        rows = Rows(batch.schema) if before is None else before
+        labels = batch.labels
+        known = rows.locate(labels) if rows.total else np.full(len(batch), -1, np.intp)
+        taken = known >= 0
+        if mode == "insert" and taken.any():
+            raise DuplicateIdError(f"already in the store: {some(labels[taken])}; nothing was written")
+        if len(batch) or before is None:
+            after = rows.without(known[taken]) if taken.any() else rows
+            self._settle(after.appended(self._owned(batch)), progress=progress)
+        replaced = int(taken.sum())
+        return Written(len(batch) - replaced, replaced, batch.dropped, labels)
+
+    def _settle(self, rows: Rows, *, progress: bool = False) -> None:
+        """Publish a snapshot, compacted where too much of it is dead."""
+        full = rows.buried > DEAD_SHARE * rows.total
+        self._publish(rows.compacted() if full else rows, progress=progress)
+
+    async def _delete(self, ids: pd.Index | None, where: Filter | None) -> int:
+        return int(await offload(self._write, lambda: self._delete_now(ids, where)))
+
+    def _delete_now(self, ids: pd.Index | None, where: Filter | None) -> int:
+        rows = self._refreshed() or self.rows
+        doomed = rows.matching(where)
+        positions = np.flatnonzero(doomed) if doomed is not None else np.arange(rows.total)
+        if ids is not None:
+            found = rows.locate(ids)
+            positions = np.intersect1d(positions, found[found >= 0])
+        if len(positions):
+            self._settle(rows.without(positions))
+        return len(positions)
+
+    async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table:
+        return await offload(self._get_now, ids, columns, include_vectors)
+
+    def _get_now(self, ids: pd.Index, columns: Sequence[str], include_vectors: bool) -> pa.Table:
+        positions = self.rows.locate(ids)
+        if (positions < 0).any():
+            raise NotFoundError.ids(ids[positions < 0])
+        return self.rows.take(positions, columns, include_vectors=include_vectors)
+
+    async def _scan(
+        self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool
+    ) -> AsyncIterator[pa.Table]:
+        rows = self.rows
+        mask = await offload(rows.matching, where)
+        positions = np.arange(rows.total) if mask is None else np.flatnonzero(mask)
+        for at in range(0, len(positions), batch_size):
+            yield await offload(rows.take, positions[at : at + batch_size], columns, include_vectors=include_vectors)
+
+    async def _count(self, where: Filter | None) -> int:
+        rows = self.rows
+        mask = await offload(rows.matching, where)
+        return rows.total if mask is None else int(np.count_nonzero(mask))

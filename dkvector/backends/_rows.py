@@ -1,0 +1,228 @@
+"""Rows of an in-process store: immutable segments with a mask of the dead ones, so that a search keeps its snapshot.
+
+Rows are only ever appended, and a replaced or deleted row is marked dead: positions stay true for every index built
+on them, until `compacted` numbers the living anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dkvector.backends import _arrow
+from dkvector.backends._topk import Block, Positions
+from dkvector.columns import to_index
+from dkvector.filters import Filter
+from dkvector.ingest import Batch
+from dkvector.metrics import Floats
+from dkvector.schema import Schema, VectorInfo
+
+Mask = NDArray[np.bool_]
+Column = Callable[["Segment"], pa.ChunkedArray | pa.Array]
+
+SMALL = 1 << 16  # rows up to which segments are merged, so that many small writes don't make many segments
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Rows written together.
+
+    Attributes:
+        start: the first row's position.
+        ids: `(n,)` Arrow array.
+        payload: table of `n` rows, one chunk a column.
+        vectors: field → matrix `(n, d)` float32.
+    """
+
+    start: int
+    ids: pa.Array
+    payload: pa.Table
+    vectors: Mapping[str, Floats]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def blocks(self) -> dict[str, Block]:
+        """The vectors, ready to be searched."""
+        return {name: Block(self.start, matrix) for name, matrix in self.vectors.items()}
+
+    def column(self, of: pa.Field) -> pa.ChunkedArray:
+        """Give a payload column; one that came later is missing here."""
+        if of.name in self.payload.column_names:
+            return self.payload.column(of.name)
+        return pa.chunked_array([pa.nulls(len(self), of.type)])
+
+
+def segment(start: int, batch: Batch) -> Segment:
+    """Make a segment of a batch."""
+    return Segment(start, batch.ids, batch.payload.combine_chunks(), dict(batch.vectors))
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """All rows of a store at one moment.
+
+    Attributes:
+        schema: what they hold.
+        segments: the rows, dead ones included.
+        dead: `(total,)` marks the rows that were replaced or deleted.
+        indexes: field → what the engine has built on the first rows.
+    """
+
+    schema: Schema
+    segments: tuple[Segment, ...] = ()
+    dead: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
+    indexes: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def total(self) -> int:
+        """Positions in use, the dead ones included."""
+        return len(self.dead)
+
+    @cached_property
+    def buried(self) -> int:
+        """How many rows are dead."""
+        return int(np.count_nonzero(self.dead))
+
+    @property
+    def living(self) -> int:
+        """How many rows there are."""
+        return self.total - self.buried
+
+    def blocks(self, name: str) -> list[Block]:
+        """Give the vectors of a field."""
+        return [one.blocks[name] for one in self.segments]
+
+    @cached_property
+    def _labels(self) -> list[tuple[int, pd.Index]]:
+        return [(one.start, to_index(one.ids, self.schema.id)) for one in self.segments]
+
+    def locate(self, ids: pd.Index) -> Positions:
+        """Find the positions of ids; -1 for unknown ones."""
+        found = np.full(len(ids), -1, np.intp)
+        for start, labels in self._labels:
+            at = _unique_indexer(labels, ids)
+            hit = at >= 0
+            hit[hit] = ~self.dead[at[hit] + start]
+            found[hit] = at[hit] + start
+        return found
+
+    def ranks(self, positions: Positions) -> Positions:
+        """Order positions by their ids, for ties."""
+        labels = to_index(self.take_ids(positions), self.schema.id)
+        return np.argsort(np.argsort(labels, kind="stable"), kind="stable")
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Give one column over all positions."""
+        if name == self.schema.id.name:
+            return pa.chunked_array([one.ids for one in self.segments], type=self.schema.id.type)
+        of = self.schema.payload.field(name)
+        chunks = [chunk for one in self.segments for chunk in one.column(of).chunks]
+        return pa.chunked_array(chunks, type=of.type)
+
+    def matching(self, where: Filter | None) -> Mask | None:
+        """Mark the living rows that satisfy a filter, `(total,)`; None where every row does."""
+        if where is None:
+            return ~self.dead if self.buried else None
+        mask = _arrow.mask(where, self.column, self.total, self._among)
+        return mask & ~self.dead if self.buried else mask
+
+    def _among(self, ids: Sequence[object]) -> Mask:
+        mask = np.zeros(self.total, np.bool_)
+        found = self.locate(pd.Index(list(ids)))
+        mask[found[found >= 0]] = True
+        return mask
+
+    def take_ids(self, positions: Positions) -> pa.ChunkedArray:
+        """Give the ids at positions."""
+        return self._taken(positions, lambda one: one.ids)
+
+    def take(self, positions: Positions, columns: Iterable[str], *, include_vectors: bool = False) -> pa.Table:
+        """Give rows by position: the id, the columns, and the vectors where asked."""
+        fields = [self.schema.id]
+        made = [self.take_ids(positions)]
+        for name in columns:
+            of = self.schema.payload.field(name)
+            fields.append(of)
+            made.append(self._taken(positions, partial(Segment.column, of=of)))
+        for info in self.schema.vectors if include_vectors else ():
+            matrix = self.vectors(info.name, positions)
+            fields.append(pa.field(info.name, pa.list_(pa.float32(), info.dimensions), metadata=_vector_dtype(info)))
+            made.append(pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), info.dimensions))
+        return pa.Table.from_arrays(made, schema=pa.schema(fields))
+
+    def _taken(self, positions: Positions, column: Column) -> pa.ChunkedArray:
+        if len(self.segments) == 1:
+            return column(self.segments[0]).take(pa.array(positions))
+        chunks = [chunk for one in self.segments for chunk in _chunks(column(one))]
+        return pa.chunked_array(chunks).take(pa.array(positions))
+
+    def vectors(self, name: str, positions: Positions) -> Floats:
+        """Copy vectors by position, `(p, d)`."""
+        result = np.empty((len(positions), self.schema.vector(name).dimensions), np.float32)
+        for block in self.blocks(name):
+            inside = (positions >= block.start) & (positions < block.start + len(block.matrix))
+            result[inside] = block.matrix[positions[inside] - block.start]
+        return result
+
+    def appended(self, batch: Batch) -> Rows:
+        """Add rows at the end, small segments merged with the one before."""
+        added = segment(self.total, batch)
+        kept = list(self.segments)
+        while kept and len(kept[-1]) <= 2 * len(added) and len(kept[-1]) + len(added) <= SMALL:
+            added = merged(kept.pop(), added, batch.schema)
+        dead = np.concatenate([self.dead, np.zeros(len(batch), np.bool_)])
+        return Rows(batch.schema, (*kept, added), dead, self.indexes)
+
+    def without(self, positions: Positions) -> Rows:
+        """Mark rows dead."""
+        dead = self.dead.copy()
+        dead[positions] = True
+        return replace(self, dead=dead)
+
+    def compacted(self) -> Rows:
+        """Number the living anew, as one segment."""
+        alive = np.flatnonzero(~self.dead)
+        names = [info.name for info in self.schema.vectors]
+        payload = self.take(alive, self.schema.payload.names).combine_chunks()
+        ids = payload.column(0).combine_chunks()
+        one = Segment(0, ids, payload.remove_column(0), {name: self.vectors(name, alive) for name in names})
+        return Rows(self.schema, (one,), np.zeros(len(alive), np.bool_))
+
+
+def merged(first: Segment, second: Segment, schema: Schema) -> Segment:
+    """Put two neighbouring segments into one; positions stay the same."""
+    columns = [
+        pa.chunked_array([*first.column(of).chunks, *second.column(of).chunks], type=of.type) for of in schema.payload
+    ]
+    return Segment(
+        first.start,
+        pa.concat_arrays([first.ids, second.ids]),
+        pa.Table.from_arrays(columns, schema=schema.payload).combine_chunks(),
+        {name: np.concatenate([first.vectors[name], second.vectors[name]]) for name in first.vectors},
+    )
+
+
+def _chunks(column: pa.ChunkedArray | pa.Array) -> list[pa.Array]:
+    return column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+
+
+def _vector_dtype(info: VectorInfo) -> dict[bytes, bytes]:
+    return {b"pandas": f"vector[{info.dimensions}]".encode()}
+
+
+def _unique_indexer(labels: pd.Index, ids: pd.Index) -> Positions:
+    """Find ids among labels where a replaced id may stand twice: its last place counts."""
+    if labels.is_unique:
+        return labels.get_indexer(ids)
+    last = np.flatnonzero(~labels.duplicated(keep="last"))
+    at = labels[last].get_indexer(ids)
+    return np.where(at >= 0, last[at], -1)

@@ -1,0 +1,161 @@
+"""The blocking view of a store: same methods, same arguments, no `await`, DataFrames out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+
+import pandas as pd
+import pyarrow as pa
+
+from dkvector._loop import LOOP, run_inline
+from dkvector.columns import to_index, to_pandas
+from dkvector.results import Explanation, Hits
+from dkvector.schema import Schema, Supports
+from dkvector.store import AsyncVectorStore
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+Method = Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]
+
+
+def blocking(method: Method[P, R]) -> Callable[Concatenate[VectorStore, P], R]:
+    """Turn a method of the async store into the same method of the blocking one."""
+
+    @functools.wraps(method)
+    def call(self: VectorStore, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = self._run(getattr(self.store, method.__name__)(*args, **kwargs))
+        return result
+
+    return cast("Callable[Concatenate[VectorStore, P], R]", call)
+
+
+def framed(method: Method[P, R], frame: Callable[[R], S]) -> Callable[Concatenate[VectorStore, P], S]:
+    """Turn a method into a blocking one whose result is given as pandas has it."""
+
+    @functools.wraps(method)
+    def call(self: VectorStore, *args: P.args, **kwargs: P.kwargs) -> S:
+        return frame(self._run(getattr(self.store, method.__name__)(*args, **kwargs)))
+
+    return cast("Callable[Concatenate[VectorStore, P], S]", call)
+
+
+def as_frame(rows: pa.Table) -> pd.DataFrame:
+    """Give rows as a DataFrame indexed by their ids."""
+    schema = rows.schema
+    columns = {schema.field(i).name: to_pandas(rows.column(i), schema.field(i)) for i in range(1, len(schema))}
+    return pd.DataFrame(columns, index=to_index(rows.column(0), schema.field(0)), copy=False)
+
+
+class VectorStore:
+    """A blocking view of an `AsyncVectorStore`.
+
+    Args:
+        opener: a coroutine function that opens the store: a client must be born on the loop that will use it.
+        inline: the store is in-process, so that its coroutines are stepped on the caller's thread.
+    """
+
+    def __init__(self, opener: Callable[[], Coroutine[Any, Any, AsyncVectorStore]], *, inline: bool) -> None:
+        self._inline = inline
+        self.store = self._run(opener())
+
+    def _run(self, coro: Coroutine[Any, Any, R]) -> R:
+        return run_inline(coro) if self._inline else LOOP.run(coro)
+
+    upsert = blocking(AsyncVectorStore.upsert)
+    delete = blocking(AsyncVectorStore.delete)
+    count = blocking(AsyncVectorStore.count)
+    build_index = blocking(AsyncVectorStore.build_index)
+    indexes = blocking(AsyncVectorStore.indexes)
+    stats = blocking(AsyncVectorStore.stats)
+    explain = blocking(AsyncVectorStore.explain)
+    drop = blocking(AsyncVectorStore.drop)
+    close = blocking(AsyncVectorStore.aclose)
+    search = framed(AsyncVectorStore.search, Hits.to_frame)
+    get = framed(AsyncVectorStore.get, as_frame)
+
+    create = blocking(AsyncVectorStore.create)
+    read = blocking(AsyncVectorStore.read)
+    update = blocking(AsyncVectorStore.update)
+    find = blocking(AsyncVectorStore.find)
+    stream_write = blocking(AsyncVectorStore.stream_write)
+    index_vectors = blocking(AsyncVectorStore.index_vectors)
+    search_similar = blocking(AsyncVectorStore.search_similar)
+    update_vector = blocking(AsyncVectorStore.update_vector)
+    delete_from_index = blocking(AsyncVectorStore.delete_from_index)
+
+    def scan(
+        self,
+        where: Any = None,
+        columns: Sequence[str] | None = None,
+        batch_size: int = 1000,
+        *,
+        include_vectors: bool = False,
+    ) -> Iterator[pd.DataFrame]:
+        """Give the rows that satisfy `where` as frames of at most `batch_size` rows."""
+        return self._each(self.store.scan(where, columns, batch_size, include_vectors=include_vectors), as_frame)
+
+    def stream_read(self, query: Any = None, batch_size: int = 1000) -> Iterator[Any]:
+        """Give the records that satisfy a query one by one."""
+        return self._each(self.store.stream_read(query, batch_size), lambda record: record)
+
+    def to_frame(
+        self, where: Any = None, columns: Sequence[str] | None = None, *, include_vectors: bool = True
+    ) -> pd.DataFrame:
+        """Give the rows that satisfy `where` as one DataFrame, vectors included.
+
+        Args:
+            where: a filter; all rows by default.
+            columns: payload columns to give; all by default.
+            include_vectors: give the vectors, as `vector[d]`.
+
+        Returns:
+            The frame, indexed by the ids.
+        """
+        frames = list(self.scan(where, columns, 1 << 16, include_vectors=include_vectors))
+        return frames[0] if len(frames) == 1 else pd.concat(frames) if frames else pd.DataFrame()
+
+    def _each(self, items: AsyncIterator[R], turn: Callable[[R], S]) -> Iterator[S]:
+        async def following() -> list[R]:
+            async for item in items:
+                return [item]
+            return []
+
+        while item := self._run(following()):
+            yield turn(item[0])
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self.store.name
+
+    @property
+    def schema(self) -> Schema | None:
+        """What the store holds; None while it is empty."""
+        return self.store.schema
+
+    @property
+    def supports(self) -> Supports:
+        """What the backend can do."""
+        return self.store.supports
+
+    @property
+    def last(self) -> Explanation | None:
+        """What the last search really did."""
+        return self.store.last
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{self.store!r}"

@@ -1,0 +1,188 @@
+"""What the accessor does on a frame itself: exact search over its rows, gathering, records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dkvector.backends import _arrow, _topk
+from dkvector.columns import to_arrow
+from dkvector.dtype import VectorArray
+from dkvector.errors import FilterError, NotFoundError, SchemaError
+from dkvector.fields import VectorField
+from dkvector.filters import as_filter, check_columns
+from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
+from dkvector.records import Record
+from dkvector.results import assemble
+from dkvector.vectors import gather, read_queries, read_vectors
+
+Positions = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is searched for.
+
+    Attributes:
+        query: vectors; None where rows are named instead.
+        like: labels of rows; None where vectors are given.
+        k: neighbours of each query.
+        metric: what to measure by.
+    """
+
+    query: Any
+    like: Any
+    k: int
+    metric: DistanceMetric
+
+    def __post_init__(self) -> None:
+        if (self.query is None) == (self.like is None):
+            raise SchemaError("search takes a query vector, or like= with a row's label: one of the two")
+        if isinstance(self.k, bool) or not hasattr(self.k, "__index__") or self.k < 1:
+            raise SchemaError(f"k must be a whole number of at least 1, not {self.k!r}")
+
+
+def search(frame: pd.DataFrame, name: Any, asked: Asked, *, where: Any, columns: Sequence[Any]) -> pd.DataFrame:
+    """Find the nearest rows of a frame, exactly."""
+    matrix = read_vectors(frame[name], metric=asked.metric, name=str(name)).matrix
+    mask = matching(frame, where)
+    rows = None if mask is None else np.flatnonzero(mask)
+    blocks = [_topk.Block(0, matrix)]
+    if asked.like is None:
+        queries, single, labels = read_queries(asked.query, dimensions=matrix.shape[1], metric=asked.metric)
+        near = _topk.search(blocks, queries, asked.k, asked.metric, rows=rows)
+        labels = pd.RangeIndex(len(queries)) if labels is None else labels
+    else:
+        own, single, labels = located(frame.index, asked.like)
+        wide = _topk.search(blocks, matrix[own], asked.k + 1, asked.metric, rows=rows)
+        near = _without_own(wide, own, asked.k)
+    return assemble(
+        frame.index.take(near.positions),
+        near.distances,
+        near.counts,
+        asked.metric,
+        queries=None if single else labels,
+        payload={one: frame[one].array.take(near.positions) for one in columns},
+    )
+
+
+def located(index: pd.Index, like: Any) -> tuple[Positions, bool, pd.Index]:
+    """Find the rows that labels name.
+
+    Args:
+        index: labels of the frame.
+        like: one label, or a list of them.
+
+    Returns:
+        Positions `(q,)`, whether it was one label, and the labels.
+
+    Raises:
+        NotFoundError: no such row.
+        SchemaError: a label that names several rows.
+    """
+    many = isinstance(like, list | np.ndarray | pd.Index | pd.Series)
+    labels = list(like) if many else [like]
+    positions = [_position(index, label) for label in labels]
+    named = index.take(positions) if positions else index[:0]
+    return np.array(positions, np.intp), not many, named
+
+
+def _position(index: pd.Index, label: Any) -> int:
+    try:
+        at = index.get_loc(label)
+    except (KeyError, TypeError) as exc:
+        raise NotFoundError(f"no row {label!r} to search like") from exc
+    if not isinstance(at, int):
+        raise SchemaError(f"{label!r} names several rows; search by their vectors instead")
+    return at
+
+
+def _without_own(wide: _topk.Nearest, own: Positions, k: int) -> _topk.Nearest:
+    """Leave each query's own row out, and keep k of the rest."""
+    query = np.repeat(np.arange(len(own)), wide.counts)
+    others = wide.positions != own[query]
+    return _topk.best_of(query[others], wide.positions[others], wide.distances[others], len(own), k=k)
+
+
+def matching(frame: pd.DataFrame, where: Any) -> NDArray[np.bool_] | None:
+    """Mark the rows that satisfy a filter, `(n,)`; None where there is no filter.
+
+    Raises:
+        FilterError: a filter that can't be read, names unknown columns, or a Series that is not aligned.
+    """
+    if isinstance(where, pd.Series) and pd.api.types.is_bool_dtype(where.dtype):
+        return _aligned(where, frame.index)
+    read = as_filter(where)
+    if read is None:
+        return None
+    names = {str(name) for name in frame.columns} | {str(name) for name in frame.index.names if name is not None}
+    check_columns(read, names)
+
+    def column(name: str) -> pa.Array:
+        return to_arrow(frame[name] if name in frame.columns else frame.index.get_level_values(name), name)[1]
+
+    return _arrow.mask(read, column, len(frame), frame.index.isin)
+
+
+def _aligned(where: pd.Series, index: pd.Index) -> NDArray[np.bool_]:
+    if where.index.equals(index):
+        return where.fillna(value=False).to_numpy(np.bool_)
+    if not where.index.is_unique or not index.isin(where.index).all():
+        raise FilterError("a boolean Series must have the frame's own index")
+    return where.reindex(index).fillna(value=False).to_numpy(np.bool_)
+
+
+def distances(matrix: Floats, queries: Floats, metric: DistanceMetric) -> Floats:
+    """Measure every vector `(n, d)` against every query `(q, d)`.
+
+    Returns:
+        Distances `(n, q)` float32.
+    """
+    if metric is DistanceMetric.EUCLIDEAN:
+        return np.stack([_euclidean(matrix, query) for query in queries], axis=1)
+    dots = matrix @ queries.T
+    if metric is DistanceMetric.COSINE:
+        dots /= np.linalg.norm(matrix, axis=1)[:, None] * np.linalg.norm(queries, axis=1)
+    return from_inner_product(dots, metric)
+
+
+def _euclidean(matrix: Floats, query: Floats) -> Floats:
+    """Measure block by block, so that the differences never stand in memory all at once."""
+    squared = np.empty(len(matrix), np.float32)
+    for at in range(0, len(matrix), 1 << 13):
+        apart = matrix[at : at + (1 << 13)] - query
+        squared[at : at + (1 << 13)] = np.einsum("nd,nd->n", apart, apart)
+    return from_squared(squared)
+
+
+def gathered(frame: pd.DataFrame, columns: str | Sequence[str], into: str) -> pd.DataFrame:
+    """Turn one column per dimension into one vector column."""
+    names, matrix = gather(frame, columns)
+    if into in frame.columns and into not in names:
+        raise SchemaError(f"there is a column {into!r} already")
+    kept: pd.DataFrame = frame.drop(columns=names)
+    kept[into] = VectorArray(matrix)
+    return kept
+
+
+def records(frame: pd.DataFrame, vectors: Sequence[Any]) -> list[Record]:
+    """Give the rows as records."""
+    fields = {name: read_vectors(frame[name], name=str(name)).matrix for name in vectors}
+    plain = frame.drop(columns=list(vectors)).to_dict("records")
+    plain = plain or [{} for _ in range(len(frame))]
+    return [
+        Record(
+            {
+                **{str(name): value for name, value in row.items()},
+                **{name: VectorField(matrix[at]) for name, matrix in fields.items()},
+            },
+            id=label,
+        )
+        for at, (label, row) in enumerate(zip(frame.index.tolist(), plain, strict=True))
+    ]

@@ -1,0 +1,221 @@
+"""Any rows — a DataFrame, an Arrow table, records — to one validated batch, before a store sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from dkvector.columns import to_arrow, to_index, unnamed
+from dkvector.errors import DuplicateIdError, NotFoundError, SchemaError, some
+from dkvector.metrics import DistanceMetric, Floats
+from dkvector.records import Record, records_to_table
+from dkvector.schema import Schema, VectorInfo
+from dkvector.vectors import is_vector_column, read_vectors
+
+OnBad = Literal["raise", "drop"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows are to be read.
+
+    Args:
+        vectors: names of the vector columns; all that are found by default.
+        columns: payload columns to keep; all others by default.
+        metric: metric of the vector fields; the store's own, or cosine, by default.
+        model: the model that made the vectors.
+        version: its version.
+        on_bad: what happens with rows whose vectors can't be used.
+    """
+
+    vectors: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
+    metric: DistanceMetric | None = None
+    model: str | None = None
+    version: str | None = None
+    on_bad: OnBad = "raise"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows ready to be written.
+
+    Attributes:
+        schema: ids, vector fields and payload columns.
+        ids: `(n,)` Arrow array of unique ids.
+        vectors: field → matrix `(n, d)` float32, finite.
+        payload: table of `n` rows.
+        dropped: labels of the rows left out for their vectors.
+    """
+
+    schema: Schema
+    ids: pa.Array
+    vectors: Mapping[str, Floats]
+    payload: pa.Table
+    dropped: tuple[Any, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def labels(self) -> pd.Index:
+        """The ids as pandas has them."""
+        return to_index(self.ids, self.schema.id)
+
+
+def as_batch(rows: Any, *, known: Schema | None = None, reading: Reading | None = None) -> Batch:
+    """Read rows of any form, and check them.
+
+    Args:
+        rows: a DataFrame (its index is the ids), an Arrow table or anything that speaks the Arrow stream (a column
+            named as the store's id, or "id"), a `Record` or a list of them.
+        known: what the store holds already.
+        reading: how to read.
+
+    Returns:
+        The batch.
+
+    Raises:
+        VectorError: vectors that can't be used; names the rows.
+        DuplicateIdError: ids given more than once.
+        SchemaError: columns that don't fit.
+    """
+    reading = reading or Reading()
+    if isinstance(rows, Record):
+        rows = [rows]
+    if isinstance(rows, Sequence) and all(isinstance(one, Record) for one in rows):
+        rows = records_to_table(list(rows), None if known is None else [info.name for info in known.vectors])
+    frame = rows if isinstance(rows, pd.DataFrame) else _framed(rows, known)
+    return _batch(frame, known, reading)
+
+
+def _framed(rows: Any, known: Schema | None) -> pd.DataFrame:
+    """Read an Arrow stream as a frame whose columns stay Arrow's own."""
+    if not hasattr(rows, "__arrow_c_stream__"):
+        raise SchemaError(f"rows must be a DataFrame, an Arrow table or records, not {type(rows).__name__}")
+    table = pa.table(rows)
+    name = known.id.name if known is not None and known.id.name in table.column_names else "id"
+    if name not in table.column_names:
+        raise SchemaError(f"no column {name!r} to take the ids from; there are {table.column_names}")
+    at = table.column_names.index(name)
+    columns = {
+        one: pd.Series(pd.arrays.ArrowExtensionArray(column), copy=False)
+        for one, column in zip(table.column_names, table.columns, strict=True)
+        if one != name
+    }
+    index = to_index(table.column(at), table.schema.field(at)).rename(name)
+    frame = pd.DataFrame(index=index)
+    for one, series in columns.items():
+        frame[one] = series.array
+    return frame
+
+
+def _batch(frame: pd.DataFrame, known: Schema | None, reading: Reading) -> Batch:
+    _check_names(frame)
+    id_field, ids = _ids(frame.index, known)
+    names = _vector_names(frame, known, reading)
+    vectors, kept = _vectors(frame, names, known, reading)
+    payload = _payload(frame, names, reading)
+    schema = Schema(id_field, _infos(vectors, known, reading), payload.schema)
+    batch = Batch(schema, ids, vectors, payload)
+    if kept is None:
+        return _unique(batch)
+    rows = pa.array(kept)
+    dropped = tuple(frame.index.delete(kept))
+    return _unique(replace(batch, ids=ids.take(rows), payload=payload.take(rows), dropped=dropped))
+
+
+def _check_names(frame: pd.DataFrame) -> None:
+    odd = [name for name in frame.columns if not isinstance(name, str)]
+    if odd:
+        raise SchemaError(f"column names must be text; rename {odd[:5]}")
+    if not frame.columns.is_unique:
+        twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+        raise SchemaError(f"column names must differ; these don't: {twice}")
+
+
+def _ids(index: pd.Index, known: Schema | None) -> tuple[pa.Field, pa.Array]:
+    if isinstance(index, pd.MultiIndex):
+        raise SchemaError("a store needs one id a row, this frame has a MultiIndex: reset_index() and set one column")
+    default = "id" if known is None else known.id.name
+    field, ids = to_arrow(index, str(default if index.name is None else index.name))
+    if index.name is None:
+        field = unnamed(field)
+    if ids.null_count:
+        raise SchemaError(f"ids must not be missing; they are at rows {some(np.flatnonzero(index.isna()))}")
+    if known is not None and field.type != known.id.type and len(ids):
+        raise SchemaError(f"the store's ids are {known.id.type}, these are {field.type}")
+    return field, ids
+
+
+def _unique(batch: Batch) -> Batch:
+    labels = batch.labels
+    if not labels.is_unique:
+        raise DuplicateIdError(f"ids given more than once: {some(labels[labels.duplicated()].unique())}")
+    return batch
+
+
+def _vector_names(frame: pd.DataFrame, known: Schema | None, reading: Reading) -> list[str]:
+    names = list(reading.vectors or ()) or [info.name for info in (known.vectors if known else ())]
+    for name in names:
+        if name not in frame.columns:
+            raise NotFoundError.of("column", name, frame.columns)
+    names = names or [name for name in frame.columns if is_vector_column(frame[name])]
+    if not names:
+        raise SchemaError(f"no vector column among {list(frame.columns)}")
+    return names
+
+
+def _vectors(
+    frame: pd.DataFrame, names: Sequence[str], known: Schema | None, reading: Reading
+) -> tuple[dict[str, Floats], Any]:
+    """Read every vector column; a row that is bad in one field is left out of all."""
+    infos = {info.name: info for info in (known.vectors if known else ())}
+    read = {}
+    for name in names:
+        info = infos.get(name)
+        read[name] = read_vectors(
+            frame[name],
+            dimensions=info.dimensions if info else None,
+            metric=info.metric if info else reading.metric or DistanceMetric.COSINE,
+            on_bad=reading.on_bad,
+            name=name,
+        )
+    if all(one.rows is None for one in read.values()):
+        return {name: one.matrix for name, one in read.items()}, None
+    every = [np.arange(len(frame)) if one.rows is None else one.rows for one in read.values()]
+    kept = every[0]
+    for rows in every[1:]:
+        kept = np.intersect1d(kept, rows, assume_unique=True)
+    return {
+        name: one.matrix[np.searchsorted(rows, kept)] for (name, one), rows in zip(read.items(), every, strict=True)
+    }, kept
+
+
+def _infos(vectors: Mapping[str, Floats], known: Schema | None, reading: Reading) -> tuple[VectorInfo, ...]:
+    metrics = {info.name: info.metric for info in (known.vectors if known else ())}
+    return tuple(
+        VectorInfo(
+            name,
+            matrix.shape[1],
+            metrics.get(name, reading.metric or DistanceMetric.COSINE),
+            model=reading.model,
+            version=reading.version,
+        )
+        for name, matrix in vectors.items()
+    )
+
+
+def _payload(frame: pd.DataFrame, vectors: Sequence[str], reading: Reading) -> pa.Table:
+    names = [name for name in frame.columns if name not in vectors] if reading.columns is None else reading.columns
+    for name in names:
+        if name not in frame.columns:
+            raise NotFoundError.of("column", name, frame.columns)
+    made = [to_arrow(frame[name], name) for name in names]
+    table = pa.Table.from_arrays([array for _, array in made], schema=pa.schema([field for field, _ in made]))
+    return table if made else pa.table({"": pa.nulls(len(frame))}).select([])

@@ -1,0 +1,371 @@
+"""What every store does, in rows: a call is checked here, once, before any I/O.
+
+Validated requests go to the backend's own `_…` methods: a backend implements those, and nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
+
+import pandas as pd
+import pyarrow as pa
+
+from dkvector.errors import SchemaError, hint
+from dkvector.filters import Filter, as_filter, check_columns
+from dkvector.indexes import IndexSpec, Tuning, as_spec
+from dkvector.ingest import Batch, Reading, as_batch
+from dkvector.metrics import DistanceMetric, Floats
+from dkvector.operations import VectorOperations
+from dkvector.query import VectorQuery
+from dkvector.results import Explanation, Hits
+from dkvector.schema import Schema, Supports, VectorInfo
+from dkvector.vectors import read_queries
+
+Mode = Literal["upsert", "insert", "replace"]
+MODES = ("upsert", "insert", "replace")
+MUCH = 50_000  # rows from which a progress bar shows by itself
+
+
+@dataclass(frozen=True)
+class Request:
+    """A search that has been checked.
+
+    Attributes:
+        queries: `(q, d)` float32, finite.
+        labels: of the query rows; None for a single query.
+        k: neighbours of each query.
+        info: the vector field.
+        metric: what to measure by.
+        where: the filter, its columns known.
+        tuning: search-time knobs.
+        columns: payload columns to give.
+        include_vectors: give the vectors too.
+    """
+
+    queries: Floats
+    labels: pd.Index | None
+    k: int
+    info: VectorInfo
+    metric: DistanceMetric
+    where: Filter | None
+    tuning: Tuning
+    columns: tuple[str, ...]
+    include_vectors: bool
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write did.
+
+    Attributes:
+        inserted: rows that were new.
+        replaced: rows whose id was known.
+        dropped: labels of rows left out for their vectors.
+        ids: ids of the rows written.
+    """
+
+    inserted: int
+    replaced: int = 0
+    dropped: tuple[Any, ...] = ()
+    ids: pd.Index = field(default_factory=lambda: pd.Index([]), repr=False)
+
+
+class Primitives(VectorOperations):
+    """A named collection of rows with vectors."""
+
+    name: ClassVar[str]
+    supports: ClassVar[Supports]
+    inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
+    schema: Schema | None = None
+    last: Explanation | None = None
+    dimension: int | None = None  # what the config promises of a store that is still empty
+    metric: DistanceMetric | None = None
+
+    @classmethod
+    @abstractmethod
+    async def open(cls, config: Mapping[str, Any]) -> Self:
+        """Open the store that a config describes, creating it where that is the backend's way."""
+
+    @property
+    def known(self) -> Schema:
+        """The schema; an error while nothing has been written."""
+        if self.schema is None:
+            raise SchemaError(f"this {self.name} store is empty: write rows to it first")
+        return self.schema
+
+    async def upsert(
+        self,
+        rows: Any,
+        *,
+        mode: Mode = "upsert",
+        reading: Reading | None = None,
+        progress: bool | None = None,
+    ) -> Written:
+        """Write rows; they are visible to every search that starts after it returns.
+
+        Args:
+            rows: a DataFrame (its index is the ids), an Arrow table with an id column, or records.
+            mode: "upsert" replaces rows of known ids, "insert" refuses them, "replace" swaps all rows at once.
+            reading: which columns, metric and model; what to do with bad rows.
+            progress: show a bar; None shows one when there is much to do.
+
+        Returns:
+            How many rows were new, replaced and left out.
+
+        Raises:
+            VectorError: vectors that can't be used; nothing is written.
+            DuplicateIdError: ids given twice, or known to an "insert"; nothing is written.
+            SchemaError: rows that don't fit the store; nothing is written.
+        """
+        if mode not in MODES:
+            raise SchemaError(f"no mode {mode!r}; {hint(mode, MODES)}")
+        known = None if mode == "replace" else self.schema
+        batch = as_batch(rows, known=known, reading=self._promised(reading or Reading()))
+        for info in batch.schema.vectors:
+            self.supports.check_metric(self.name, info.metric, info.metric)
+            if self.dimension not in {None, info.dimensions}:
+                raise SchemaError(f"the config says dimension {self.dimension}, {info.name!r} has {info.dimensions}")
+        if known is not None:
+            batch = replace(batch, schema=known.widened(batch.schema))
+        return await self._upsert(batch, mode, progress=_shown(progress, len(batch)))
+
+    def _promised(self, reading: Reading) -> Reading:
+        stored = [info.metric for info in self.schema.vectors] if self.schema else [self.metric or reading.metric]
+        if reading.metric is None:
+            return replace(reading, metric=stored[0])
+        if any(reading.metric != one for one in stored):
+            raise SchemaError(f"the store measures by {stored[0]!s}, these rows ask for {reading.metric!s}")
+        return reading
+
+    async def delete(self, ids: Any = None, where: Any = None) -> int:
+        """Delete rows by id, by filter, or both; unknown ids are passed over.
+
+        Returns:
+            How many rows were deleted.
+
+        Raises:
+            SchemaError: neither is given: `drop()` removes everything.
+        """
+        if ids is None and where is None:
+            raise SchemaError("delete needs ids or a filter; drop() removes the whole store")
+        if self.schema is None:
+            return 0
+        return await self._delete(None if ids is None else as_ids(ids), self._where(where))
+
+    async def get(self, ids: Any, columns: Sequence[str] | None = None, *, include_vectors: bool = False) -> pa.Table:
+        """Give rows by id, in the order of the ids.
+
+        Raises:
+            NotFoundError: ids that are not in the store.
+        """
+        return await self._get(as_ids(ids), self.known.select(columns), include_vectors=include_vectors)
+
+    async def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        field: str | None = None,
+        where: Any = None,
+        metric: DistanceMetric | str | None = None,
+        tuning: Tuning | Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+        include_vectors: bool = False,
+    ) -> Hits:
+        """Find the k nearest rows of every query among those that satisfy `where`.
+
+        Args:
+            queries: one vector `(d,)` or many `(q, d)`: an array, a Series, a frame's column, a `VectorField`; or a
+                `VectorQuery`, which brings k, field, filter and metric with it.
+            k: neighbours of each query.
+            field: the vector field, where there are several.
+            where: a filter, applied before the neighbours are taken.
+            metric: what to measure by; the field's own by default.
+            tuning: search-time knobs.
+            columns: payload columns to give; all by default.
+            include_vectors: give the stored vectors too.
+
+        Returns:
+            The hits, nearest first, ties by id; k of each query wherever k rows satisfy `where`.
+
+        Raises:
+            VectorError: queries of another length, not finite, or of no direction under cosine.
+            FilterError: a filter that can't be read or names unknown columns.
+            UnsupportedError: a metric that this field can't be searched by.
+        """
+        request = self.request(
+            queries,
+            k,
+            field=field,
+            where=where,
+            metric=metric,
+            tuning=tuning,
+            columns=columns,
+            include_vectors=include_vectors,
+        )
+        hits, self.last = await self._search(request)
+        return hits
+
+    async def explain(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        field: str | None = None,
+        where: Any = None,
+        metric: DistanceMetric | str | None = None,
+        tuning: Tuning | Mapping[str, Any] | None = None,
+    ) -> Explanation:
+        """Run a search, and tell what really ran.
+
+        Takes what `search` takes, and raises what it raises.
+        """
+        request = self.request(queries, k, field=field, where=where, metric=metric, tuning=tuning, columns=())
+        _, told = await self._search(request)
+        return told
+
+    def request(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        field: str | None = None,
+        where: Any = None,
+        metric: DistanceMetric | str | None = None,
+        tuning: Tuning | Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+        include_vectors: bool = False,
+    ) -> Request:
+        """Check the arguments of a search, without any I/O."""
+        vector = queries if isinstance(queries, VectorQuery) else getattr(queries, "vector_query", None)
+        if isinstance(vector, VectorQuery):
+            queries, k, field = vector.vector, vector.k, vector.vector_field
+            where, metric = vector.filter, vector.metric
+        info = self.known.vector(field)
+        by = info.metric if metric is None else DistanceMetric.of(metric)
+        self.supports.check_metric(self.name, by, info.metric)
+        if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
+            raise SchemaError(f"k must be a whole number of at least 1, not {k!r}")
+        matrix, single, labels = read_queries(queries, dimensions=info.dimensions, metric=by)
+        if not single and labels is None:
+            labels = pd.RangeIndex(len(matrix))
+        return Request(
+            matrix,
+            None if single else labels,
+            int(k),
+            info,
+            by,
+            self._where(where),
+            Tuning.of(tuning),
+            tuple(self.known.select(columns)),
+            include_vectors,
+        )
+
+    def _where(self, where: Any) -> Filter | None:
+        read = as_filter(where)
+        if read is not None:
+            check_columns(read, self.known.columns)
+        return read
+
+    async def scan(
+        self,
+        where: Any = None,
+        columns: Sequence[str] | None = None,
+        batch_size: int = 1000,
+        *,
+        include_vectors: bool = False,
+    ) -> AsyncIterator[pa.Table]:
+        """Give the rows that satisfy `where`, batch by batch, as they stood when the scan began."""
+        if self.schema is None:
+            return
+        names = self.known.select(columns)
+        async for batch in self._scan(self._where(where), names, batch_size, include_vectors=include_vectors):
+            yield batch
+
+    async def count(self, where: Any = None) -> int:
+        """Count the rows that satisfy `where`."""
+        return 0 if self.schema is None else await self._count(self._where(where))
+
+    async def build_index(
+        self, spec: IndexSpec | str | Mapping[str, Any], field: str | None = None, *, progress: bool | None = None
+    ) -> IndexSpec:
+        """Build the index of a vector field, in place of the one it has.
+
+        Args:
+            spec: an index spec, its name, or a dict.
+            field: the vector field, where there are several.
+            progress: show a bar; None shows one when there is much to do.
+
+        Returns:
+            The spec that was built, every "auto" in it resolved.
+
+        Raises:
+            UnsupportedError: an index that the backend has not.
+        """
+        wanted = as_spec(spec)
+        self.supports.check_index(self.name, wanted)
+        return await self._build_index(wanted, self.known.vector(field), progress=_shown(progress, await self.count()))
+
+    async def indexes(self) -> dict[str, IndexSpec]:
+        """Give the index spec of every vector field."""
+        return {} if self.schema is None else await self._indexes()
+
+    @abstractmethod
+    async def stats(self) -> pd.Series:
+        """Measure the store: rows, bytes in memory and on disk."""
+
+    @abstractmethod
+    async def drop(self) -> None:
+        """Remove the store and all it holds."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of files and connections; what was written stays."""
+
+    @abstractmethod
+    async def _upsert(self, batch: Batch, mode: Mode, *, progress: bool) -> Written: ...
+
+    @abstractmethod
+    async def _delete(self, ids: pd.Index | None, where: Filter | None) -> int: ...
+
+    @abstractmethod
+    async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table: ...
+
+    @abstractmethod
+    async def _search(self, request: Request) -> tuple[Hits, Explanation]: ...
+
+    @abstractmethod
+    def _scan(
+        self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool
+    ) -> AsyncIterator[pa.Table]: ...
+
+    @abstractmethod
+    async def _count(self, where: Filter | None) -> int: ...
+
+    @abstractmethod
+    async def _build_index(self, spec: IndexSpec, info: VectorInfo, *, progress: bool) -> IndexSpec: ...
+
+    @abstractmethod
+    async def _indexes(self) -> dict[str, IndexSpec]: ...
+
+    def __repr__(self) -> str:
+        if self.schema is None:
+            return f"<{type(self).__name__}: empty>"
+        fields = ", ".join(f"{one.name} vector[{one.dimensions}] by {one.metric.value}" for one in self.schema.vectors)
+        return f"<{type(self).__name__}: {fields}; {len(self.schema.payload)} payload columns>"
+
+
+def _shown(progress: bool | None, rows: int) -> bool:
+    return rows >= MUCH if progress is None else progress
+
+
+def as_ids(ids: Any) -> pd.Index:
+    """Read one id or many."""
+    if isinstance(ids, pd.Index):
+        return ids
+    if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
+        ids = [ids]
+    return pd.Index(ids if isinstance(ids, pd.Series) else list(ids))

@@ -1,0 +1,150 @@
+"""Hits of a search, and the one tidy DataFrame they become on every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dkvector.columns import to_index, to_pandas
+from dkvector.metrics import DistanceMetric, Floats, score
+
+Counts = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Neighbours of every query, one query after the other, nearest first.
+
+    Attributes:
+        rows: table of `h` rows: the id, then payload columns, then vectors where they were asked for.
+        distances: `(h,)` float32, smaller is nearer.
+        counts: `(q,)` hits of each query.
+        metric: what the distances are measured in.
+        queries: labels of the query rows; None for a single query.
+    """
+
+    rows: pa.Table
+    distances: Floats
+    counts: Counts
+    metric: DistanceMetric
+    queries: pd.Index | None = None
+
+    @property
+    def ids(self) -> pd.Index:
+        """Labels of the rows found, `(h,)`."""
+        return to_index(self.rows.column(0), self.rows.schema.field(0))
+
+    @property
+    def scores(self) -> Floats:
+        """Scores `(h,)` float32, larger is better."""
+        return score(self.distances, self.metric)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give the hits as a DataFrame.
+
+        Returns:
+            A frame indexed by row label: `query` (where there are several), `rank` from 1, `score`, `distance`,
+            then the payload.
+        """
+        schema = self.rows.schema
+        payload = {schema.field(i).name: to_pandas(self.rows.column(i), schema.field(i)) for i in range(1, len(schema))}
+        return assemble(self.ids, self.distances, self.counts, self.metric, queries=self.queries, payload=payload)
+
+
+def assemble(
+    index: pd.Index,
+    distances: Floats,
+    counts: Counts,
+    metric: DistanceMetric,
+    *,
+    queries: pd.Index | None,
+    payload: Mapping[Any, Any],
+) -> pd.DataFrame:
+    """Put the columns of a result together; a payload column of the same name as one of ours gives way.
+
+    Args:
+        index: `(h,)` labels of the rows found.
+        distances: `(h,)` float32.
+        counts: `(q,)` hits of each query.
+        metric: what the distances are measured in.
+        queries: `(q,)` labels of the queries; None for a single query.
+        payload: column name → `(h,)` values.
+
+    Returns:
+        The frame.
+
+    Example:
+        >>> one = np.float32([0.25]), np.array([1]), DistanceMetric.COSINE
+        >>> assemble(pd.Index(["a"]), *one, queries=None, payload={"n": [7]})
+           rank  score  distance  n
+        a     1   0.75      0.25  7
+    """
+    columns: dict[Any, Any] = {}
+    if queries is not None:
+        columns["query"] = queries.take(np.repeat(np.arange(len(counts)), counts)).array
+    columns["rank"] = ranks(counts)
+    columns["score"] = score(distances, metric)
+    columns["distance"] = distances
+    clash = [name for name in payload if name in columns]
+    columns |= {f"{name}_" if name in clash else name: values for name, values in payload.items()}
+    return pd.DataFrame(columns, index=index, copy=False)
+
+
+def ranks(counts: Counts) -> NDArray[np.int64]:
+    """Count from 1 within each query.
+
+    Example:
+        >>> ranks(np.array([2, 3]))
+        array([1, 2, 1, 2, 3])
+    """
+    ends = np.cumsum(counts)
+    return np.arange(1, len(counts) and int(ends[-1]) + 1, dtype=np.int64) - np.repeat(ends - counts, counts)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a search really did.
+
+    Attributes:
+        backend: the engine.
+        field: the vector field.
+        metric: what the distances are measured in.
+        plan: in words: "exact", "hnsw", "exact over the filtered rows" …
+        k: neighbours asked for, of each query.
+        queries: how many queries.
+        rows: rows in the store.
+        matching: rows that satisfy `where`; all of them without one, None where the engine was not asked.
+        returned: hits in all.
+        shortfall: hits that are missing although enough rows match; 0 unless the engine could not help it.
+        native: what the engine was told: parameters, SQL or query DSL.
+    """
+
+    backend: str
+    field: str
+    metric: str
+    plan: str
+    k: int
+    queries: int
+    rows: int
+    matching: int | None = None
+    returned: int = 0
+    shortfall: int = 0
+    native: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        matching = "" if self.matching is None else f", {self.matching:,} match"
+        lines = [
+            f"{self.backend}: {self.plan}",
+            f"  field     {self.field} by {self.metric}",
+            f"  rows      {self.rows:,}{matching}",
+            f"  asked     {self.k} neighbours of {self.queries:,} {'query' if self.queries == 1 else 'queries'}",
+            f"  returned  {self.returned:,}" + (f", {self.shortfall:,} short" if self.shortfall else ""),
+        ]
+        return "\n".join(lines + [f"  {name:<9} {value}" for name, value in self.native.items()])

@@ -1,0 +1,189 @@
+"""What a store knows of its content, and what a backend can do: both are data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from dkvector.errors import NotFoundError, SchemaError, UnsupportedError
+from dkvector.indexes import IndexSpec
+from dkvector.metrics import DistanceMetric
+
+
+@dataclass(frozen=True)
+class VectorInfo:
+    """A vector field of a store.
+
+    Args:
+        name: the column's name.
+        dimensions: how long each vector is.
+        metric: how near two vectors are.
+        dtype: how the store keeps the numbers.
+        model: the embedding model, where known; searches and writes that name another are refused.
+        version: its version.
+    """
+
+    name: str
+    dimensions: int
+    metric: DistanceMetric = DistanceMetric.COSINE
+    dtype: str = "float32"
+    model: str | None = None
+    version: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values, for JSON."""
+        return asdict(self) | {"metric": self.metric.value}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> VectorInfo:
+        """Read what `to_dict` gave."""
+        return cls(**dict(values) | {"metric": DistanceMetric.of(values["metric"])})
+
+    def check_same(self, other: VectorInfo) -> None:
+        """Refuse vectors of another length, metric or model: mixed spaces answer without an error, and wrongly."""
+        for knob in ("dimensions", "metric", "model", "version"):
+            ours, theirs = getattr(self, knob), getattr(other, knob)
+            if theirs is not None and ours is not None and ours != theirs:
+                raise SchemaError(
+                    f"the store's field {self.name!r} has {knob} {_plain(ours)}, these vectors have {_plain(theirs)}; "
+                    "write them to a store of their own"
+                )
+
+
+def _plain(value: object) -> str:
+    return repr(getattr(value, "value", value))
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a store holds: ids, vector fields and payload columns.
+
+    Args:
+        id: name and Arrow type of the row labels.
+        vectors: the vector fields.
+        payload: the other columns and their Arrow types.
+    """
+
+    id: pa.Field
+    vectors: tuple[VectorInfo, ...]
+    payload: pa.Schema = field(default_factory=lambda: pa.schema([]))
+
+    def vector(self, name: str | None = None) -> VectorInfo:
+        """Find a vector field.
+
+        Args:
+            name: its name; None where the store has only one.
+
+        Returns:
+            The field.
+
+        Raises:
+            NotFoundError: no such field.
+            SchemaError: several fields and none named.
+        """
+        names = [info.name for info in self.vectors]
+        if name is None and len(names) > 1:
+            raise SchemaError(f"several vector fields: name one of {', '.join(map(repr, names))} as `field`")
+        if name is not None and name not in names:
+            raise NotFoundError.of("vector field", name, names)
+        return self.vectors[0 if name is None else names.index(name)]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names that a filter may use: the payload's and the id's."""
+        return [*self.payload.names, self.id.name]
+
+    def select(self, columns: Iterable[str] | None) -> list[str]:
+        """Check the names of payload columns; None is all of them.
+
+        Raises:
+            NotFoundError: no such column.
+        """
+        if columns is None:
+            return list(self.payload.names)
+        wanted = [columns] if isinstance(columns, str) else list(columns)
+        for name in wanted:
+            if name not in self.payload.names:
+                raise NotFoundError.of("column", name, self.payload.names)
+        return wanted
+
+    def widened(self, other: Schema) -> Schema:
+        """Take in rows of another schema: known columns must agree, new ones are added.
+
+        Raises:
+            SchemaError: another id type, vector field or column type.
+        """
+        if self.id.type != other.id.type:
+            raise SchemaError(f"the store's ids are {self.id.type}, these are {other.id.type}")
+        for info in self.vectors:
+            if info.name not in (there := {one.name: one for one in other.vectors}):
+                raise SchemaError(f"the store has a vector field {info.name!r}, these rows have not: {sorted(there)}")
+            info.check_same(there[info.name])
+        if extra := [one.name for one in other.vectors if one.name not in {info.name for info in self.vectors}]:
+            raise SchemaError(f"these rows have vector fields {extra} which the store has not")
+        return replace(self, payload=_merged(self.payload, other.payload))
+
+
+def _merged(ours: pa.Schema, theirs: pa.Schema) -> pa.Schema:
+    merged = list(ours)
+    for there in theirs:
+        at = ours.get_field_index(there.name)
+        if at < 0:
+            merged.append(there)
+        elif pa.types.is_null(ours.field(at).type):
+            merged[at] = there
+        elif ours.field(at).type != there.type and not pa.types.is_null(there.type):
+            raise SchemaError(
+                f"column {there.name!r} is {ours.field(at).type} in the store and {there.type} in these rows; "
+                f"cast it first, or leave it out with columns=[…]"
+            )
+    return pa.schema(merged)
+
+
+@dataclass(frozen=True)
+class Supports:
+    """What a backend can do; asked in one place, before anything is sent.
+
+    Args:
+        metrics: the metrics a field may have.
+        indexes: kinds of index.
+        quantisations: compressions of an index.
+        other_metric: a search may name a metric that is not its field's.
+        keyword: text search beside vectors.
+        transactions: a write is seen whole or not at all.
+    """
+
+    metrics: frozenset[DistanceMetric] = frozenset(DistanceMetric)
+    indexes: frozenset[str] = frozenset({"flat"})
+    quantisations: frozenset[str] = frozenset()
+    other_metric: bool = False
+    keyword: bool = False
+    transactions: bool = False
+
+    def check_index(self, backend: str, spec: IndexSpec) -> None:
+        """Refuse an index that the backend has not.
+
+        Raises:
+            UnsupportedError: names what it has.
+        """
+        if spec.kind not in self.indexes:
+            raise UnsupportedError.lacking(backend, "index", spec.kind, self.indexes)
+        wanted = getattr(spec, "quantization", None)
+        if wanted is not None and wanted not in self.quantisations:
+            raise UnsupportedError.lacking(backend, "quantization", wanted, self.quantisations)
+
+    def check_metric(self, backend: str, wanted: DistanceMetric, stored: DistanceMetric) -> None:
+        """Refuse a metric that the backend, or this field, can't answer.
+
+        Raises:
+            UnsupportedError: names what it has; a metric is never replaced silently.
+        """
+        if wanted not in self.metrics:
+            raise UnsupportedError.lacking(backend, "metric", wanted, self.metrics)
+        if wanted != stored and not self.other_metric:
+            raise UnsupportedError(
+                f"this field is searched by {stored.value!r}; {backend} can't search it by {wanted.value!r}"
+            )

@@ -1,0 +1,162 @@
+"""The one abstraction: a named collection of rows with vectors, in some backend.
+
+`AsyncVectorStore` adds the record-level interface to the primitives, once for all backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from dkvector.errors import NotFoundError, SchemaError
+from dkvector.fields import VectorField
+from dkvector.indexes import as_spec
+from dkvector.metrics import DistanceMetric
+from dkvector.operations import Scored
+from dkvector.primitives import Primitives
+from dkvector.query import Query, VectorQuery
+from dkvector.records import Record, table_to_records
+
+
+class AsyncVectorStore(Primitives):
+    """A named collection of rows with vectors, in some backend."""
+
+    async def index_vectors(
+        self,
+        records: Sequence[Record],
+        vector_field: str,
+        index_params: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Write records and make their vectors searchable."""
+        if missing := [record.id or record for record in records if vector_field not in record.fields]:
+            raise SchemaError(f"no field {vector_field!r} in {missing[:5]} ({len(missing):,} records)")
+        await self.upsert(records)
+        if index_params is not None:
+            await self.build_index(as_spec(index_params), field=vector_field)
+        return True
+
+    async def search_similar(
+        self,
+        query_vector: Any,
+        k: int = 10,
+        metric: DistanceMetric | str | None = None,
+        filter: Any = None,  # noqa: A002 - the interface's own word
+    ) -> Scored:
+        """Find the k records nearest to one vector, best first."""
+        hits = await self.search(query_vector, k, where=filter, metric=metric, include_vectors=True)
+        records = table_to_records(hits.rows, hits.rows.column_names[0])
+        return list(zip(records, hits.scores.tolist(), strict=True))
+
+    async def update_vector(self, id: Any, vector_field: str, new_vector: Any) -> bool:  # noqa: A002
+        """Replace one vector of one record; False where there is no such record."""
+        record = await self.read(id)
+        if record is None:
+            return False
+        info = self.known.vector(vector_field)
+        record.fields[info.name] = VectorField(new_vector, info.dimensions)
+        return await self.update(id, record)
+
+    async def delete_from_index(self, ids: Sequence[Any]) -> bool:
+        """Remove records; True where any of them was there."""
+        return await self.delete(ids) > 0
+
+    async def create(self, record: Record) -> Any:
+        """Write a new record.
+
+        Returns:
+            Its id.
+
+        Raises:
+            DuplicateIdError: its id is taken.
+        """
+        written = await self.upsert([record], mode="insert")
+        return written.ids[0]
+
+    async def read(self, id: Any) -> Record | None:  # noqa: A002 - the interface's own word
+        """Give a record by its id, vectors included; None where there is none."""
+        if self.schema is None:
+            return None
+        try:
+            table = await self.get([id], include_vectors=True)
+        except NotFoundError:
+            return None
+        return table_to_records(table, table.column_names[0])[0]
+
+    async def update(self, id: Any, record: Record) -> bool:  # noqa: A002 - the interface's own word
+        """Replace a record; False where there is none of that id."""
+        if await self.read(id) is None:
+            return False
+        await self.upsert([Record(record.fields, id=id, metadata=record.metadata)])
+        return True
+
+    async def find(self, query: Query | VectorQuery) -> list[Record]:
+        """Answer a record-level query, by similarity where it has a vector.
+
+        Args:
+            query: filters, order and limits; or a vector query.
+
+        Returns:
+            The records; of a vector query the nearest first, with score and distance in their metadata.
+        """
+        if isinstance(query, VectorQuery):
+            return await self._similar(query)
+        if query.vector_query is not None:
+            return await self._similar(query.vector_query)
+        return _arranged([record async for record in self.stream_read(query)], query)
+
+    async def _similar(self, query: VectorQuery) -> list[Record]:
+        hits = await self.search(
+            query.vector,
+            query.k,
+            field=query.vector_field,
+            where=query.filter,
+            metric=query.metric,
+            include_vectors=True,
+        )
+        records = table_to_records(hits.rows, hits.rows.column_names[0])
+        if query.include_scores:
+            for record, score, distance in zip(records, hits.scores.tolist(), hits.distances.tolist(), strict=True):
+                record.metadata |= {"score": score, "distance": distance}
+        return records
+
+    async def stream_read(self, query: Query | None = None, batch_size: int = 1000) -> AsyncIterator[Record]:
+        """Give the records that satisfy a query one by one, holding one batch in memory."""
+        async for batch in self.scan(where=query, batch_size=batch_size, include_vectors=True):
+            for record in table_to_records(batch, batch.column_names[0]):
+                yield record
+
+    async def stream_write(self, records: Iterable[Record] | AsyncIterable[Record], batch_size: int = 1000) -> int:
+        """Write records as they come, batch by batch.
+
+        Returns:
+            How many were written.
+        """
+        count, waiting = 0, []
+        async for record in _each(records):
+            waiting.append(record)
+            if len(waiting) == batch_size:
+                await self.upsert(waiting)
+                count, waiting = count + len(waiting), []
+        if waiting:
+            await self.upsert(waiting)
+        return count + len(waiting)
+
+
+async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:
+    if isinstance(records, AsyncIterable):
+        async for record in records:
+            yield record
+        return
+    for record in records:
+        yield record
+
+
+def _arranged(records: list[Record], query: Query) -> list[Record]:
+    """Apply a query's order, offset and limit; records that miss the value come last."""
+    for column, ascending in reversed(query.order):
+        present = [one for one in records if one.get(column) is not None]
+        missing = [one for one in records if one.get(column) is None]
+        records = [*sorted(present, key=itemgetter(column), reverse=not ascending), *missing]
+    stop = None if query.limit_value is None else query.offset_value + query.limit_value
+    return records[query.offset_value : stop]

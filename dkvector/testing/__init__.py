@@ -1,0 +1,33 @@
+"""The conformance suite: what every store must do, for our backends and for those of third parties.
+
+Subclass `StoreTests` in a test module, give it two fixtures, and pytest runs the whole contract against a store::
+
+    class TestMine(StoreTests):
+        @pytest.fixture
+        async def store(self):            # an empty store in a namespace of its own
+            store = await MyStore.open({...})
+            yield store
+            await store.drop()
+            await store.aclose()
+
+        @pytest.fixture
+        def raw_count(self, store):       # asks the engine past our code how many rows it holds
+            return lambda: ...
+
+Distances are compared with a loop over plain NumPy which shares no code with any backend. An inherited test is not to
+be redefined: what a backend can't do it declares in `supports`, and the suite checks that it then refuses.
+"""
+
+from dkvector.testing.oracle import naive_distance, naive_search, recall, sample_frame, sample_queries
+from dkvector.testing.records import RecordTests
+from dkvector.testing.refusals import RefusalTests
+from dkvector.testing.search import SearchTests
+from dkvector.testing.where import FilterTests
+from dkvector.testing.writes import WriteTests
+
+
+class StoreTests(SearchTests, FilterTests, WriteTests, RefusalTests, RecordTests):
+    """The contract of a store."""
+
+
+__all__ = ["StoreTests", "naive_distance", "naive_search", "recall", "sample_frame", "sample_queries"]

@@ -1,0 +1,107 @@
+"""What can't be done is refused, and nothing is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dkvector.errors import SchemaError, UnsupportedError, VectorError
+from dkvector.ingest import Reading
+from dkvector.metrics import DistanceMetric
+from dkvector.store import AsyncVectorStore
+from dkvector.testing.base import StoreBase
+from dkvector.testing.oracle import (
+    DIMENSIONS,
+    naive_distance,
+    sample_queries,
+)
+
+
+class RefusalTests(StoreBase):
+    """What can't be done is refused, and nothing is lost."""
+
+    @pytest.mark.parametrize("metric", list(DistanceMetric))
+    async def test_another_metric_is_answered_or_refused_never_replaced(
+        self, store: AsyncVectorStore, frame: pd.DataFrame, metric: DistanceMetric
+    ) -> None:
+        await self.filled(store, frame, DistanceMetric.COSINE)
+        query = sample_queries(1)[0]
+        if metric is DistanceMetric.COSINE or store.supports.other_metric:
+            hits = await store.search(query, k=3, metric=metric)
+            expected = [naive_distance(query, frame.embedding[label], metric) for label in hits.ids]
+            np.testing.assert_allclose(hits.distances, expected, atol=1e-5)
+        else:
+            with pytest.raises(UnsupportedError, match="cosine"):
+                await store.search(query, k=3, metric=metric)
+
+    async def test_unknown_metrics_are_refused(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
+        await self.filled(store, frame)
+        with pytest.raises(UnsupportedError, match="no metric 'l1'"):
+            await store.search(sample_queries(1)[0], metric="l1")
+
+    @pytest.mark.parametrize("spec", ["flat", "hnsw", "ivf", {"kind": "flat", "quantization": "pq"}], ids=str)
+    async def test_an_index_it_has_not_is_refused(
+        self, store: AsyncVectorStore, frame: pd.DataFrame, spec: Any
+    ) -> None:
+        await store.upsert(frame)
+        kind = spec if isinstance(spec, str) else "pq"
+        if kind in store.supports.indexes | store.supports.quantisations:
+            assert (await store.build_index(spec)).kind in {"flat", kind}
+        else:
+            with pytest.raises(UnsupportedError, match=f"{store.name} has no .* '{kind}'; it has"):
+                await store.build_index(spec)
+
+    @pytest.mark.parametrize(
+        ("bad", "message"),
+        [
+            (np.full(DIMENSIONS, np.nan), "'id 0002'"),
+            (np.full(DIMENSIONS, np.inf), "'id 0002'"),
+            (np.ones(DIMENSIONS - 1), "'id 0002'"),
+            (np.zeros(DIMENSIONS), "'id 0002'"),
+            (None, "'id 0002'"),
+        ],
+        ids=["nan", "inf", "short", "zero", "missing"],
+    )
+    async def test_bad_vectors_are_an_error_that_names_the_row(
+        self, store: AsyncVectorStore, frame: pd.DataFrame, bad: Any, message: Any
+    ) -> None:
+        await store.upsert(frame.iloc[10:20])
+        rows = frame.head(5)
+        vectors = rows.embedding.tolist()
+        vectors[2] = bad
+        rows = rows.assign(embedding=pd.Series(vectors, index=rows.index, dtype=object))
+        with pytest.raises(VectorError, match=message):
+            await store.upsert(rows)
+        assert await store.count() == 10
+        written = await store.upsert(rows, reading=Reading(on_bad="drop"))
+        assert (written.dropped, written.inserted, await store.count()) == (("id 0002",), 4, 14)
+
+    @pytest.mark.parametrize(
+        "query",
+        [np.ones(3), np.full(DIMENSIONS, np.nan), np.zeros(DIMENSIONS), np.ones((2, 2, DIMENSIONS))],
+        ids=["short", "nan", "zero", "3-d"],
+    )
+    async def test_bad_queries_are_an_error(self, store: AsyncVectorStore, frame: pd.DataFrame, query: Any) -> None:
+        await self.filled(store, frame)
+        with pytest.raises(VectorError):
+            await store.search(query)
+
+    async def test_vectors_of_another_length_or_model_are_refused(
+        self, store: AsyncVectorStore, frame: pd.DataFrame
+    ) -> None:
+        await store.upsert(frame, reading=Reading(model="minilm"))
+        shorter = frame.head(3).assign(embedding=list(np.ones((3, 4))))
+        with pytest.raises((SchemaError, VectorError), match="dimensions"):
+            await store.upsert(shorter)
+        with pytest.raises(SchemaError, match="model"):
+            await store.upsert(frame.head(3), reading=Reading(model="other"))
+        with pytest.raises(SchemaError, match="cosine"):
+            await store.upsert(frame.head(3), reading=Reading(metric=DistanceMetric.EUCLIDEAN))
+
+    async def test_an_empty_store_says_so(self, store: AsyncVectorStore) -> None:
+        assert await store.count() == 0
+        with pytest.raises(SchemaError, match="empty"):
+            await store.search(sample_queries(1)[0])

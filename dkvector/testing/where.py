@@ -1,0 +1,92 @@
+"""A filter is applied before the neighbours are taken, and means the same everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dkvector.errors import FilterError
+from dkvector.filters import col
+from dkvector.metrics import DistanceMetric
+from dkvector.query import Query
+from dkvector.store import AsyncVectorStore
+from dkvector.testing.base import StoreBase
+from dkvector.testing.oracle import (
+    NAMES,
+    recall,
+    sample_frame,
+    sample_queries,
+)
+
+
+class FilterTests(StoreBase):
+    """A filter is applied before the neighbours are taken, and means the same everywhere."""
+
+    @pytest.mark.parametrize("share", [0.5, 0.1, 0.02])
+    async def test_a_filter_still_fills_k(self, store: AsyncVectorStore, share: Any) -> None:
+        frame = sample_frame(1000, seed=3)
+        chosen = np.random.default_rng(5).permutation(1000) < 1000 * share
+        frame["group"] = np.where(chosen, "in", "out")
+        await self.filled(store, frame)
+        queries = sample_queries(10)
+        hits = await store.search(queries, k=10, where=col("group") == "in")
+        assert hits.counts.tolist() == [10] * 10
+        assert frame.group[hits.ids].unique().tolist() == ["in"]
+        assert recall(hits, frame[chosen], queries, 10, DistanceMetric.COSINE) >= min(self.floor, 0.95)
+
+    async def test_a_forced_index_keeps_to_the_filter(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
+        await self.filled(store, frame)
+        hits = await store.search(sample_queries(10), k=10, where="flag", tuning=self.approximate)
+        assert frame.flag[hits.ids].all()
+
+    async def test_fewer_matches_than_k_all_come(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
+        await self.filled(store, frame)
+        hits = await store.search(sample_queries(2), k=10, where="n in [5, 17, 42]")
+        assert [sorted(hits.ids[:3]), sorted(hits.ids[3:])] == [["id 0005", "id 0017", "id 0042"]] * 2
+
+    @pytest.mark.parametrize("value", NAMES)
+    async def test_values_are_data_whatever_they_say(
+        self, store: AsyncVectorStore, frame: pd.DataFrame, value: Any
+    ) -> None:
+        await self.filled(store, frame)
+        hits = await store.search(sample_queries(1)[0], k=300, where={"name": value})
+        assert sorted(hits.ids) == frame.index[frame.name == value].tolist()
+
+    async def test_missing_values_satisfy_nothing_but_is_null(
+        self, store: AsyncVectorStore, frame: pd.DataFrame
+    ) -> None:
+        await self.filled(store, frame)
+        assert await store.count(col("n").is_null()) == frame.n.isna().sum()
+        assert await store.count(col("n") >= 150) == (frame.n >= 150).sum()
+        assert await store.count(~(col("n") >= 150)) == (frame.n < 150).sum()
+        assert await store.count(col("n") != 150) == frame.n.notna().sum() - 1
+
+    async def test_every_form_of_where(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
+        await self.filled(store, frame)
+        expected = frame.index[frame.flag & (frame.n > 100)].tolist()
+        forms = [
+            "flag and n > 100",
+            col("flag").isin([True]) & (col("n") > 100),
+            (frame.flag & (frame.n > 100)),
+            Query().filter("flag", "=", True).filter("n", ">", 100),
+        ]
+        for where in forms:
+            hits = await store.search(sample_queries(1)[0], k=300, where=where)
+            assert sorted(hits.ids) == expected
+
+    async def test_dates_and_text_filters(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
+        await self.filled(store, frame)
+        assert await store.count("when >= '2024-01-10'") == (frame.when >= "2024-01-10").sum()
+        assert await store.count(col("name").like("%_score")) == (frame.name == "under_score").sum()
+        assert await store.count(col("name").contains("%")) == (frame.name == "per%cent").sum()
+        assert await store.count(col("name").startswith("O'")) == (frame.name == "O'Neil").sum()
+        assert await store.count(col("name").between("a", "q")) == frame.name.between("a", "q").sum()
+
+    @pytest.mark.parametrize("where", ["nope > 1", "name > 3", "n +", {"nope": 1}, 7])
+    async def test_bad_filters_are_refused(self, store: AsyncVectorStore, frame: pd.DataFrame, where: Any) -> None:
+        await self.filled(store, frame)
+        with pytest.raises(FilterError):
+            await store.search(sample_queries(1)[0], where=where)

@@ -1,0 +1,57 @@
+"""The Faiss store does what every store must, with every kind of index."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dkvector.backends.faiss import FaissStore
+from dkvector.indexes import HNSW, IVF, Auto, Tuning
+from dkvector.testing import StoreTests
+
+
+class FaissTests(StoreTests):
+    @pytest.fixture
+    async def store(self, tmp_path):
+        store = await FaissStore.open({"index_path": str(tmp_path / "rows")})
+        yield store
+        await store.aclose()
+
+    @pytest.fixture
+    def raw_count(self, store):
+        def count() -> int:
+            manifest = json.loads((store.path / "manifest.json").read_text())
+            rows = sum(one["rows"] for one in manifest["segments"])
+            if manifest["dead"] is None:
+                return rows
+            return rows - int(np.unpackbits(np.fromfile(store.path / manifest["dead"]["file"], np.uint8)).sum())
+
+        return count
+
+
+class TestFlat(FaissTests):
+    pass
+
+
+class TestHNSW(FaissTests):
+    index = HNSW(m=16)
+    floor = 0.95
+    approximate = Tuning(exact=False)
+
+
+class TestIVF(FaissTests):
+    index = IVF(lists=8)
+    floor = 0.95
+    approximate = Tuning(exact=False, probes=8)
+
+
+class TestAuto(FaissTests):
+    index = Auto()
+
+
+class TestTemporary(FaissTests):
+    @pytest.fixture
+    async def store(self):
+        store = await FaissStore.open({})
+        yield store
+        await store.aclose()
