@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import MAXYEAR, MINYEAR, date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -38,6 +38,8 @@ def scalar(value: object) -> Scalar:
         >>> scalar(np.int16(3)), scalar(np.datetime64("2024-01-01"))
         (3, Timestamp('2024-01-01 00:00:00'))
     """
+    if type(value) in {int, str}:  # a long list of ids, several times as fast as by way of pandas
+        return _PLAIN[type(value)](value)
     if _is_missing(value):
         raise FilterError(f"{value!r} is a missing value, which equals nothing: use is_null(), in a text .isna()")
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
@@ -175,9 +177,11 @@ def _decimal(value: Decimal) -> Decimal | float:
 def _time(value: datetime | np.datetime64) -> pd.Timestamp:
     try:
         stamp = pd.Timestamp(value)
-        stamp.to_pydatetime(warn=False)  # years past 9999 have no ISO form that engines share
+        year = (stamp if stamp.tzinfo is None else stamp.tz_convert("UTC")).year
     except (ValueError, OverflowError) as error:
-        raise FilterError(f"{_short(value)} is past what any column holds: {error}") from error
+        raise FilterError(f"{value!r} is not a time that a column holds: {error}") from error
+    if not MINYEAR <= year <= MAXYEAR:  # pandas can't even print such a time
+        raise FilterError(f"a time in the year {year} (UTC) is past what a column holds: {MINYEAR} to {MAXYEAR}")
     return stamp
 
 

@@ -99,7 +99,7 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
     def _values_for_argsort(self) -> Never:
         raise TypeError(NO_ORDER)
 
-    def argsort(
+    def argsort(  # type: ignore[override]
         self,
         *,
         ascending: bool = True,  # noqa: ARG002 -- pandas' signature, as below
@@ -109,13 +109,14 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
         """Refuse: vectors have no order."""
         self._values_for_argsort()
 
-    def searchsorted(self, value: Any, side: str = "left", sorter: Any = None) -> Never:  # type: ignore[override]  # noqa: ARG002
+    def searchsorted(self, value: Any, side: str = "left", sorter: Any = None) -> Never:  # noqa: ARG002
         """Refuse: vectors have no order."""
         self._values_for_argsort()
 
     def unique(self) -> Self:
         """Keep each vector once, in order of appearance."""
-        return self[~self.duplicated()]
+        uniques: Self = self[~self.duplicated()]
+        return uniques
 
     def duplicated(self, keep: Literal["first", "last", False] = "first") -> NDArray[np.bool_]:
         """Tell which rows repeat another one; missing rows repeat each other.
@@ -167,8 +168,10 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
             return self.dtype.element.type(0), True
         if isinstance(other, (int, float, np.number)):
             return other, False
+        if isinstance(other, str):
+            raise TypeError(f"vectors meet numbers, vectors and columns of vectors, not {other!r}")
         if is_vector(other):
-            vector = np.asarray(self._from_sequence([other], dtype=f"vector[{len(other)}, float64]")._matrix[0])
+            vector = np.asarray(other, dtype=np.float64)
             if len(vector) != self._width:
                 raise VectorError.wrong_dimensions(len(vector), self._width)
             return vector, False
@@ -236,9 +239,11 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
     def __eq__(self, other: object) -> Any:
         if isinstance(other, _Frames):
             return NotImplemented
-        if isinstance(other, (int, float, str)) and not is_missing(other) and not is_vector(other):
+        if isinstance(other, (int, float, str)) and not is_missing(other):
             return pd.arrays.BooleanArray(np.zeros(len(self), dtype=bool), self._mask.copy())
         values, missing = self._operand(other)
+        if np.ndim(values) == 1:
+            values = values.astype(self.dtype.element)  # [0.1, 0.2] is what became of it in the column
         return pd.arrays.BooleanArray((self._matrix == values).all(axis=1), self._mask | missing)
 
     def __ne__(self, other: object) -> Any:

@@ -63,6 +63,20 @@ def parse(values: Iterable[Any], dimensions: int | None, element: np.dtype[Any])
     return _parse_doubles(values, dimensions)
 
 
+def unprint(text: Any) -> Any:
+    """Read what `to_csv` writes of an array: numbers between blanks, which it cuts short past a thousand.
+
+    Example:
+        >>> unprint("[0.5 1. ]")
+        '[0.5,1.0]'
+    """
+    if is_missing(text) or "," in text:
+        return text
+    if "..." in text:
+        raise VectorError("the file holds vectors cut short by to_csv; write frame.astype({column: str}) instead")
+    return f"[{','.join(np.array(text.strip('[] ').split(), dtype=float).astype(str))}]"
+
+
 def _parse_doubles(values: Iterable[Any], dimensions: int | None) -> tuple[Matrix, Mask]:
     """Read rows without rounding them to float32."""
     rows = [None if is_missing(value) else _vector(value, at) for at, value in enumerate(values)]

@@ -16,7 +16,7 @@ from pandas.api.types import is_integer, is_list_like, pandas_dtype
 
 from dkvector._vector_arrow import from_arrow
 from dkvector._vector_dtype import VectorDtype
-from dkvector._vector_parse import is_missing, is_vector, parse
+from dkvector._vector_parse import is_missing, is_vector, parse, unprint
 from dkvector._vector_rows import Mask, Matrix
 from dkvector.errors import VectorError
 
@@ -108,7 +108,7 @@ class VectorStorage(ExtensionArray):
 
     @classmethod
     def _from_sequence_of_strings(cls, strings: Any, *, dtype: Any, copy: bool = False) -> Self:
-        return cls._from_sequence([_unprint(text) for text in strings], dtype=dtype, copy=copy)
+        return cls._from_sequence([unprint(text) for text in strings], dtype=dtype, copy=copy)
 
     @classmethod
     def _concat_same_type(cls, to_concat: Sequence[Self]) -> Self:
@@ -298,12 +298,3 @@ def _read(values: Any, wanted: VectorDtype) -> tuple[Matrix, Mask]:
     if isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "fiu":  # noqa: PLR2004
         return values, np.zeros(len(values), dtype=bool)
     return parse(values, wanted.dimensions, wanted.element)
-
-
-def _unprint(text: Any) -> Any:
-    """Read what `to_csv` writes of an array: numbers between blanks, which it cuts short past a thousand."""
-    if is_missing(text) or "," in text:
-        return text
-    if "..." in text:
-        raise VectorError("the file holds vectors cut short by to_csv; write frame.astype({column: str}) instead")
-    return f"[{','.join(np.array(text.strip('[] ').split(), dtype=float).astype(str))}]"

@@ -22,7 +22,7 @@ from dkvector.metrics import DistanceMetric, Floats, score
 from dkvector.primitives import Mode
 from dkvector.records import Record
 from dkvector.registry import Target, connect
-from dkvector.vectors import Floats, is_vector_column, normalize, read_queries, read_vectors, to_matrix
+from dkvector.vectors import is_vector_column, normalize, read_queries, read_vectors, to_matrix
 
 _NUMBERED = re.compile(r"(.*?)\d+$")
 

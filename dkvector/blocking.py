@@ -11,8 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector._loop import LOOP, run_inline
-from dkvector.columns import to_index, to_pandas
-from dkvector.results import Explanation, Hits
+from dkvector.results import Explanation, Hits, TableSource
 from dkvector.schema import Schema, Supports
 from dkvector.store import AsyncVectorStore
 
@@ -46,9 +45,8 @@ def framed(method: Method[P, R], frame: Callable[[R], S]) -> Callable[Concatenat
 
 def as_frame(rows: pa.Table) -> pd.DataFrame:
     """Give rows as a DataFrame indexed by their ids."""
-    schema = rows.schema
-    columns = {schema.field(i).name: to_pandas(rows.column(i), schema.field(i)) for i in range(1, len(schema))}
-    return pd.DataFrame(columns, index=to_index(rows.column(0), schema.field(0)), copy=False)
+    source = TableSource(rows)
+    return pd.DataFrame(source.columns(), index=source.labels(), copy=False)
 
 
 class VectorStore:

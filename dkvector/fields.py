@@ -56,19 +56,19 @@ class FieldType(StrEnum):
             return cls.VECTOR
         for kind, name in _TYPES.items():
             if isinstance(value, kind):
-                return cls(name)
+                return name
         raise SchemaError(f"a field can't hold a value of type {type(value).__name__}")
 
 
 # In this order: bool is an int.
-_TYPES: dict[type | tuple[type, ...], str] = {
-    (bool, np.bool_): "boolean",
-    (str, UUID): "string",
-    (int, np.integer): "integer",
-    (float, Decimal, np.floating): "float",
-    (date, np.datetime64): "datetime",
-    (bytes, bytearray, memoryview): "binary",
-    (dict, list, tuple, np.ndarray, type(None)): "json",
+_TYPES: dict[type | tuple[type, ...], FieldType] = {
+    (bool, np.bool_): FieldType.BOOLEAN,
+    (str, UUID): FieldType.STRING,
+    (int, np.integer): FieldType.INTEGER,
+    (float, Decimal, np.floating): FieldType.FLOAT,
+    (date, np.datetime64): FieldType.DATETIME,
+    (bytes, bytearray, memoryview): FieldType.BINARY,
+    (dict, list, tuple, np.ndarray, type(None)): FieldType.JSON,
 }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,28 +19,66 @@ from dkvector.metrics import DistanceMetric, Floats, score
 Counts = NDArray[np.intp]
 
 
+class Source(Protocol):
+    """Rows that were found, in the form that is wanted."""
+
+    def table(self) -> pa.Table:
+        """Give the id, the payload, and the vectors where they were asked for."""
+
+    def labels(self) -> pd.Index:
+        """Give the ids."""
+
+    def columns(self) -> dict[str, Any]:
+        """Give everything but the ids, as pandas has it."""
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """Rows that came as a table."""
+
+    rows: pa.Table
+
+    def table(self) -> pa.Table:
+        """Give the table."""
+        return self.rows
+
+    def labels(self) -> pd.Index:
+        """Give the first column."""
+        return to_index(self.rows.column(0), self.rows.schema.field(0))
+
+    def columns(self) -> dict[str, Any]:
+        """Give the others."""
+        schema = self.rows.schema
+        return {schema.field(i).name: to_pandas(self.rows.column(i), schema.field(i)) for i in range(1, len(schema))}
+
+
 @dataclass(frozen=True)
 class Hits:
     """Neighbours of every query, one query after the other, nearest first.
 
     Attributes:
-        rows: table of `h` rows: the id, then payload columns, then vectors where they were asked for.
+        source: gives the rows, as Arrow or as pandas has them, when they are wanted.
         distances: `(h,)` float32, smaller is nearer.
         counts: `(q,)` hits of each query.
         metric: what the distances are measured in.
         queries: labels of the query rows; None for a single query.
     """
 
-    rows: pa.Table
+    source: Source
     distances: Floats
     counts: Counts
     metric: DistanceMetric
     queries: pd.Index | None = None
 
+    @cached_property
+    def rows(self) -> pa.Table:
+        """The rows found: the id, then payload columns, then vectors where they were asked for."""
+        return self.source.table()
+
     @property
     def ids(self) -> pd.Index:
         """Labels of the rows found, `(h,)`."""
-        return to_index(self.rows.column(0), self.rows.schema.field(0))
+        return self.source.labels()
 
     @property
     def scores(self) -> Floats:
@@ -53,8 +92,7 @@ class Hits:
             A frame indexed by row label: `query` (where there are several), `rank` from 1, `score`, `distance`,
             then the payload.
         """
-        schema = self.rows.schema
-        payload = {schema.field(i).name: to_pandas(self.rows.column(i), schema.field(i)) for i in range(1, len(schema))}
+        payload = self.source.columns()
         return assemble(self.ids, self.distances, self.counts, self.metric, queries=self.queries, payload=payload)
 
 

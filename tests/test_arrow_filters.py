@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dkvector.backends import _arrow
 from dkvector.backends._arrow import mask
 from dkvector.errors import FilterError
 from dkvector.filters import And, Filter, Ids, Or, as_filter, col
@@ -179,6 +180,10 @@ LISTS = pa.array([[1.0], None])
         ("a < 9007199254740993", pa.array([float(BIG), float(BIG + 2)]), [T, F]),
         ("a in [9007199254740993]", pa.array([float(BIG)]), [F]),
         ("a in [0]", pa.array([0.0, -0.0, 1.0]), [T, T, F]),
+        ("a != 3", pa.array([1.5, math.nan, None, 3.0]), [T, F, F, F]),
+        ("not a == 3", pa.array([1.5, math.nan]).dictionary_encode(), [T, F]),
+        ("a not in [3]", pa.array([1.5, math.nan, None, 3.0]), [T, F, F, F]),
+        ("not (a <= 1 and a != 3)", pa.array([1.5, math.nan, None, 0.5]), [T, F, F, F]),
         ("a == 0.1", HALVES, [T, F, F]),
         ("a in [0.1]", HALVES, [T, F, F]),
         ("a.isna()", HALVES, [F, F, T]),
@@ -225,6 +230,7 @@ LISTS = pa.array([[1.0], None])
         ("not a", pa.array([True, False, None]), [F, T, F]),
         (r"a.like('100\\%')", pa.array(["100\\", "100%", "100\\%"]), [T, F, T]),
         ("a.like('%b')", pa.array(["A\nb", "b", "ba"]), [T, T, F]),
+        ("a.like('A%b')", pa.array(["A\nb", "Ab", "A"]), [T, T, F]),
         ("a.like('%a%')", pa.array(["xax", "a", "A", None]), [T, T, F, F]),
         ("a.like('%')", pa.array(["", "a", None]), [T, T, F]),
         ("a.like('')", pa.array(["", "a", None]), [T, F, F]),
@@ -263,6 +269,12 @@ def test_types_and_borders(where, values, expected):
 def test_a_misfit_names_column_type_and_value(where, values, message):
     with pytest.raises(FilterError, match=message):
         rows_of(where, values)
+
+
+def test_answers_may_be_a_slice():
+    answers = pa.array([True, False, True, None, True]).slice(1)
+    assert _arrow._true(answers).tolist() == [False, True, False, True]
+    assert _arrow._true(pa.array([True, False]).slice(1)).tolist() == [False]
 
 
 def test_ids_come_from_the_caller():

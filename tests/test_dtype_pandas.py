@@ -1,11 +1,12 @@
-"""pandas' own conformance suite for extension arrays, on `vector[1]` and `vector[3]`.
+"""pandas' own conformance suite for extension arrays, on `vector[3]`.
 
 Where a test is overridden, it asserts what `vector[d]` does instead, and says why. Three reasons recur:
 
 - vectors have no order, so what sorts is refused;
-- an item is an ndarray, and pandas takes an ndarray for a list of values: it is refused where pandas sees it first;
-- `==` of two ndarrays has no truth value for d > 1, so a test that asserts `data[0] == data[1]` can only run at d = 1:
-  at d = 3 it is a strict xfail (`COMPARES_ITEMS`).
+- an item is an ndarray, and pandas takes an ndarray for a list of values: where pandas itself refuses it, before it
+  asks the array, the test is a strict xfail (`TAKEN_FOR_A_LIST`);
+- `==` of two ndarrays has no truth value for d > 1, so the tests that assert ``data[0] == data[1]`` run on `vector[1]`
+  (`COMPARES_ITEMS`), where it has one.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import numpy as np
 import pandas as pd
 import pandas._testing as tm
 import pytest
-from pandas.conftest import *  # noqa: F403 -- the suite's fixtures
 from pandas.tests.extension import base
-from pandas.tests.extension.conftest import *  # noqa: F403 -- the same
+from pandas.tests.extension.conftest import *  # noqa: F403 -- the suite's fixtures
 
 from dkvector.dtype import VectorArray, VectorDtype
 
@@ -39,6 +39,7 @@ COMPARES_ITEMS = {
     "test_setitem_scalar",
     "test_setitem_scalar_series",
     "test_setitem_sequence",
+    "test_setitem_sequence_broadcasts",
     "test_shift_0_periods",
     "test_take",
     "test_take_sequence",
@@ -67,19 +68,11 @@ TAKEN_FOR_A_LIST = {
     "test_setitem_mask_broadcast",
     "test_setitem_sequence_broadcasts",
 }
-# pandas lets these pass where a vector happens to be as long as the rows are many, as it is at d = 3
-TAKEN_FOR_A_LIST_OF_ONE = {
-    "test_setitem_integer_array",
-    "test_setitem_loc_iloc_slice",
-    "test_setitem_mask",
-    "test_setitem_mask_boolean_array_with_na",
-    "test_setitem_slice",
-}
 
 
-@pytest.fixture(params=[1, 3], ids=["d1", "d3"])
+@pytest.fixture
 def width(request):
-    return request.param
+    return 1 if request.node.originalname in COMPARES_ITEMS else 3
 
 
 @pytest.fixture
@@ -129,15 +122,13 @@ ARITHMETIC = {f"__{prefix}{name}__" for prefix in ("", "r") for name in ("add", 
 
 class TestVectors(base.ExtensionTests):
     @pytest.fixture(autouse=True)
-    def _exclusions(self, request, width):
-        name, boxed = request.node.originalname, request.node.callspec.params.get("box_in_series", True)
-        if boxed and name in (TAKEN_FOR_A_LIST | TAKEN_FOR_A_LIST_OF_ONE if width == 1 else TAKEN_FOR_A_LIST):
-            reason = "pandas takes an ndarray for a list of values"
+    def _exclusions(self, request):
+        callspec = getattr(request.node, "callspec", None)
+        boxed = callspec is None or callspec.params.get("box_in_series", True)
+        if boxed and request.node.originalname in TAKEN_FOR_A_LIST:
             errors = (ValueError, TypeError, pd.errors.InvalidIndexError)
+            reason = "pandas takes an ndarray for a list of values"
             request.applymarker(pytest.mark.xfail(raises=errors, strict=True, reason=reason))
-        elif width > 1 and name in COMPARES_ITEMS | {"test_setitem_sequence_broadcasts"}:
-            reason = "an ndarray of d > 1 has no truth value; the same test runs at d = 1"
-            request.applymarker(pytest.mark.xfail(raises=ValueError, strict=True, reason=reason))
 
     # ---- hooks that the suite offers
 

@@ -19,7 +19,7 @@ from dkvector.metrics import DistanceMetric, Floats
 from dkvector.primitives import Request
 
 EF_SEARCH = 64
-PROBES = 16
+PROBES = 32
 SPARE = 8  # neighbours asked for beyond k, so that rows as near as the k-th are seen
 UNIT = 1e-5  # how far a squared norm may be from 1 for the product to be the cosine
 

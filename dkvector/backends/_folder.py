@@ -232,10 +232,10 @@ def write_segment(path: Path, segment: Segment, schema: Schema) -> None:
 def _segment(start: int, table: pa.Table, infos: tuple[VectorInfo, ...]) -> Segment:
     vectors = {}
     for info in infos:
-        lists = table.column(info.name).combine_chunks()
+        lists = table.column(info.name).chunk(0)  # the one batch; combining chunks would copy it
         vectors[info.name] = lists.flatten().to_numpy().reshape(len(table), info.dimensions)
     payload = table.drop_columns([info.name for info in infos]).remove_column(0)
-    return Segment(start, table.column(0).combine_chunks(), payload, vectors)
+    return Segment(start, table.column(0).chunk(0), payload, vectors)
 
 
 def _flush(path: Path) -> None:

@@ -18,6 +18,8 @@ import pyarrow as pa
 from dkvector._loop import offload
 from dkvector.backends._rows import Mask, Rows
 from dkvector.backends._topk import Nearest, Positions
+from dkvector.columns import to_index
+from dkvector.dtype import VectorArray
 from dkvector.errors import DuplicateIdError, NotFoundError, some
 from dkvector.filters import Filter
 from dkvector.ingest import Batch
@@ -48,6 +50,31 @@ class Found:
     nearest: Nearest
     plan: str
     native: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Rows that a search found, taken from its snapshot when they are wanted."""
+
+    rows: Rows
+    positions: Positions
+    names: tuple[str, ...]
+    include_vectors: bool
+
+    def table(self) -> pa.Table:
+        """Give the id, the payload, and the vectors where they were asked for."""
+        return self.rows.take(self.positions, self.names, include_vectors=self.include_vectors)
+
+    def labels(self) -> pd.Index:
+        """Give the ids."""
+        return to_index(self.rows.take_ids(self.positions), self.rows.schema.id)
+
+    def columns(self) -> dict[str, Any]:
+        """Give everything but the ids, as pandas has it."""
+        made = self.rows.arrays(self.positions, self.names)
+        for info in self.rows.schema.vectors if self.include_vectors else ():
+            made[info.name] = VectorArray(self.rows.vectors(info.name, self.positions))
+        return made
 
 
 class LocalStore(AsyncVectorStore):
@@ -92,8 +119,13 @@ class LocalStore(AsyncVectorStore):
         count = rows.total if mask is None else int(np.count_nonzero(mask))
         found = self._nearest(rows, request, Candidates(None if count == rows.total else mask, count))
         near = found.nearest
-        table = rows.take(near.positions, request.columns, include_vectors=request.include_vectors)
-        hits = Hits(table, near.distances, near.counts, request.metric, request.labels)
+        hits = Hits(
+            Taken(rows, near.positions, request.columns, request.include_vectors),
+            near.distances,
+            near.counts,
+            request.metric,
+            request.labels,
+        )
         return hits, self._told(rows, request, count, found)
 
     def _told(self, rows: Rows, request: Request, count: int, found: Found) -> Explanation:

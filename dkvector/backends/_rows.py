@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dkvector.backends import _arrow
 from dkvector.backends._topk import Block, Positions
-from dkvector.columns import to_index
+from dkvector.columns import to_index, to_pandas
 from dkvector.filters import Filter
 from dkvector.ingest import Batch
 from dkvector.metrics import Floats
@@ -53,6 +53,16 @@ class Segment:
     def blocks(self) -> dict[str, Block]:
         """The vectors, ready to be searched."""
         return {name: Block(self.start, matrix) for name, matrix in self.vectors.items()}
+
+    @cached_property
+    def _converted(self) -> dict[str, Any]:
+        return {}
+
+    def values(self, of: pa.Field) -> Any:
+        """Give a payload column as pandas has it, converted once: mostly without a copy."""
+        if of.name not in self._converted:
+            self._converted[of.name] = to_pandas(self.column(of), of)
+        return self._converted[of.name]
 
     def column(self, of: pa.Field) -> pa.ChunkedArray:
         """Give a payload column; one that came later is missing here."""
@@ -159,6 +169,17 @@ class Rows:
             made.append(pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), info.dimensions))
         return pa.Table.from_arrays(made, schema=pa.schema(fields))
 
+    def arrays(self, positions: Positions, columns: Iterable[str]) -> dict[str, Any]:
+        """Give payload columns by position, as pandas has them."""
+        made = {}
+        for name in columns:
+            of = self.schema.payload.field(name)
+            if len(self.segments) == 1 and _kept_converted(of.type):
+                made[name] = self.segments[0].values(of).take(positions)
+            else:
+                made[name] = to_pandas(self._taken(positions, partial(Segment.column, of=of)), of)
+        return made
+
     def _taken(self, positions: Positions, column: Column) -> pa.ChunkedArray:
         if len(self.segments) == 1:
             return column(self.segments[0]).take(pa.array(positions))
@@ -209,6 +230,11 @@ def merged(first: Segment, second: Segment, schema: Schema) -> Segment:
         pa.Table.from_arrays(columns, schema=schema.payload).combine_chunks(),
         {name: np.concatenate([first.vectors[name], second.vectors[name]]) for name in first.vectors},
     )
+
+
+def _kept_converted(kind: pa.DataType) -> bool:
+    """Tell whether pandas can take from a column faster than Arrow, at little memory: numbers, dates, categories."""
+    return bool(pa.types.is_primitive(kind) or pa.types.is_dictionary(kind))
 
 
 def _chunks(column: pa.ChunkedArray | pa.Array) -> list[pa.Array]:
