@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
 import numpy as np
-import orjson
 import pandas as pd
 import pyarrow as pa
 
@@ -97,8 +97,8 @@ def _parse_doubles(values: Iterable[Any], dimensions: int | None) -> tuple[Matri
 def _vector(value: Any, at: int) -> Matrix:
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError as exc:
+            value = json.loads(value)
+        except json.JSONDecodeError as exc:
             raise VectorError.at_rows("text that is not a vector such as '[0.1, 0.2]'", [at]) from exc
     try:
         row = np.asarray(value.to_pylist() if isinstance(value, pa.Array) else value)

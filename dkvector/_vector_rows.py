@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 Matrix = NDArray[Any]
@@ -36,9 +35,7 @@ def text(row: Matrix) -> str:
         >>> text(np.float32([0.1, -2]))
         '[0.1,-2.0]'
     """
-    if np.isfinite(row).all():
-        return orjson.dumps(np.ascontiguousarray(row), option=orjson.OPT_SERIALIZE_NUMPY).decode()
-    return f"[{','.join(map(str, row))}]"  # JSON has no nan and would write null
+    return f"[{','.join(map(str, row))}]"  # NumPy writes the shortest text of each number's own precision
 
 
 def keys(matrix: Matrix, mask: Mask) -> NDArray[np.object_]:

@@ -16,7 +16,7 @@ from dkvector.blocking import VectorStore
 from dkvector.dtype import VectorArray
 from dkvector.errors import NotFoundError, SchemaError
 from dkvector.fields import VectorField
-from dkvector.indexes import IndexSpec
+from dkvector.indexes import IndexSpec, as_spec
 from dkvector.ingest import OnBad, Reading
 from dkvector.metrics import DistanceMetric, Floats, score
 from dkvector.primitives import Mode
@@ -38,13 +38,13 @@ class VecAccessor:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         if not any(is_vector_column(frame.iloc[:, at]) for at in range(frame.shape[1])) and not _spread(frame):
-            raise AttributeError("no column of this frame holds vectors")
+            raise AttributeError("no column of this frame holds vectors; without rows only a vector[d] column tells")
         self._frame = frame
 
     @property
     def fields(self) -> dict[Any, int]:
         """The vector columns, with their dimensions."""
-        return {name: _dimensions(self._frame[name]) for name in self._names()}
+        return {name: _dimensions(self._frame[self.column(name)]) for name in self._names()}
 
     def field(self, on: str | None = None, *, on_bad: OnBad = "raise") -> VectorField:
         """Give a whole vector column, validated.
@@ -68,9 +68,10 @@ class VecAccessor:
 
         Raises:
             NotFoundError: no such vector column.
-            SchemaError: several, and none named.
+            SchemaError: several, and none named; or several of that name.
         """
         names = self._names()
+        frames.check_once(self._frame, names if on is None else [on])
         if on is not None and on not in names:
             raise NotFoundError.of("vector column", str(on), map(str, names))
         if on is None and len(names) != 1:
@@ -93,6 +94,7 @@ class VecAccessor:
         metric: DistanceMetric | str = DistanceMetric.COSINE,
         columns: Sequence[Any] | None = None,
         include_vectors: bool = False,
+        on_bad: OnBad = "raise",
     ) -> pd.DataFrame:
         """Find the k nearest rows of this frame, exactly.
 
@@ -105,6 +107,7 @@ class VecAccessor:
             metric: "cosine", "euclidean" or "dot_product".
             columns: columns to give; all but the vectors by default.
             include_vectors: give the vectors too.
+            on_bad: "drop" leaves out the rows whose vectors can't be used.
 
         Returns:
             A frame indexed by row label: `query` (where there are several), `rank` from 1, `score`, `distance`, then
@@ -120,16 +123,20 @@ class VecAccessor:
             frames.Asked(query, like, k, DistanceMetric.of(metric)),
             where=where,
             columns=self._payload(columns, include_vectors=include_vectors),
+            on_bad=on_bad,
         )
 
     def _payload(self, columns: Sequence[Any] | None, *, include_vectors: bool) -> list[Any]:
-        vectors = [] if include_vectors else self._names()
-        if columns is None:
-            return [name for name in self._frame.columns if name not in vectors]
-        for name in columns:
+        vectors = self._names()
+        names = _listed(columns)
+        if names is None:
+            names = [name for name in self._frame.columns if name not in vectors]
+        for name in names:
             if name not in self._frame.columns:
                 raise NotFoundError.of("column", str(name), map(str, self._frame.columns))
-        return list(columns)
+        names += [name for name in vectors if include_vectors and name not in names]
+        frames.check_once(self._frame, names)
+        return names
 
     def push(
         self,
@@ -162,26 +169,28 @@ class VecAccessor:
             progress: show bars; by default where there is much to do.
 
         Returns:
-            The store, open.
+            The store, open; its `written` tells how many rows were new, and which were left out.
 
         Raises:
             VectorError: vectors that can't be used; nothing is written.
             DuplicateIdError: labels that are not unique; nothing is written.
         """
         reading = Reading(
-            None if on is None else (on,) if isinstance(on, str) else tuple(on),
-            None if columns is None else tuple(columns),
+            None if on is None else tuple(_listed(on) or ()),
+            None if columns is None else tuple(_listed(columns) or ()),
             None if metric is None else DistanceMetric.of(metric),
             model,
             version,
             on_bad,
         )
+        spec = None if index is None else as_spec(index)
         store = connect(target, path=path)
         try:
+            if spec is not None:
+                store.supports.check_index(store.name, spec)
             store.upsert(self._frame, mode=mode, reading=reading, progress=progress)
-            if index is not None:
-                for info in store.schema.vectors if store.schema else ():
-                    store.build_index(index, info.name, progress=progress)
+            for info in store.store.known.vectors if spec is not None else ():
+                store.build_index(spec, info.name, progress=progress)
         except BaseException:
             store.close()
             raise
@@ -232,15 +241,14 @@ class SeriesVecAccessor:
         Raises:
             VectorError: missing, ragged or not finite; names the rows.
         """
-        return read_vectors(self._series, name=self._name).matrix
+        return self._matrix()
 
     @property
     def norms(self) -> pd.Series:
-        """Length of each vector, float32; missing where the vector is."""
-        matrix, missing = to_matrix(self._series, name=self._name)
-        norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix))
-        if missing is not None:
-            norms[missing] = np.nan
+        """Length of each vector, float32; missing where there is no vector that can be used."""
+        read = read_vectors(self._series, on_bad="drop", name=self._name)
+        norms = np.full(len(self._series), np.nan, np.float32)
+        norms[slice(None) if read.rows is None else read.rows] = np.linalg.norm(read.matrix, axis=1)
         return pd.Series(norms, index=self._series.index, name=self._series.name)
 
     def normalize(self) -> pd.Series:
@@ -249,7 +257,7 @@ class SeriesVecAccessor:
         Raises:
             VectorError: vectors without a direction; names the rows.
         """
-        matrix = read_vectors(self._series, metric=DistanceMetric.COSINE, name=self._name).matrix
+        matrix = self._matrix(DistanceMetric.COSINE)
         return pd.Series(VectorArray(normalize(matrix)), index=self._series.index, name=self._series.name)
 
     def similarity(self, query: Any, metric: DistanceMetric | str = DistanceMetric.COSINE) -> pd.Series | pd.DataFrame:
@@ -263,16 +271,24 @@ class SeriesVecAccessor:
             Scores, larger is better: a Series for one query, a frame with a column a query for many.
         """
         by = DistanceMetric.of(metric)
-        matrix = read_vectors(self._series, metric=by, name=self._name).matrix
+        matrix = self._matrix(by)
         queries, single, labels = read_queries(query, dimensions=matrix.shape[1], metric=by)
         scores = score(frames.distances(matrix, queries, by), by)
         if single:
             return pd.Series(scores[:, 0], index=self._series.index, name="score")
         return pd.DataFrame(scores, index=self._series.index, columns=labels)
 
+    def _matrix(self, metric: DistanceMetric | None = None) -> Floats:
+        way_out = "s[s.vec.norms > 0] leaves them out"
+        return read_vectors(self._series, metric=metric, name=self._name, way_out=way_out).matrix
+
     @property
     def _name(self) -> str:
         return "vector" if self._series.name is None else str(self._series.name)
+
+
+def _listed(names: Any) -> list[Any] | None:
+    return None if names is None else [names] if isinstance(names, str) else list(names)
 
 
 def _spread(frame: pd.DataFrame) -> bool:

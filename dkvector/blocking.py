@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector._loop import LOOP, run_inline
+from dkvector.columns import uninferred
+from dkvector.primitives import Written
 from dkvector.results import Explanation, Hits, TableSource
 from dkvector.schema import Schema, Supports
 from dkvector.store import AsyncVectorStore
@@ -46,7 +48,8 @@ def framed(method: Method[P, R], frame: Callable[[R], S]) -> Callable[Concatenat
 def as_frame(rows: pa.Table) -> pd.DataFrame:
     """Give rows as a DataFrame indexed by their ids."""
     source = TableSource(rows)
-    return pd.DataFrame(source.columns(), index=source.labels(), copy=False)
+    columns = {name: uninferred(values) for name, values in source.columns().items()}
+    return pd.DataFrame(columns, index=source.labels(), copy=False)
 
 
 class VectorStore:
@@ -114,8 +117,13 @@ class VectorStore:
         Returns:
             The frame, indexed by the ids.
         """
-        frames = list(self.scan(where, columns, 1 << 16, include_vectors=include_vectors))
-        return frames[0] if len(frames) == 1 else pd.concat(frames) if frames else pd.DataFrame()
+        if self.store.empty:
+            return pd.DataFrame()
+        scan = self.store.scan(where, columns, 1 << 16, include_vectors=include_vectors)
+        tables = list(self._each(scan, lambda table: table))
+        if not tables:  # a get of nothing knows the columns and dtypes
+            tables = [self._run(self.store.get([], columns, include_vectors=include_vectors))]
+        return as_frame(pa.concat_tables(tables))
 
     def _each(self, items: AsyncIterator[R], turn: Callable[[R], S]) -> Iterator[S]:
         async def following() -> list[R]:
@@ -145,6 +153,11 @@ class VectorStore:
     def last(self) -> Explanation | None:
         """What the last search really did."""
         return self.store.last
+
+    @property
+    def written(self) -> Written | None:
+        """What the last write did: rows inserted, replaced, and left out for their vectors."""
+        return self.store.written
 
     def __len__(self) -> int:
         return self.count()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +15,8 @@ from dkvector.errors import SchemaError
 
 _DTYPE = b"pandas"  # keys of a field's metadata: the name of its pandas dtype,
 _UNNAMED = b"unnamed"  # and that an index had no name
+_OBJECT = np.dtype(object)
+_ARROW = "arrow:"  # starts the name of an Arrow dtype
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -43,16 +47,47 @@ def to_arrow(values: pd.Series | pd.Index, name: str) -> tuple[pa.Field, pa.Arra
         SchemaError: values that have no common Arrow type.
     """
     try:
-        array = pa.array(values.array if isinstance(values.dtype, pd.api.extensions.ExtensionDtype) else values)
+        array = _from_objects(values) if values.dtype == _OBJECT else _from_dtype(values)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
+        if isinstance(values, pd.Index):
+            raise SchemaError(f"the index can't be stored: {exc}; give it one type") from exc
         raise SchemaError(
             f"column {name!r} can't be stored: {exc}; give it one type, or leave it out with columns=[…]"
         ) from exc
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     kind = plain_type(array.type)
-    field = pa.field(name, kind, metadata={_DTYPE: str(values.dtype).encode()})
+    field = pa.field(name, kind, metadata={_DTYPE: _name_of(values.dtype).encode()})
     return field, array if kind == array.type else array.cast(kind)
+
+
+def _from_dtype(values: pd.Series | pd.Index) -> pa.Array | pa.ChunkedArray:
+    return pa.array(values.array if isinstance(values.dtype, pd.api.extensions.ExtensionDtype) else values)
+
+
+def _from_objects(values: pd.Series | pd.Index) -> pa.Array:
+    """Turn Python objects into Arrow, which alone would mix text and bytes, and cut times to dates or microseconds."""
+    array = pa.array(values)
+    if pa.types.is_timestamp(array.type) or pa.types.is_duration(array.type):
+        times = values.infer_objects()
+        if times.dtype == _OBJECT:
+            raise TypeError("it mixes times that have a zone with others that have none or another, or are none at all")
+        return pa.array(times)
+    if pa.types.is_binary(array.type) and any(isinstance(value, str) for value in values):
+        raise TypeError("it mixes text and bytes")
+    if pa.types.is_date(array.type) and any(isinstance(value, datetime) for value in values.dropna()):
+        raise TypeError("it mixes dates and times")
+    return array
+
+
+def _name_of(dtype: Any) -> str:
+    """Write a dtype so that `_parsed` can read it: an Arrow type's own name would not do."""
+    if isinstance(dtype, pd.ArrowDtype):
+        schema = pa.schema([pa.field("", dtype.pyarrow_dtype)])
+        return _ARROW + base64.b64encode(schema.serialize()).decode()
+    if isinstance(dtype, pd.StringDtype) and str(dtype) == "string":
+        return f"string[{dtype.storage}]"
+    return str(dtype)
 
 
 def to_pandas(values: pa.ChunkedArray | pa.Array, field: pa.Field) -> Any:
@@ -82,10 +117,37 @@ def to_pandas(values: pa.ChunkedArray | pa.Array, field: pa.Field) -> Any:
 
 
 def _converted(values: pa.ChunkedArray, dtype: Any) -> Any:
+    if dtype == _OBJECT and _is_kept_whole(values.type):
+        return _objects(values)
     series = values.to_pandas()
     if dtype is not None and series.dtype != dtype and not (values.null_count and series.dtype.kind == "f"):
         series = series.astype(dtype)
     return series.array if isinstance(series.dtype, pd.api.extensions.ExtensionDtype) else series.to_numpy()
+
+
+def _is_kept_whole(kind: pa.DataType) -> bool:
+    """Tell whether pandas would make something else of objects: text, and lists and dicts but for lists of floats."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return not pa.types.is_floating(kind.value_type)
+    return bool(pa.types.is_struct(kind) or pa.types.is_large_string(kind) or pa.types.is_string(kind))
+
+
+def _objects(values: pa.ChunkedArray) -> Any:
+    made = np.empty(len(values), object)
+    for at, value in enumerate(values.to_pylist()):  # NumPy would spread lists of one length over a second axis
+        made[at] = value
+    return made
+
+
+def uninferred(values: Any) -> Any:
+    """Keep objects what they are in a new frame, which would make a `str` column of an array of text.
+
+    Example:
+        >>> pd.DataFrame({"a": uninferred(np.array(["x"], object))}).dtypes["a"]
+        dtype('O')
+    """
+    is_object = getattr(values, "dtype", None) == _OBJECT
+    return pd.Index(values, dtype=object, copy=False, tupleize_cols=False) if is_object else values
 
 
 def _dtype(field: pa.Field) -> Any:
@@ -95,6 +157,9 @@ def _dtype(field: pa.Field) -> Any:
 
 @lru_cache(maxsize=256)
 def _parsed(name: str) -> Any:
+    if name.startswith(_ARROW):
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(name.removeprefix(_ARROW))))
+        return pd.ArrowDtype(schema.field(0).type)
     try:
         # "category" alone would forget the categories: Arrow's dictionary knows them
         return None if name == "category" else pd.api.types.pandas_dtype(name)
@@ -117,5 +182,6 @@ def unnamed(field: pa.Field) -> pa.Field:
 def to_index(values: pa.ChunkedArray | pa.Array, field: pa.Field) -> pd.Index:
     """Turn the ids into the index they came from."""
     name = None if _UNNAMED in (field.metadata or {}) else field.name
-    index: pd.Index = pd.Index(to_pandas(values, field), name=name, copy=False)
+    made = to_pandas(values, field)
+    index: pd.Index = pd.Index(made, dtype=made.dtype, name=name, copy=False)
     return index

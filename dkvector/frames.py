@@ -17,6 +17,7 @@ from dkvector.dtype import VectorArray
 from dkvector.errors import FilterError, NotFoundError, SchemaError
 from dkvector.fields import VectorField
 from dkvector.filters import as_filter, check_columns
+from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
 from dkvector.records import Record
 from dkvector.results import assemble
@@ -48,10 +49,15 @@ class Asked:
             raise SchemaError(f"k must be a whole number of at least 1, not {self.k!r}")
 
 
-def search(frame: pd.DataFrame, name: Any, asked: Asked, *, where: Any, columns: Sequence[Any]) -> pd.DataFrame:
+def search(
+    frame: pd.DataFrame, name: Any, asked: Asked, *, where: Any, columns: Sequence[Any], on_bad: OnBad
+) -> pd.DataFrame:
     """Find the nearest rows of a frame, exactly."""
-    matrix = read_vectors(frame[name], metric=asked.metric, name=str(name)).matrix
     mask = matching(frame, where)
+    read = read_vectors(frame[name], metric=asked.metric, on_bad=on_bad, name=str(name))
+    if read.rows is not None:
+        frame, mask = frame.iloc[read.rows], None if mask is None else mask[read.rows]
+    matrix = read.matrix
     rows = None if mask is None else np.flatnonzero(mask)
     blocks = [_topk.Block(0, matrix)]
     if asked.like is None:
@@ -70,6 +76,14 @@ def search(frame: pd.DataFrame, name: Any, asked: Asked, *, where: Any, columns:
         queries=None if single else labels,
         payload={one: frame[one].array.take(near.positions) for one in columns},
     )
+
+
+def check_once(frame: pd.DataFrame, names: Sequence[Any]) -> None:
+    """Refuse names that several columns have."""
+    if frame.columns.is_unique:
+        return
+    if twice := [name for name in dict.fromkeys(names) if list(frame.columns).count(name) > 1]:
+        raise SchemaError(f"several columns are called {', '.join(map(repr, twice))}: rename all but one")
 
 
 def located(index: pd.Index, like: Any) -> tuple[Positions, bool, pd.Index]:
@@ -99,7 +113,7 @@ def _position(index: pd.Index, label: Any) -> int:
     except (KeyError, TypeError) as exc:
         raise NotFoundError(f"no row {label!r} to search like") from exc
     if not isinstance(at, int):
-        raise SchemaError(f"{label!r} names several rows; search by their vectors instead")
+        raise SchemaError(f"several rows are called {label}; search by their vectors instead")
     return at
 
 
@@ -121,11 +135,15 @@ def matching(frame: pd.DataFrame, where: Any) -> NDArray[np.bool_] | None:
     read = as_filter(where)
     if read is None:
         return None
-    names = {str(name) for name in frame.columns} | {str(name) for name in frame.index.names if name is not None}
-    check_columns(read, names)
+    columns = {str(name): name for name in frame.columns}  # a filter knows columns by their text
+    levels: dict[str, Any] = {str(name): name for name in frame.index.names if name is not None}
+    check_columns(read, [*columns, *levels])
 
     def column(name: str) -> pa.Array:
-        return to_arrow(frame[name] if name in frame.columns else frame.index.get_level_values(name), name)[1]
+        if name not in columns:
+            return to_arrow(frame.index.get_level_values(levels[name]), name)[1]
+        check_once(frame, [columns[name]])
+        return to_arrow(frame[columns[name]], name)[1]
 
     return _arrow.mask(read, column, len(frame), frame.index.isin)
 
@@ -171,16 +189,21 @@ def gathered(frame: pd.DataFrame, columns: str | Sequence[str], into: str) -> pd
     return kept
 
 
+def _usable(column: pd.Series, name: Any) -> Floats:
+    way_out = f"df[df[{name!r}].vec.norms > 0] leaves them out"
+    return read_vectors(column, name=str(name), way_out=way_out).matrix
+
+
 def records(frame: pd.DataFrame, vectors: Sequence[Any]) -> list[Record]:
     """Give the rows as records."""
-    fields = {name: read_vectors(frame[name], name=str(name)).matrix for name in vectors}
+    fields = {name: _usable(frame[name], name) for name in vectors}
     plain = frame.drop(columns=list(vectors)).to_dict("records")
     plain = plain or [{} for _ in range(len(frame))]
     return [
         Record(
             {
                 **{str(name): value for name, value in row.items()},
-                **{name: VectorField(matrix[at]) for name, matrix in fields.items()},
+                **{str(name): VectorField(matrix[at]) for name, matrix in fields.items()},
             },
             id=label,
         )

@@ -117,7 +117,7 @@ def _framed(rows: Any, known: Schema | None) -> pd.DataFrame:
 
 def _batch(frame: pd.DataFrame, known: Schema | None, reading: Reading) -> Batch:
     _check_names(frame)
-    id_field, ids = _ids(frame.index, known)
+    id_field, ids = _ids(frame.index, known, frame.columns)
     names = _vector_names(frame, known, reading)
     vectors, kept = _vectors(frame, names, known, reading)
     payload = _payload(frame, names, reading)
@@ -139,13 +139,23 @@ def _check_names(frame: pd.DataFrame) -> None:
         raise SchemaError(f"column names must differ; these don't: {twice}")
 
 
-def _ids(index: pd.Index, known: Schema | None) -> tuple[pa.Field, pa.Array]:
+def _free(name: str, taken: pd.Index) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _ids(index: pd.Index, known: Schema | None, columns: pd.Index) -> tuple[pa.Field, pa.Array]:
     if isinstance(index, pd.MultiIndex):
         raise SchemaError("a store needs one id a row, this frame has a MultiIndex: reset_index() and set one column")
-    default = "id" if known is None else known.id.name
-    field, ids = to_arrow(index, str(default if index.name is None else index.name))
+    if not isinstance(index.name, str | None):
+        raise SchemaError(f"the name of the index must be text; rename_axis() it from {index.name!r}")
+    default = _free("id", columns) if known is None else known.id.name
+    field, ids = to_arrow(index, default if index.name is None else index.name)
     if index.name is None:
         field = unnamed(field)
+    if pa.types.is_nested(field.type):
+        raise SchemaError(f"ids must be single values, these are {field.type}; reset_index() and set one column")
     if ids.null_count:
         raise SchemaError(f"ids must not be missing; they are at rows {some(np.flatnonzero(index.isna()))}")
     if known is not None and field.type != known.id.type and len(ids):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import pandas as pd
 import pyarrow as pa
 
-from dkvector.errors import SchemaError, hint
+from dkvector.errors import BackendUnavailableError, SchemaError, hint
 from dkvector.filters import Filter, as_filter, check_columns
 from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.ingest import Batch, Reading, as_batch
@@ -80,7 +80,9 @@ class Primitives(VectorOperations):
     supports: ClassVar[Supports]
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
     schema: Schema | None = None
-    last: Explanation | None = None
+    last: Explanation | None = None  # what the last search did
+    written: Written | None = None  # what the last write did
+    closed: bool = False
     dimension: int | None = None  # what the config promises of a store that is still empty
     metric: DistanceMetric | None = None
 
@@ -92,9 +94,20 @@ class Primitives(VectorOperations):
     @property
     def known(self) -> Schema:
         """The schema; an error while nothing has been written."""
-        if self.schema is None:
+        if self.empty or self.schema is None:
             raise SchemaError(f"this {self.name} store is empty: write rows to it first")
         return self.schema
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been written.
+
+        Raises:
+            BackendUnavailableError: the store has been closed.
+        """
+        if self.closed:
+            raise BackendUnavailableError(f"this {self.name} store was closed; open it again")
+        return self.schema is None
 
     async def upsert(
         self,
@@ -122,7 +135,7 @@ class Primitives(VectorOperations):
         """
         if mode not in MODES:
             raise SchemaError(f"no mode {mode!r}; {hint(mode, MODES)}")
-        known = None if mode == "replace" else self.schema
+        known = None if self.empty or mode == "replace" else self.schema
         batch = as_batch(rows, known=known, reading=self._promised(reading or Reading()))
         for info in batch.schema.vectors:
             self.supports.check_metric(self.name, info.metric, info.metric)
@@ -130,7 +143,8 @@ class Primitives(VectorOperations):
                 raise SchemaError(f"the config says dimension {self.dimension}, {info.name!r} has {info.dimensions}")
         if known is not None:
             batch = replace(batch, schema=known.widened(batch.schema))
-        return await self._upsert(batch, mode, progress=_shown(progress, len(batch)))
+        self.written = await self._upsert(batch, mode, progress=_shown(progress, len(batch)))
+        return self.written
 
     def _promised(self, reading: Reading) -> Reading:
         stored = [info.metric for info in self.schema.vectors] if self.schema else [self.metric or reading.metric]
@@ -151,7 +165,7 @@ class Primitives(VectorOperations):
         """
         if ids is None and where is None:
             raise SchemaError("delete needs ids or a filter; drop() removes the whole store")
-        if self.schema is None:
+        if self.empty:
             return 0
         return await self._delete(None if ids is None else as_ids(ids), self._where(where))
 
@@ -279,7 +293,7 @@ class Primitives(VectorOperations):
         include_vectors: bool = False,
     ) -> AsyncIterator[pa.Table]:
         """Give the rows that satisfy `where`, batch by batch, as they stood when the scan began."""
-        if self.schema is None:
+        if self.empty:
             return
         names = self.known.select(columns)
         async for batch in self._scan(self._where(where), names, batch_size, include_vectors=include_vectors):
@@ -287,7 +301,7 @@ class Primitives(VectorOperations):
 
     async def count(self, where: Any = None) -> int:
         """Count the rows that satisfy `where`."""
-        return 0 if self.schema is None else await self._count(self._where(where))
+        return 0 if self.empty else await self._count(self._where(where))
 
     async def build_index(
         self, spec: IndexSpec | str | Mapping[str, Any], field: str | None = None, *, progress: bool | None = None
@@ -311,7 +325,7 @@ class Primitives(VectorOperations):
 
     async def indexes(self) -> dict[str, IndexSpec]:
         """Give the index spec of every vector field."""
-        return {} if self.schema is None else await self._indexes()
+        return {} if self.empty else await self._indexes()
 
     @abstractmethod
     async def stats(self) -> pd.Series:

@@ -96,10 +96,12 @@ def read_target(target: Target, path: str | PathLike[str] | None = None) -> tupl
         name = config.pop("backend", None)
         if name is None:
             raise SchemaError(f"the config names no 'backend'; {hint('', backends())}")
-    elif isinstance(target, PathLike) or ("/" in target and ":" not in target):
+    elif isinstance(target, PathLike) or (isinstance(target, str) and "/" in target and ":" not in target):
         name, config = "faiss", {"index_path": fspath(target)}
-    else:
+    elif isinstance(target, str):
         name, config = _read_url(target)
+    else:
+        raise SchemaError(f"a store is named by a text, a path or a dict, not by {type(target).__name__}")
     return name, config | ({} if path is None else {"index_path": fspath(path)})
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dkvector.columns import to_index, to_pandas
+from dkvector.columns import to_index, to_pandas, uninferred
 from dkvector.metrics import DistanceMetric, Floats, score
 
 Counts = NDArray[np.intp]
@@ -126,13 +126,22 @@ def assemble(
     """
     columns: dict[Any, Any] = {}
     if queries is not None:
-        columns["query"] = queries.take(np.repeat(np.arange(len(counts)), counts)).array
+        labels = queries.take(np.repeat(np.arange(len(counts)), counts))
+        columns["query"] = uninferred(labels.to_numpy() if isinstance(labels, pd.MultiIndex) else labels.array)
     columns["rank"] = ranks(counts)
     columns["score"] = score(distances, metric)
     columns["distance"] = distances
-    clash = [name for name in payload if name in columns]
-    columns |= {f"{name}_" if name in clash else name: values for name, values in payload.items()}
+    ours, taken = list(columns), {*columns, *payload}
+    for name, values in payload.items():
+        columns[_free(name, taken) if name in ours else name] = uninferred(values)
     return pd.DataFrame(columns, index=index, copy=False)
+
+
+def _free(name: str, taken: set[Any]) -> str:
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
 
 
 def ranks(counts: Counts) -> NDArray[np.int64]:

@@ -106,6 +106,8 @@ class Schema:
             return list(self.payload.names)
         wanted = [columns] if isinstance(columns, str) else list(columns)
         for name in wanted:
+            if name in [info.name for info in self.vectors]:
+                raise NotFoundError(f"{name!r} holds vectors: they come with include_vectors=True")
             if name not in self.payload.names:
                 raise NotFoundError.of("column", name, self.payload.names)
         return wanted

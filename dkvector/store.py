@@ -75,7 +75,7 @@ class AsyncVectorStore(Primitives):
 
     async def read(self, id: Any) -> Record | None:  # noqa: A002 - the interface's own word
         """Give a record by its id, vectors included; None where there is none."""
-        if self.schema is None:
+        if self.empty:
             return None
         try:
             table = await self.get([id], include_vectors=True)

@@ -75,6 +75,7 @@ def read_vectors(
     on_bad: Literal["raise", "drop"] = "raise",
     labels: Any = None,
     name: str = "vector",
+    way_out: str = WAY_OUT,
 ) -> Vectors:
     """Read and validate a vector column.
 
@@ -85,6 +86,7 @@ def read_vectors(
         on_bad: "drop" leaves bad rows out, "raise" names them.
         labels: of the rows, for messages; a Series brings its own.
         name: of the column, for messages.
+        way_out: what to do about bad rows, for messages.
 
     Returns:
         The vectors, and which rows they are.
@@ -104,8 +106,8 @@ def read_vectors(
         what, mask = faults[0]
         names = labels_of(column, labels)
         if mask is parsed.bad:
-            raise _bad(parsed, mask, names, name)
-        raise VectorError.at_rows(f"{what} in {name!r}", _some(names, mask), total=int(mask.sum()), way_out=WAY_OUT)
+            raise _bad(parsed, mask, names, name, way_out)
+        raise VectorError.at_rows(f"{what} in {name!r}", _some(names, mask), total=int(mask.sum()), way_out=way_out)
     kept = np.flatnonzero(~np.logical_or.reduce([mask for _, mask in faults]))
     return Vectors(parsed.matrix[kept], kept)
 
@@ -117,9 +119,9 @@ def _parsed(column: Any, dimensions: int | None, name: str) -> Parsed:
         raise VectorError(f"{name!r}: {exc}") from None
 
 
-def _bad(parsed: Parsed, mask: Mask, labels: Any, name: str) -> VectorError:
+def _bad(parsed: Parsed, mask: Mask, labels: Any, name: str, way_out: str = WAY_OUT) -> VectorError:
     what = f"not a vector of {parsed.matrix.shape[1]} dimensions in {name!r}"
-    return VectorError.at_rows(what, _some(labels, mask), total=int(mask.sum()), way_out=WAY_OUT)
+    return VectorError.at_rows(what, _some(labels, mask), total=int(mask.sum()), way_out=way_out)
 
 
 def _faults(parsed: Parsed, metric: DistanceMetric | None) -> list[tuple[str, Mask]]:
@@ -177,8 +179,9 @@ def read_queries(
         >>> read_queries([1, 2, 3], dimensions=3)[:2]
         (array([[1., 2., 3.]], dtype=float32), True)
     """
-    queries = getattr(queries, "value", queries)
-    labels = queries.index if isinstance(queries, pd.Series) else None
+    labelled = isinstance(queries, pd.Series | pd.DataFrame)  # whose attributes are its labels
+    labels = queries.index if labelled else None
+    queries = queries if labelled else getattr(queries, "value", queries)
     single = _is_one(queries)
     if single:
         one = np.asarray(queries)
@@ -187,9 +190,11 @@ def read_queries(
         queries, labels = one[None, :], None
         if one.shape[0] != dimensions:
             raise VectorError.wrong_dimensions(one.shape[0], dimensions, name)
+        if one.dtype == np.float32 and np.isfinite(length := one @ one) and length > 0:
+            return np.ascontiguousarray(queries), True, None  # a good query needs no second look
     elif len(queries) == 0:
         return np.empty((0, dimensions), np.float32), False, labels
-    read = read_vectors(queries, dimensions=dimensions, metric=metric, labels=labels, name=name)
+    read = read_vectors(queries, dimensions=dimensions, metric=metric, labels=labels, name=name, way_out="")
     return read.matrix, single, labels
 
 
@@ -276,7 +281,7 @@ def gather(frame: pd.DataFrame, columns: str | Sequence[str]) -> tuple[list[str]
     matrix = np.empty((len(frame), len(names)), np.float32)
     for at, name in enumerate(names):
         matrix[:, at] = frame[name].to_numpy(np.float32, na_value=np.nan)
-    gone: Mask = ~np.isfinite(matrix).all(axis=1)
+    gone: Mask = np.logical_not(np.isfinite(matrix).all(axis=1))
     if gone.any():
         what = f"NaN or infinity in {columns!r}"
         raise VectorError.at_rows(what, _some(frame.index, gone), total=int(gone.sum()), way_out="dropna() first")

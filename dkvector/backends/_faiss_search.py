@@ -69,8 +69,9 @@ class Search:
         if wide == len(block.matrix):
             return near
         spread = np.abs(values[:, -1] - values[:, min(request.k, wide) - 1])
-        scale = np.abs(values[:, :1]).max(axis=1) + np.abs(values[:, -1]) + 1
-        tied = np.flatnonzero(spread <= _topk.SLACK * scale)
+        lengths = np.sqrt(np.einsum("qd,qd->q", queries, queries))
+        scale = (lengths + block.longest) ** 2 if euclidean else lengths * block.longest
+        tied = np.flatnonzero(spread <= 2 * _topk.SLACK * scale)
         return near if not len(tied) else patched(near, tied, self._slowly(queries[tied]))
 
     def _measured(self, queries: Floats, positions: Positions) -> Nearest:

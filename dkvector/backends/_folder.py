@@ -5,7 +5,7 @@
     manifest.json             format, generation, vector fields, and every file with its size and CRC-32
     rows-000001.arrow         Arrow IPC file, one record batch: id, payload, vectors as fixed-size lists of float32
     dead-000003.bits          one bit a row, set where the row is replaced or deleted
-    embedding-000002.index    the engine's own index file; derived, may be removed and is built again
+    index0-000002.index       the engine's own index file; derived, may be removed and is built again
     lock                      held by the one process that writes
 
 A commit writes its new files, flushes them to the disk, and then publishes them by renaming a new manifest into place:
@@ -17,6 +17,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import weakref
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,7 +35,8 @@ from dkvector.schema import Schema, VectorInfo
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-OURS = {".arrow", ".bits", ".index"}
+FRESH = MANIFEST + ".new"
+OURS = re.compile(r"(rows|dead|index\d+)-\d{6,}\.(arrow|bits|index)")
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,13 @@ class Manifest:
         """Read the text of the file.
 
         Raises:
-            SchemaError: a format that a later version wrote.
+            SchemaError: a format that a later version wrote, or no JSON.
         """
-        values = json.loads(text)
-        if values.pop("format") != FORMAT:
+        try:
+            values = json.loads(text)
+        except ValueError as exc:
+            raise SchemaError(f"{where / MANIFEST} is damaged: {exc}") from exc
+        if values.pop("format", None) != FORMAT:
             raise SchemaError(f"{where} was written by another version of dkvector; this one reads format {FORMAT}")
         values["segments"] = tuple(Stored(**one) for one in values["segments"])
         values["dead"] = Stored(**values["dead"]) if values["dead"] else None
@@ -111,7 +117,8 @@ class Folder:
 
     def __init__(self, path: Path, *, durable: bool) -> None:
         self.path, self.durable = path, durable
-        self._lock: int | None = None
+        self._lock: weakref.finalize[[int], Folder] | None = None
+        self._closed = False
 
     def manifest(self) -> Manifest:
         """Read the manifest; an empty one where there is none."""
@@ -127,7 +134,9 @@ class Folder:
             BackendUnavailableError: another process, or another store of this one, writes here.
         """
         if self._lock is not None:
-            return
+            return None
+        if self._closed:
+            raise BackendUnavailableError(f"this store of {self.path} was closed; open it again")
         self.path.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
@@ -135,13 +144,22 @@ class Folder:
         except OSError as exc:
             os.close(lock)
             raise BackendUnavailableError(f"another store is writing to {self.path}; close it first") from exc
-        self._lock = lock
+        if not os.fstat(lock).st_nlink:  # its owner removed the folder while we waited at its door
+            os.close(lock)
+            return self.claim()
+        self._lock = weakref.finalize(self, os.close, lock)  # a store that is forgotten locks nobody out
+        return None
 
     def release(self) -> None:
         """Let another write."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock()
             self._lock = None
+
+    def close(self) -> None:
+        """Let another write, and write no more."""
+        self.release()
+        self._closed = True
 
     def write(self, name: str, rows: int, fill: Callable[[Path], None], spec: dict[str, Any] | None = None) -> Stored:
         """Write a file that counts once a manifest names it.
@@ -167,15 +185,20 @@ class Folder:
 
     def publish(self, manifest: Manifest) -> None:
         """Make a manifest the one that counts, in one step, and remove what no longer does."""
-        fresh = self.path / (MANIFEST + ".new")
+        fresh = self.path / FRESH
         fresh.write_text(manifest.to_json(), "utf-8")
         if self.durable:
             _flush(fresh)
         fresh.replace(self.path / MANIFEST)
         if self.durable:
             _flush(self.path)
-        for path in self.path.glob("*-*.*"):
-            if path.name not in manifest.files and path.suffix in OURS:
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what counts no more, and what a write left that failed or was killed."""
+        named = self.manifest().files
+        for path in self.path.iterdir():
+            if path.name == FRESH or (OURS.fullmatch(path.name) and path.name not in named):
                 path.unlink(missing_ok=True)
 
     def rows(self, manifest: Manifest) -> Rows | None:
@@ -189,7 +212,7 @@ class Folder:
             start += stored.rows
         dead = np.zeros(start, np.bool_) if manifest.dead is None else self._dead(manifest.dead)
         last = self._table(manifest.segments[-1]).schema
-        payload = pa.schema([one for one in last if one.name not in {info.name for info in infos}][1:])
+        payload = pa.schema(list(last)[1 : len(last) - len(infos)])
         return Rows(Schema(last.field(0), infos, payload), tuple(segments), dead)
 
     def segment(self, stored: Stored, start: int, infos: tuple[VectorInfo, ...]) -> Segment:
@@ -198,21 +221,31 @@ class Folder:
 
     def remove(self) -> None:
         """Remove what belongs to the store, and the folder if nothing else is in it."""
-        for path in self.path.glob("*"):
-            if path.name in {MANIFEST, MANIFEST + ".new", "lock"} or path.suffix in OURS:
-                path.unlink(missing_ok=True)
+        (self.path / MANIFEST).unlink(missing_ok=True)  # first: a manifest that names what is gone can't be opened
+        self.sweep()
+        (self.path / "lock").unlink(missing_ok=True)
         self.release()
         with suppress(OSError):  # other files are not ours to remove
             self.path.rmdir()
 
-    def _table(self, stored: Stored) -> pa.Table:
+    def whole(self, stored: Stored) -> Path:
+        """Give the path of a file.
+
+        Raises:
+            SchemaError: it is not there, or of another size than was written.
+        """
         path = self.path / stored.file
+        if not path.exists():
+            raise SchemaError(f"{path} is missing: the manifest names it")
         if path.stat().st_size != stored.bytes:
             raise SchemaError(f"{path} is damaged: {path.stat().st_size:,} bytes, the manifest says {stored.bytes:,}")
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        return path
+
+    def _table(self, stored: Stored) -> pa.Table:
+        return pa.ipc.open_file(pa.memory_map(str(self.whole(stored)))).read_all()
 
     def _dead(self, stored: Stored) -> Mask:
-        bits = np.fromfile(self.path / stored.file, np.uint8)
+        bits = np.fromfile(self.whole(stored), np.uint8)
         return np.unpackbits(bits, count=stored.rows, bitorder="little").astype(np.bool_)
 
 
@@ -230,12 +263,11 @@ def write_segment(path: Path, segment: Segment, schema: Schema) -> None:
 
 
 def _segment(start: int, table: pa.Table, infos: tuple[VectorInfo, ...]) -> Segment:
-    vectors = {}
-    for info in infos:
-        lists = table.column(info.name).chunk(0)  # the one batch; combining chunks would copy it
+    vectors, first = {}, table.num_columns - len(infos)
+    for at, info in enumerate(infos, first):
+        lists = table.column(at).chunk(0)  # the one batch; combining chunks would copy it
         vectors[info.name] = lists.flatten().to_numpy().reshape(len(table), info.dimensions)
-    payload = table.drop_columns([info.name for info in infos]).remove_column(0)
-    return Segment(start, table.column(0).chunk(0), payload, vectors)
+    return Segment(start, table.column(0).chunk(0), table.select(range(1, first)), vectors)
 
 
 def _flush(path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ import pyarrow as pa
 from dkvector._loop import offload
 from dkvector.backends._rows import Mask, Rows
 from dkvector.backends._topk import Nearest, Positions
-from dkvector.columns import to_index
 from dkvector.dtype import VectorArray
 from dkvector.errors import DuplicateIdError, NotFoundError, some
 from dkvector.filters import Filter
@@ -67,7 +66,7 @@ class Taken:
 
     def labels(self) -> pd.Index:
         """Give the ids."""
-        return to_index(self.rows.take_ids(self.positions), self.rows.schema.id)
+        return self.rows.labels(self.positions)
 
     def columns(self) -> dict[str, Any]:
         """Give everything but the ids, as pandas has it."""
@@ -153,7 +152,10 @@ class LocalStore(AsyncVectorStore):
             return work()
 
     def _upsert_now(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
-        before = None if mode == "replace" else self._refreshed()
+        latest = self._refreshed()
+        before = None if mode == "replace" else latest
+        if before is not None:  # the batch was checked against what was known before the lock was taken
+            batch = replace(batch, schema=before.schema.widened(batch.schema))
         rows = Rows(batch.schema) if before is None else before
         labels = batch.labels
         known = rows.locate(labels) if rows.total else np.full(len(batch), -1, np.intp)

@@ -65,9 +65,10 @@ class Segment:
         return self._converted[of.name]
 
     def column(self, of: pa.Field) -> pa.ChunkedArray:
-        """Give a payload column; one that came later is missing here."""
-        if of.name in self.payload.column_names:
-            return self.payload.column(of.name)
+        """Give a payload column; one that came later, or was of no type yet, is missing here."""
+        at = self.payload.schema.get_field_index(of.name)
+        if at >= 0 and self.payload.schema.field(at).type == of.type:
+            return self.payload.column(at)
         return pa.chunked_array([pa.nulls(len(self), of.type)])
 
 
@@ -127,12 +128,12 @@ class Rows:
 
     def ranks(self, positions: Positions) -> Positions:
         """Order positions by their ids, for ties."""
-        labels = to_index(self.take_ids(positions), self.schema.id)
+        labels = self.labels(positions)
         return np.argsort(np.argsort(labels, kind="stable"), kind="stable")
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """Give one column over all positions."""
-        if name == self.schema.id.name:
+        """Give one column over all positions; a payload column of the ids' name goes first, as in pandas."""
+        if name not in self.schema.payload.names:
             return pa.chunked_array([one.ids for one in self.segments], type=self.schema.id.type)
         of = self.schema.payload.field(name)
         chunks = [chunk for one in self.segments for chunk in one.column(of).chunks]
@@ -150,6 +151,12 @@ class Rows:
         found = self.locate(pd.Index(list(ids)))
         mask[found[found >= 0]] = True
         return mask
+
+    def labels(self, positions: Positions) -> pd.Index:
+        """Give the ids at positions as pandas has them."""
+        if len(self.segments) == 1:
+            return self._labels[0][1].take(positions)
+        return to_index(self.take_ids(positions), self.schema.id)
 
     def take_ids(self, positions: Positions) -> pa.ChunkedArray:
         """Give the ids at positions."""

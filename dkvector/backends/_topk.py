@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ Products = Callable[[Floats, Floats, Positions], Floats]
 CELLS = 1 << 21  # entries of one block of products: 8 MB
 QUERIES = 1024  # queries of one block: enough for BLAS to run at full speed
 PAIRS = 1 << 13  # pairs measured at a time
-TIES = 4096  # candidates beyond k that a query keeps for being as near as its k-th
+TIES = 4096  # candidates beyond k, as near as the k-th but for rounding, at which they are measured before going on
 SLACK = 4e-6  # rounding of a float32 product, relative to the length of the vectors
 
 
@@ -40,6 +41,11 @@ class Block:
     def squared(self) -> Floats:
         """Squared norms `(n,)`, computed once."""
         return squared_norms(self.matrix)
+
+    @cached_property
+    def longest(self) -> np.float32:
+        """The largest norm."""
+        return np.float32(np.sqrt(self.squared.max(initial=0)))
 
 
 @dataclass(frozen=True)
@@ -113,13 +119,16 @@ def search(
         The neighbours, nearest first, ties by `ranks`.
     """
     parts = []
+    norm = max((block.longest for block in blocks), default=np.float32(0))
     longest = max((len(block.matrix) for block in blocks), default=0)
     space = np.empty(min(len(queries), QUERIES) * min(longest, _size(len(queries))), np.float32)
     for i in range(0, len(queries), QUERIES):
         some = queries[i : i + QUERIES]
-        best = _Best(some, k, metric)
+        best = _Best(some, k, metric, norm)
         for piece in _pieces(blocks, rows, len(some), k):
             best.offer(piece.dots(some, products, space), piece)
+            if best.crowded:
+                best.keep(measured(blocks, some, best.query, best.row, k=k, metric=metric, ranks=ranks))
         parts.append(measured(blocks, some, best.query, best.row, k=k, metric=metric, ranks=ranks))
     return joined(parts)
 
@@ -239,11 +248,11 @@ def _pieces(blocks: Sequence[Block], rows: Positions | None, queries: int, k: in
 class _Best:
     """The best candidates of some queries so far, by a key that is smaller for nearer rows."""
 
-    def __init__(self, queries: Floats, k: int, metric: DistanceMetric) -> None:
-        self.k, self.metric = k, metric
+    def __init__(self, queries: Floats, k: int, metric: DistanceMetric, longest: np.float32) -> None:
+        self.k, self.metric, self.longest = k, metric, longest
         self.lengths = np.sqrt(np.einsum("qd,qd->q", queries, queries))
         self.limit = np.full(len(queries), np.inf, np.float32)
-        self.longest = np.float32(0)
+        self.crowded = False
         self.query = np.empty(0, np.intp)
         self.row = np.empty(0, np.intp)
         self.key = np.empty(0, np.float32)
@@ -259,7 +268,6 @@ class _Best:
         self._trim()
 
     def _keys(self, dots: Floats, squared: Floats) -> Floats:
-        self.longest = max(self.longest, np.sqrt(squared.max()))
         match self.metric:
             case DistanceMetric.COSINE:
                 dots /= -np.sqrt(squared)
@@ -285,6 +293,15 @@ class _Best:
         kth = np.full(len(self.limit), np.inf, np.float32)
         kth[query[rank == self.k - 1]] = key[rank == self.k - 1]
         self._lower(kth)
-        kept = (key <= self.limit[query]) & (rank < self.k + TIES)
-        order = order[kept]
-        self.query, self.row, self.key = self.query[order], self.row[order], self.key[order]
+        kept = key <= self.limit[query]
+        self.crowded = bool((rank[kept] >= self.k + TIES).any())
+        self._take(order[kept])
+
+    def keep(self, near: Nearest) -> None:
+        """Keep of the candidates only those that were measured to be the nearest."""
+        length = int(self.row.max()) + 1
+        wanted = np.repeat(np.arange(len(near.counts)), near.counts) * length + near.positions
+        self._take(np.isin(self.query * length + self.row, wanted))
+
+    def _take(self, at: NDArray[Any]) -> None:
+        self.query, self.row, self.key = self.query[at], self.row[at], self.key[at]

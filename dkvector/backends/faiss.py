@@ -6,8 +6,12 @@ memory; `Flat` compares them there, HNSW and IVF are Faiss indexes beside them.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import warnings
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -89,9 +93,9 @@ class FaissStore(LocalStore):
 
     def __init__(self, config: FaissConfig) -> None:
         super().__init__()
-        self._temporary = None if config.index_path else tempfile.TemporaryDirectory(prefix="dkvector-")
-        path = Path(config.index_path or (self._temporary.name if self._temporary else ""))
-        self._folder = Folder(path, durable=self._temporary is None)
+        path = Path(config.index_path or tempfile.mkdtemp(prefix="dkvector-")).expanduser()
+        self._folder = Folder(path, durable=bool(config.index_path))
+        self._gone = None if config.index_path else weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
         self._manifest = Manifest()
         self._files: dict[Segment, Stored] = {}
         self._specs: dict[str, IndexSpec] = {}
@@ -119,16 +123,26 @@ class FaissStore(LocalStore):
         return self._folder.path
 
     def _load(self) -> None:
-        """Map what the folder holds."""
+        """Map what the folder holds, once more where a writer took files away meanwhile."""
         manifest = self._folder.manifest()
-        rows = self._folder.rows(manifest)
+        try:
+            rows = self._folder.rows(manifest)
+            built = {} if rows is None else self._built(rows, manifest)
+        except SchemaError:
+            if self._folder.manifest() == manifest:
+                raise
+            return self._load()
         if rows is None:
-            return
+            return self._forget()
         self._check(rows.schema.vectors)
-        built = {name: self._opened(rows.schema.vector(name), stored) for name, stored in manifest.indexes.items()}
         self._specs = {name: as_spec(spec) for name, spec in manifest.specs.items()}
         self._files = dict(zip(rows.segments, manifest.segments, strict=True))
         self._manifest, self._rows, self.schema = manifest, replace(rows, indexes=built), rows.schema
+        return None
+
+    def _forget(self) -> None:
+        self._rows = self.schema = None
+        self._files, self._specs, self._manifest = {}, {}, Manifest()
 
     def _check(self, infos: Sequence[VectorInfo]) -> None:
         for info in infos:
@@ -137,14 +151,26 @@ class FaissStore(LocalStore):
             if self.metric not in {None, info.metric}:
                 raise SchemaError(f"{self.path} measures by {info.metric.value}, the config says {self.metric!s}")
 
+    def _built(self, rows: Rows, manifest: Manifest) -> dict[str, FaissIndex]:
+        """Open the indexes; one that is lost is built again by the next write, and rows are compared until then."""
+        built = {}
+        for name, stored in manifest.indexes.items():
+            try:
+                built[name] = self._opened(rows.schema.vector(name), stored)
+            except (SchemaError, RuntimeError) as exc:
+                if self._folder.manifest() != manifest:
+                    raise SchemaError(f"{self.path} was written to meanwhile") from exc
+                warnings.warn(f"{exc}; every row is compared until the next write, or build_index()", stacklevel=2)
+        return built
+
     def _opened(self, info: VectorInfo, stored: Stored) -> FaissIndex:
         spec = as_spec(stored.spec or {})
-        return _faiss_index.read(self.path / stored.file, spec, info.metric, trained=stored.rows)
+        return _faiss_index.read(self._folder.whole(stored), spec, info.metric, trained=stored.rows)
 
     def _refreshed(self) -> Rows | None:
         """Become the writer, and start from the last commit, whoever made it."""
         self._folder.claim()
-        if self._folder.manifest().generation != self._manifest.generation:
+        if self._folder.manifest() != self._manifest:
             self._load()
         return self._rows
 
@@ -153,7 +179,16 @@ class FaissStore(LocalStore):
 
     def _publish(self, rows: Rows, *, progress: bool) -> None:
         """Write what is new, then the manifest, and only then show it to searches."""
-        self._folder.claim()
+        files = dict(self._files)
+        try:
+            self._commit(rows, progress=progress)
+        except BaseException:  # a full disk, an interrupt: the last commit stands, and nothing else is left
+            self._files = files
+            with suppress(OSError):
+                self._folder.sweep()
+            raise
+
+    def _commit(self, rows: Rows, *, progress: bool) -> None:
         generation = self._manifest.generation + 1
         specs = {info.name: self._specs.get(info.name, self._spec) for info in rows.schema.vectors}
         rows = replace(rows, segments=tuple(self._kept(one, generation, rows.schema) for one in rows.segments))
@@ -256,16 +291,16 @@ class FaissStore(LocalStore):
     async def drop(self) -> None:
         """Remove the rows, the indexes, and the folder unless other files are in it."""
         self._folder.claim()
-        self._rows = self.schema = None
-        self._files, self._specs, self._manifest = {}, {}, Manifest()
+        self._forget()
         self._folder.remove()
 
     async def aclose(self) -> None:
         """Let another write; a temporary store goes."""
-        self._folder.release()
-        self._rows = self.schema = None
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        self._folder.close()
+        self._forget()
+        self.closed = True
+        if self._gone is not None:
+            self._gone()
 
 
 def chosen(spec: IndexSpec, rows: int) -> IndexSpec:
