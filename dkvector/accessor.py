@@ -189,8 +189,9 @@ class VecAccessor:
             if spec is not None:
                 store.supports.check_index(store.name, spec)
             store.upsert(self._frame, mode=mode, reading=reading, progress=progress)
-            for info in store.store.known.vectors if spec is not None else ():
-                store.build_index(spec, info.name, progress=progress)
+            for info in store.store.known.vectors:
+                if spec is not None:
+                    store.build_index(spec, info.name, progress=progress)
         except BaseException:
             store.close()
             raise

@@ -11,9 +11,10 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector._loop import LOOP, run_inline
-from dkvector.columns import uninferred
+from dkvector.columns import kept
 from dkvector.primitives import Written
 from dkvector.results import Explanation, Hits, TableSource
+from dkvector.results import framed as framed_columns
 from dkvector.schema import Schema, Supports
 from dkvector.store import AsyncVectorStore
 
@@ -48,8 +49,8 @@ def framed(method: Method[P, R], frame: Callable[[R], S]) -> Callable[Concatenat
 def as_frame(rows: pa.Table) -> pd.DataFrame:
     """Give rows as a DataFrame indexed by their ids."""
     source = TableSource(rows)
-    columns = {name: uninferred(values) for name, values in source.columns().items()}
-    return pd.DataFrame(columns, index=source.labels(), copy=False)
+    columns = {name: kept(values) for name, values in source.columns().items()}
+    return framed_columns(columns, source.labels())
 
 
 class VectorStore:

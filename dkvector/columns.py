@@ -139,15 +139,20 @@ def _objects(values: pa.ChunkedArray) -> Any:
     return made
 
 
-def uninferred(values: Any) -> Any:
-    """Keep objects what they are in a new frame, which would make a `str` column of an array of text.
+def kept(values: Any) -> Any:
+    """Give a column that a new frame keeps as it is, and that its owner can write to.
+
+    Pandas takes over that Arrow's memory is read-only.
 
     Example:
-        >>> pd.DataFrame({"a": uninferred(np.array(["x"], object))}).dtypes["a"]
-        dtype('O')
+        >>> kept(np.frombuffer(b"ab", np.uint8)).flags.writeable
+        True
     """
-    is_object = getattr(values, "dtype", None) == _OBJECT
-    return pd.Index(values, dtype=object, copy=False, tupleize_cols=False) if is_object else values
+    if type(values) is pd.arrays.NumpyExtensionArray:  # those derived from it have a dtype of their own
+        values = values.to_numpy()
+    if isinstance(values, np.ndarray):
+        return values if values.flags.writeable else values.copy()
+    return values.copy() if isinstance(values, pd.arrays.DatetimeArray | pd.arrays.TimedeltaArray) else values
 
 
 def _dtype(field: pa.Field) -> Any:

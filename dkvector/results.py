@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dkvector.columns import to_index, to_pandas, uninferred
+from dkvector.columns import kept, to_index, to_pandas
 from dkvector.metrics import DistanceMetric, Floats, score
 
 Counts = NDArray[np.intp]
@@ -120,21 +120,36 @@ def assemble(
 
     Example:
         >>> one = np.float32([0.25]), np.array([1]), DistanceMetric.COSINE
-        >>> assemble(pd.Index(["a"]), *one, queries=None, payload={"n": [7]})
+        >>> assemble(pd.Index(["a"]), *one, queries=None, payload={"n": np.array([7])})
            rank  score  distance  n
         a     1   0.75      0.25  7
     """
     columns: dict[Any, Any] = {}
     if queries is not None:
         labels = queries.take(np.repeat(np.arange(len(counts)), counts))
-        columns["query"] = uninferred(labels.to_numpy() if isinstance(labels, pd.MultiIndex) else labels.array)
+        columns["query"] = kept(labels.to_numpy() if isinstance(labels, pd.MultiIndex) else labels.array)
     columns["rank"] = ranks(counts)
     columns["score"] = score(distances, metric)
     columns["distance"] = distances
     ours, taken = list(columns), {*columns, *payload}
     for name, values in payload.items():
-        columns[_free(name, taken) if name in ours else name] = uninferred(values)
-    return pd.DataFrame(columns, index=index, copy=False)
+        columns[_free(name, taken) if name in ours else name] = kept(values)
+    return framed(columns, index)
+
+
+def framed(columns: Mapping[Any, Any], index: pd.Index) -> pd.DataFrame:
+    """Make a frame of arrays of one length, without a copy.
+
+    The public constructor looks at every value again, which takes several times as long as a search does.
+    """
+    names = _names(tuple(columns))
+    frame: pd.DataFrame = pd.DataFrame._from_arrays(list(columns.values()), names, index, verify_integrity=False)  # noqa: SLF001 - no public way
+    return frame
+
+
+@lru_cache(maxsize=256)
+def _names(names: tuple[Any, ...]) -> pd.Index:
+    return pd.Index(list(names), tupleize_cols=False)
 
 
 def _free(name: str, taken: set[Any]) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fnmatch import translate
+from numbers import Integral, Number, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -13,13 +16,16 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dkvector._forms import Floats, Mask, Parsed, is_missing, parse
+from dkvector._forms import Floats, Mask, Parsed, is_missing, is_text, parse
 from dkvector.errors import VectorError
 from dkvector.metrics import DistanceMetric
 
+_NO_QUERIES = (str, bytes, Mapping, AbstractSet, pd.DataFrame)
+TINY = 1e-30  # squares below have lost digits
 BLOCK = 1 << 13  # rows normalised at a time, so that temporaries stay small
 WAY_OUT = 'on_bad="drop" leaves them out'
-_TEXT = re.compile(r"^\s*\[\s*[-+]?[\d.]\S*?[\s,]+[-+]?[\d.]")
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+_TEXT = re.compile(rf"\s*\[\s*{_NUMBER}(?:\s*,\s*|\s+){_NUMBER}(?:[-+.,e\d\s]|nan|null|inf)*\]\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,15 @@ class Vectors:
     def dimensions(self) -> int:
         """How long each vector is."""
         return int(self.matrix.shape[1])
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, with which rows `(n,)`, and more to say about it."""
+
+    what: str
+    rows: Mask
+    more: str = ""
 
 
 def to_matrix(
@@ -63,7 +78,7 @@ def to_matrix(
     """
     parsed = _parsed(column, dimensions, name)
     if parsed.bad is not None:
-        raise _bad(parsed, parsed.bad, labels_of(column, labels), name)
+        raise _error(_unreadable(parsed, parsed.bad), labels_of(column, labels), name)
     return parsed.matrix, parsed.missing
 
 
@@ -102,13 +117,9 @@ def read_vectors(
     faults = _faults(parsed, metric)
     if not faults:
         return Vectors(parsed.matrix)
-    if on_bad == "raise":
-        what, mask = faults[0]
-        names = labels_of(column, labels)
-        if mask is parsed.bad:
-            raise _bad(parsed, mask, names, name, way_out)
-        raise VectorError.at_rows(f"{what} in {name!r}", _some(names, mask), total=int(mask.sum()), way_out=way_out)
-    kept = np.flatnonzero(~np.logical_or.reduce([mask for _, mask in faults]))
+    if on_bad != "drop" or not parsed.matrix.shape[1]:
+        raise _error(faults[0], labels_of(column, labels), name, way_out if parsed.matrix.shape[1] else "")
+    kept = np.flatnonzero(~np.logical_or.reduce([fault.rows for fault in faults]))
     return Vectors(parsed.matrix[kept], kept)
 
 
@@ -119,24 +130,28 @@ def _parsed(column: Any, dimensions: int | None, name: str) -> Parsed:
         raise VectorError(f"{name!r}: {exc}") from None
 
 
-def _bad(parsed: Parsed, mask: Mask, labels: Any, name: str, way_out: str = WAY_OUT) -> VectorError:
-    what = f"not a vector of {parsed.matrix.shape[1]} dimensions in {name!r}"
-    return VectorError.at_rows(what, _some(labels, mask), total=int(mask.sum()), way_out=way_out)
+def _error(fault: Fault, labels: Any, name: str, way_out: str = "") -> VectorError:
+    advice = "; ".join(part for part in (fault.more, way_out) if part)
+    some = _some(labels, fault.rows)
+    return VectorError.at_rows(f"{fault.what} in {name!r}", some, total=int(fault.rows.sum()), way_out=advice)
 
 
-def _faults(parsed: Parsed, metric: DistanceMetric | None) -> list[tuple[str, Mask]]:
-    faults = [("vector missing", parsed.missing)] if parsed.missing is not None else []
-    if parsed.bad is not None:
-        faults.append(("not a vector", parsed.bad))
+def _unreadable(parsed: Parsed, rows: Mask) -> Fault:
+    width = parsed.matrix.shape[1]
+    what = f"not a vector of {width} dimensions" if width else "not a vector of numbers"
+    return Fault(what, rows, f"the first: {parsed.found}")
+
+
+def _faults(parsed: Parsed, metric: DistanceMetric | None) -> list[Fault]:
+    faults = [] if parsed.missing is None else [Fault("vector missing", parsed.missing)]
+    faults += [] if parsed.bad is None else [_unreadable(parsed, parsed.bad)]
     squared = squared_norms(parsed.matrix)
-    faults += [("NaN or infinity", mask)] if (mask := _not_finite(parsed.matrix, squared)).any() else []
+    faults += [Fault("NaN or infinity", rows)] if (rows := _not_finite(parsed.matrix, squared)).any() else []
     if metric is DistanceMetric.COSINE and (zero := squared == 0).any():
-        for _, known in faults:
-            zero &= ~known
-        if zero.any():
-            zero[zero] = ~parsed.matrix[zero].any(axis=1)  # squares of tiny numbers round to zero
-            faults += [("zero vector, which has no direction under cosine,", zero)] if zero.any() else []
-    return [(what, mask) for what, mask in faults if mask is not None]
+        zero[zero] = ~parsed.matrix[zero].any(axis=1)  # squares of tiny numbers round to zero
+        zero &= ~np.logical_or.reduce([fault.rows for fault in faults]) if faults else True
+        faults += [Fault("zero vector, which has no direction under cosine,", zero)] if zero.any() else []
+    return faults
 
 
 def _not_finite(matrix: Floats, squared: Floats) -> Mask:
@@ -150,8 +165,8 @@ def _not_finite(matrix: Floats, squared: Floats) -> Mask:
 def labels_of(column: Any, labels: Any = None) -> Any:
     """Give the labels of a column's rows: given ones, a Series' own, or positions."""
     if labels is not None:
-        return labels
-    return column.index if isinstance(column, pd.Series) else pd.RangeIndex(len(column))
+        return labels.array if isinstance(labels, pd.Series) else labels
+    return column.index if isinstance(column, pd.Series | pd.DataFrame) else pd.RangeIndex(len(column))
 
 
 def _some(labels: Any, mask: Mask) -> list[Any]:
@@ -179,36 +194,42 @@ def read_queries(
         >>> read_queries([1, 2, 3], dimensions=3)[:2]
         (array([[1., 2., 3.]], dtype=float32), True)
     """
-    labelled = isinstance(queries, pd.Series | pd.DataFrame)  # whose attributes are its labels
-    labels = queries.index if labelled else None
-    queries = queries if labelled else getattr(queries, "value", queries)
-    single = _is_one(queries)
-    if single:
-        one = np.asarray(queries)
-        if one.dtype.kind not in "fiu":
-            raise VectorError(f"{name} must be real numbers, not {one.dtype}")
-        queries, labels = one[None, :], None
-        if one.shape[0] != dimensions:
-            raise VectorError.wrong_dimensions(one.shape[0], dimensions, name)
-        if one.dtype == np.float32 and np.isfinite(length := one @ one) and length > 0:
-            return np.ascontiguousarray(queries), True, None  # a good query needs no second look
-    elif len(queries) == 0:
+    if not isinstance(queries, pd.Series | pd.DataFrame):  # whose attributes are its labels
+        queries = getattr(queries, "value", queries)
+    if _is_one(queries):
+        return _one(queries, dimensions, metric, name), True, None
+    labels = queries.index if isinstance(queries, pd.Series) else None
+    if len(queries) == 0:
         return np.empty((0, dimensions), np.float32), False, labels
-    read = read_vectors(queries, dimensions=dimensions, metric=metric, labels=labels, name=name, way_out="")
-    return read.matrix, single, labels
+    read = read_vectors(queries, dimensions=dimensions, metric=metric, name=name, way_out="")
+    return read.matrix, False, labels
 
 
 def _is_one(queries: Any) -> bool:
     """Tell one vector from many: its first element is a number."""
-    if isinstance(queries, np.ndarray):
-        if queries.ndim not in {1, 2}:
-            raise VectorError(f"a query is `(d,)` or `(q, d)`, not of shape {queries.shape}")
-        return queries.ndim == 1 and queries.dtype != object
-    if isinstance(queries, pd.Series | pd.Index):
-        return bool(pd.api.types.is_numeric_dtype(queries.dtype))
-    if isinstance(queries, str) or not hasattr(queries, "__len__"):
+    if isinstance(queries, _NO_QUERIES) or not hasattr(queries, "__len__"):
         raise VectorError(f"a query is a vector, or rows of them, not {type(queries).__name__}")
-    return len(queries) > 0 and np.isscalar(queries[0]) and not isinstance(queries[0], str)
+    if getattr(queries, "ndim", 1) not in {1, 2}:
+        raise VectorError(f"a query is `(d,)` or `(q, d)`, not of shape {queries.shape}")
+    if isinstance(queries, pd.Series | pd.Index) and pd.api.types.is_numeric_dtype(queries.dtype):
+        return True
+    if isinstance(queries, np.ndarray) and queries.dtype != object:
+        return queries.ndim == 1
+    first = next(iter(queries), None)
+    return isinstance(first.as_py() if isinstance(first, pa.Scalar) else first, Number | np.bool_)
+
+
+def _one(query: Any, dimensions: int, metric: DistanceMetric | None, name: str) -> Floats:
+    one = np.asarray(query)
+    if one.dtype == object:  # None or pd.NA among the numbers
+        one = np.array([np.nan if is_missing(number) else number for number in one.tolist()])
+    if one.dtype.kind not in "fiu":
+        raise VectorError(f"{name} must be real numbers, not {one.dtype}")
+    if len(one) != dimensions:
+        raise VectorError.wrong_dimensions(len(one), dimensions, name)
+    if one.dtype == np.float32 and np.isfinite(length := one @ one) and length > 0:
+        return np.ascontiguousarray(one)[None, :]  # a good query needs no second look
+    return read_vectors(one[None, :], metric=metric, name=name, way_out="").matrix
 
 
 def is_vector_column(series: pd.Series) -> bool:
@@ -223,16 +244,17 @@ def is_vector_column(series: pd.Series) -> bool:
         return True
     if isinstance(dtype, pd.ArrowDtype):
         return _holds_vectors(dtype.pyarrow_dtype, series)
-    if dtype.kind == "O" or isinstance(dtype, pd.StringDtype):
-        return _looks_like_vector(_first(series))
-    return False
+    objects = isinstance(dtype, np.dtype) and dtype.kind == "O"
+    return (objects or isinstance(dtype, pd.StringDtype)) and _looks_like_vector(_first(series))
 
 
 def _first(series: pd.Series) -> Any:
-    for at in range(0, len(series), 64):
-        for value in series.iloc[at : at + 64]:
+    start, stop = 0, 64
+    while start < len(series):
+        for value in series.array[start:stop]:
             if not is_missing(value):
                 return value
+        start, stop = stop, 2 * stop
     return None
 
 
@@ -241,16 +263,19 @@ def _holds_vectors(kind: pa.DataType, series: pd.Series) -> bool:
         return bool(pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return bool(pa.types.is_floating(kind.value_type))
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return is_text and _looks_like_vector(_first(series))
+    return is_text(kind) and _looks_like_vector(_first(series))
 
 
 def _looks_like_vector(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim == 1 and value.dtype.kind in "fiu"
     if isinstance(value, str):
-        return _TEXT.match(value) is not None
-    return isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(one, float) for one in value[:2])
+        return _TEXT.fullmatch(value) is not None
+    if not isinstance(value, list | tuple) or len(value) < 2:  # noqa: PLR2004 - one number is no vector
+        return False
+    kinds = set(map(type, value))
+    numbers = bool not in kinds and all(issubclass(kind, Real) for kind in kinds)
+    return numbers and not all(issubclass(kind, Integral) for kind in kinds)  # whole numbers are codes
 
 
 def gather(frame: pd.DataFrame, columns: str | Sequence[str]) -> tuple[list[str], Floats]:
@@ -272,33 +297,37 @@ def gather(frame: pd.DataFrame, columns: str | Sequence[str]) -> tuple[list[str]
     """
     names = _matching(frame, columns) if isinstance(columns, str) else list(columns)
     if absent := [name for name in names if name not in frame.columns]:
-        raise VectorError(f"no columns {absent}")
+        raise VectorError(f"no columns {absent[:5]}")
     if len(names) < 2:  # noqa: PLR2004 - one number is no vector
         raise VectorError(f"{columns!r} matches {names or 'no column'}; a vector needs at least two")
-    odd = [name for name in names if frame[name].dtype.kind not in "fiu"]
-    if odd:
+    chosen = frame[names]
+    if chosen.shape[1] != len(names) or len(set(names)) < len(names):
+        raise VectorError(f"columns that occur twice: {[name for name, n in Counter(chosen).items() if n > 1][:5]}")
+    if odd := [name for name, dtype in chosen.dtypes.items() if dtype.kind not in "fiu"]:
         raise VectorError(f"columns must be numbers; these are not: {odd[:5]}")
-    matrix = np.empty((len(frame), len(names)), np.float32)
-    for at, name in enumerate(names):
-        matrix[:, at] = frame[name].to_numpy(np.float32, na_value=np.nan)
-    gone: Mask = np.logical_not(np.isfinite(matrix).all(axis=1))
+    with np.errstate(over="ignore"):  # what overflows is found with the other infinities
+        matrix: Floats = np.ascontiguousarray(chosen.to_numpy(np.float32, na_value=np.nan))
+    gone = _not_finite(matrix, squared_norms(matrix))
     if gone.any():
-        what = f"NaN or infinity in {columns!r}"
-        raise VectorError.at_rows(what, _some(frame.index, gone), total=int(gone.sum()), way_out="dropna() first")
+        raise _error(Fault("NaN or infinity", gone), frame.index, str(columns), "dropna() first")
     return names, matrix
 
 
 def _matching(frame: pd.DataFrame, pattern: str) -> list[str]:
+    """Choose columns by a pattern, in the order of the last number in their names where they have one."""
     match = re.compile(translate(pattern)).match
     names = [name for name in frame.columns if isinstance(name, str) and match(name)]
     numbers = {name: int(found[-1]) for name in names if (found := re.findall(r"\d+", name))}
-    if len(numbers) < len(names):
+    if not numbers:
         return names
-    names.sort(key=numbers.__getitem__)
-    at = sorted(numbers.values())
-    if gaps := sorted(set(range(at[0], at[-1] + 1)) - set(at)) if at else []:
+    if odd := [name for name in names if name not in numbers]:
+        raise VectorError(f"{pattern!r} matches columns without a number too: {odd[:5]}; list the columns instead")
+    at = sorted(set(numbers.values()))
+    if len(at) < len(numbers):
+        raise VectorError(f"{pattern!r} matches a number twice: {names[:5]}; list the columns instead")
+    if gaps := sorted(set(range(at[0], at[-1])) - set(at)):
         raise VectorError(f"{pattern!r} leaves out number {', '.join(map(str, gaps[:5]))}")
-    return names
+    return sorted(names, key=numbers.__getitem__)
 
 
 def squared_norms(matrix: Floats) -> Floats:
@@ -322,8 +351,24 @@ def normalize(matrix: Floats) -> Floats:
     """
     result = np.empty_like(matrix)
     for at in range(0, len(matrix), BLOCK):
-        block = matrix[at : at + BLOCK]
-        norms = np.sqrt(squared_norms(block))
-        norms[norms == 0] = 1
-        np.divide(block, norms[:, None], out=result[at : at + BLOCK])
+        block, out = matrix[at : at + BLOCK], result[at : at + BLOCK]
+        squared = squared_norms(block)
+        np.divide(block, _lengths(squared), out=out)
+        odd = ~((squared > TINY) & (squared < np.inf))
+        if odd.any():
+            out[odd] = _unit(block[odd])
     return result
+
+
+def _unit(rows: Floats) -> Floats:
+    """Normalise rows whose squares round to zero or overflow: bring them near one first."""
+    largest: Floats = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    near: Floats = np.divide(rows, np.where(largest == 0, 1, largest), dtype=np.float32)
+    unit: Floats = near / _lengths(squared_norms(near))
+    return unit
+
+
+def _lengths(squared: Floats) -> Floats:
+    """Give lengths as a column to divide by; 1 where there is none."""
+    lengths: Floats = np.sqrt(np.where(squared == 0, 1, squared))[:, None]
+    return lengths

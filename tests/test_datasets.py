@@ -122,6 +122,13 @@ def test_queries_find_their_answer(words, queries):
     assert [int((better < k).sum()) for k in (1, 10)] == pytest.approx([191, 491], abs=2)
 
 
+def test_search_finds_the_answers_as_often_as_the_model_allows(words, queries):
+    found = words.vec.search(queries["embedding"], k=100, columns=[])
+    hits = found[found.index == found["query"].map(queries["name"])]
+    assert (hits["rank"] <= 10).sum() / len(queries) == pytest.approx(0.491, abs=0.002)
+    assert (1 / hits["rank"]).sum() / len(queries) == pytest.approx(0.293, abs=0.002)
+
+
 def test_digits_are_those_of_scikit_learn():
     frame = datasets.load_digits()
     pixels, digits = sklearn_datasets.load_digits(return_X_y=True)

@@ -28,7 +28,7 @@ def every_distance(queries, matrix, metric):
     return -dots if metric is DOT else 1 - dots / np.sqrt((q**2).sum(axis=2) * (v**2).sum(axis=2))
 
 
-def naive(queries, matrix, k, metric, allowed, order):
+def naive(queries, matrix, k, metric, *, allowed, order):
     """For each query the k nearest of the allowed rows, ties by their place in `order`."""
     distances = np.round(every_distance(queries, matrix, metric), 12)
     return [sorted(allowed, key=lambda row, one=one: (one[row], order[row]))[:k] for one in distances]
@@ -71,7 +71,8 @@ def test_rows_and_ties_are_those_of_a_loop(metric, together, ties, case):
     matrix, queries, k, allowed, order = (case[name] for name in ("matrix", "queries", "k", "allowed", "order"))
     with patch.multiple(_topk, QUERIES=together, TIES=ties):
         near = search(cut(matrix, case["cuts"]), queries, k, metric, rows=allowed, ranks=lambda at: order[at])
-    expected = naive(queries, matrix, k, metric, range(len(matrix)) if allowed is None else allowed, order)
+    rows = range(len(matrix)) if allowed is None else allowed
+    expected = naive(queries, matrix, k, metric, allowed=rows, order=order)
     assert (split(near) if len(queries) else []) == expected
     assert near.counts.tolist() == [len(one) for one in expected]
     truth = every_distance(queries, matrix, metric)

@@ -22,6 +22,8 @@ from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_sq
 CHUNK = 1 << 14  # rows added at a time: an interrupt is obeyed, and the bar moves, between chunks
 SAMPLE = 64  # rows a list is trained on
 SEED = 1234
+EF_SEARCH = 64  # the usual effort: recall@10 of 0.97 and
+PROBES = 32  # 0.95 on the bundled data
 
 
 @dataclass(frozen=True)
@@ -73,25 +75,27 @@ class FaissIndex:
         Returns:
             The neighbours, nearest first.
         """
-        selector = None
-        if mask is not None:
-            bits = np.packbits(mask, bitorder="little")
-            selector = faiss.IDSelectorBitmap(bits)
-        if isinstance(self.spec, HNSW):
-            params = faiss.SearchParametersHNSW(sel=selector, efSearch=max(ef_search, k))
-        else:
-            params = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+        params = self._params(mask, max(ef_search, k), probes)
         with one_thread(len(queries)):
             values, positions = self.index.search(_engine_space(queries, self.metric), k, params=params)
         return self._nearest(values, positions)
 
+    def _params(self, mask: Mask | None, ef_search: int, probes: int) -> Any:
+        """Give Faiss its parameters; None for the usual ones, which the index holds: reading them costs 30 µs."""
+        if mask is None and (ef_search == EF_SEARCH if isinstance(self.spec, HNSW) else probes == PROBES):
+            return None
+        selector = None if mask is None else faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        if isinstance(self.spec, HNSW):
+            return faiss.SearchParametersHNSW(sel=selector, efSearch=ef_search)
+        return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+
     def _nearest(self, values: Floats, positions: Positions) -> Nearest:
         found = positions >= 0
-        counts = found.sum(axis=1)
-        flat = values.reshape(-1) if found.all() else values[found]
+        full = bool(found.all())
+        flat = values.reshape(-1) if full else values[found]
         euclidean = self.metric is DistanceMetric.EUCLIDEAN
         distances = from_squared(flat) if euclidean else from_inner_product(flat, self.metric)
-        return Nearest(positions.reshape(-1) if found.all() else positions[found], distances, counts)
+        return Nearest(positions.reshape(-1) if full else positions[found], distances, found.sum(axis=1))
 
     def write(self, path: Path) -> None:
         """Write the index to a file."""
@@ -167,7 +171,8 @@ def read(path: Path, spec: IndexSpec, metric: DistanceMetric, *, trained: int) -
     """Map an index file into memory."""
     if not isinstance(spec, HNSW | IVF):
         raise TypeError(f"a {spec.kind} index has no file")
-    return FaissIndex(spec, metric, faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), trained)
+    mapped = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    return FaissIndex(spec, metric, _with_usual_effort(mapped, spec), trained)
 
 
 def extended(index: FaissIndex, path: Path, blocks: Sequence[Block]) -> FaissIndex:
@@ -175,7 +180,7 @@ def extended(index: FaissIndex, path: Path, blocks: Sequence[Block]) -> FaissInd
 
     An index that is being searched is never changed: a search keeps the one it began with.
     """
-    longer = replace(index, index=faiss.read_index(str(path)))
+    longer = replace(index, index=_with_usual_effort(faiss.read_index(str(path)), index.spec))
     for block in tail(blocks, index.rows):
         longer.add(block.matrix)
     return longer
@@ -195,11 +200,19 @@ def _empty(spec: HNSW | IVF, dimensions: int, metric: DistanceMetric) -> Any:
     if isinstance(spec, HNSW):
         graph = faiss.IndexHNSWFlat(dimensions, spec.m, kind)
         graph.hnsw.efConstruction = spec.ef_construction
-        return graph
+        return _with_usual_effort(graph, spec)
     made = faiss.index_factory(dimensions, f"IVF{spec.lists},Flat", kind)
     made.cp.min_points_per_centroid = 1  # few rows are no fault, and need no warning on stderr
     made.cp.seed = SEED
-    return made
+    return _with_usual_effort(made, spec)
+
+
+def _with_usual_effort(index: Any, spec: HNSW | IVF) -> Any:
+    if isinstance(spec, HNSW):
+        index.hnsw.efSearch = EF_SEARCH
+    else:
+        index.nprobe = PROBES
+    return index
 
 
 def _sample(blocks: Sequence[Block], rows: int, size: int) -> Floats:

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from dkvector.backends import _plan, _topk
-from dkvector.backends._faiss_index import FaissIndex, one_thread, tail
+from dkvector.backends._faiss_index import EF_SEARCH, PROBES, FaissIndex, one_thread, tail
 from dkvector.backends._local import Candidates, Found
 from dkvector.backends._plan import Effort
 from dkvector.backends._rows import Mask, Rows
@@ -18,8 +18,6 @@ from dkvector.indexes import HNSW, Tuning
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.primitives import Request
 
-EF_SEARCH = 64
-PROBES = 32
 SPARE = 8  # neighbours asked for beyond k, so that rows as near as the k-th are seen
 UNIT = 1e-5  # how far a squared norm may be from 1 for the product to be the cosine
 

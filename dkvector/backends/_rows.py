@@ -240,8 +240,8 @@ def merged(first: Segment, second: Segment, schema: Schema) -> Segment:
 
 
 def _kept_converted(kind: pa.DataType) -> bool:
-    """Tell whether pandas can take from a column faster than Arrow, at little memory: numbers, dates, categories."""
-    return bool(pa.types.is_primitive(kind) or pa.types.is_dictionary(kind))
+    """Tell whether pandas can take from a column faster than Arrow, at little memory."""
+    return bool(pa.types.is_primitive(kind) or pa.types.is_dictionary(kind) or pa.types.is_large_string(kind))
 
 
 def _chunks(column: pa.ChunkedArray | pa.Array) -> list[pa.Array]:

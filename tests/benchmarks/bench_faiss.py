@@ -15,7 +15,7 @@ import numpy as np
 from _data import clustered, fastest, framed, head, line
 
 import dkvector as dkv
-from dkvector.backends import _faiss_search
+from dkvector.backends import _faiss_index
 
 K = 10
 HERE = Path(__file__).parent
@@ -27,11 +27,11 @@ def bare(spec, vectors, metric=faiss.METRIC_INNER_PRODUCT):
     if isinstance(spec, dkv.HNSW):
         index = faiss.IndexHNSWFlat(d, spec.m, metric)
         index.hnsw.efConstruction = spec.ef_construction
-        index.hnsw.efSearch = _faiss_search.EF_SEARCH
+        index.hnsw.efSearch = _faiss_index.EF_SEARCH
     elif isinstance(spec, dkv.IVF):
         index = faiss.index_factory(d, f"IVF{spec.lists},Flat", metric)
         index.train(vectors)
-        index.nprobe = _faiss_search.PROBES
+        index.nprobe = _faiss_index.PROBES
     else:
         index = faiss.IndexFlat(d, metric)
     index.add(vectors)
