@@ -14,7 +14,8 @@ import pyarrow as pa
 from dkvector.errors import SchemaError
 
 _DTYPE = b"pandas"  # keys of a field's metadata: the name of its pandas dtype,
-_UNNAMED = b"unnamed"  # and that an index had no name
+_UNNAMED = b"unnamed"  # that an index had no name,
+_CALLED = b"called"  # or the name that its field can't have
 _OBJECT = np.dtype(object)
 _ARROW = "arrow:"  # starts the name of an Arrow dtype
 
@@ -179,14 +180,16 @@ def _natural(kind: pa.DataType) -> Any:
     return None
 
 
-def unnamed(field: pa.Field) -> pa.Field:
-    """Remember that an index had no name, though its column needs one."""
-    return field.with_metadata({**(field.metadata or {}), _UNNAMED: b"1"})
+def called(field: pa.Field, name: str | None) -> pa.Field:
+    """Remember what an index was called, where its field has another name."""
+    remembered = {_UNNAMED: b"1"} if name is None else {_CALLED: name.encode()}
+    return field.with_metadata({**(field.metadata or {}), **remembered})
 
 
 def to_index(values: pa.ChunkedArray | pa.Array, field: pa.Field) -> pd.Index:
     """Turn the ids into the index they came from."""
-    name = None if _UNNAMED in (field.metadata or {}) else field.name
+    metadata = field.metadata or {}
+    name = None if _UNNAMED in metadata else metadata.get(_CALLED, field.name.encode()).decode()
     made = to_pandas(values, field)
     index: pd.Index = pd.Index(made, dtype=made.dtype, name=name, copy=False)
     return index

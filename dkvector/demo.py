@@ -123,9 +123,7 @@ def main() -> None:
     print(textwrap.indent(str(told), "    "))  # noqa: T201 - as above
     store.close()
 
-    say(
-        f"5. How many neighbours does approximation lose? {len(queries):,} queries, recall@{K} against the exact answer:"
-    )
+    say(f"5. How many neighbours does approximation lose? {len(queries):,} queries, recall@{K} against exact:")
     exact = words.vec.search(queries["embedding"], K, columns=[])
     runs = pd.DataFrame(measure(words, queries["embedding"], exact))
     shown = runs.assign(recall=runs["recall"].map("{:.3f}".format), rate=runs["rate"].map("{:,.0f}/s".format))

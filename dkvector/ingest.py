@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dkvector.columns import to_arrow, to_index, unnamed
+from dkvector.columns import called, to_arrow, to_index
 from dkvector.errors import DuplicateIdError, NotFoundError, SchemaError, some
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.records import Record, records_to_table
@@ -150,10 +150,10 @@ def _ids(index: pd.Index, known: Schema | None, columns: pd.Index) -> tuple[pa.F
         raise SchemaError("a store needs one id a row, this frame has a MultiIndex: reset_index() and set one column")
     if not isinstance(index.name, str | None):
         raise SchemaError(f"the name of the index must be text; rename_axis() it from {index.name!r}")
-    default = _free("id", columns) if known is None else known.id.name
-    field, ids = to_arrow(index, default if index.name is None else index.name)
-    if index.name is None:
-        field = unnamed(field)
+    name = known.id.name if known is not None else _free("id" if index.name is None else index.name, columns)
+    field, ids = to_arrow(index, name)
+    if index.name != name:
+        field = called(field, index.name)
     if pa.types.is_nested(field.type):
         raise SchemaError(f"ids must be single values, these are {field.type}; reset_index() and set one column")
     if ids.null_count:

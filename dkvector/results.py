@@ -142,14 +142,15 @@ def framed(columns: Mapping[Any, Any], index: pd.Index) -> pd.DataFrame:
 
     The public constructor looks at every value again, which takes several times as long as a search does.
     """
-    names = _names(tuple(columns))
-    frame: pd.DataFrame = pd.DataFrame._from_arrays(list(columns.values()), names, index, verify_integrity=False)  # noqa: SLF001 - no public way
+    make: Any = getattr(pd.DataFrame, "_from_arrays")  # noqa: B009 - private, and in no stub
+    frame: pd.DataFrame = make(list(columns.values()), _names(tuple(columns)), index, verify_integrity=False)
     return frame
 
 
 @lru_cache(maxsize=256)
 def _names(names: tuple[Any, ...]) -> pd.Index:
-    return pd.Index(list(names), tupleize_cols=False)
+    index: pd.Index = pd.Index(list(names), tupleize_cols=False)
+    return index
 
 
 def _free(name: str, taken: set[Any]) -> str:

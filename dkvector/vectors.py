@@ -149,7 +149,6 @@ def _faults(parsed: Parsed, metric: DistanceMetric | None) -> list[Fault]:
     faults += [Fault("NaN or infinity", rows)] if (rows := _not_finite(parsed.matrix, squared)).any() else []
     if metric is DistanceMetric.COSINE and (zero := squared == 0).any():
         zero[zero] = ~parsed.matrix[zero].any(axis=1)  # squares of tiny numbers round to zero
-        zero &= ~np.logical_or.reduce([fault.rows for fault in faults]) if faults else True
         faults += [Fault("zero vector, which has no direction under cosine,", zero)] if zero.any() else []
     return faults
 

@@ -720,6 +720,9 @@ def test_a_column_of_the_name_of_the_ids_stays_a_column(frame, target, name):
         assert store.search(EAST, where="id in [0, 60]").index.tolist() == [3]
         assert store.search(EAST, where="word == 'x'").index.tolist() == [3]
         assert store.get([3])["id"].tolist() == [60]
+        assert [(one.id, one["id"], one["word"]) for one in store.find(dkv.Query().filter("id", "=", 60))] == [
+            (3, 60, "x")
+        ]
 
 
 def test_column_names_must_be_text_and_differ(frame):
@@ -729,15 +732,16 @@ def test_column_names_must_be_text_and_differ(frame):
         frame.rename(columns={"kind": "word"}).vec.push("exact")
 
 
-def test_changing_the_frame_does_not_change_the_store(target):
+@pytest.mark.parametrize("form", [list, lambda matrix: pd.array(matrix, dtype="vector[2]")], ids=["arrays", "vector"])
+def test_changing_the_frame_does_not_change_the_store(target, form):
     matrix, numbers = VECTORS.copy(), np.arange(6.0)
-    frame = pd.DataFrame({"n": numbers, "v": list(matrix)}, copy=False)
+    frame = pd.DataFrame({"n": numbers, "v": form(matrix)}, copy=False)
     with frame.vec.push(**target) as store:
         before = store.to_frame()
         matrix[:], numbers[:] = 7, 7
         frame.loc[:, "n"] = 8
-        for row in frame["v"]:
-            row[:] = 9
+        if form is not list:
+            frame["v"].array.matrix[:] = 9
         pd.testing.assert_frame_equal(store.to_frame(), before)
         assert before.n.tolist() == list(range(6))
         assert store.search(EAST, k=6).index.tolist() == NEAREST
@@ -761,7 +765,6 @@ def test_results_can_be_changed_and_the_store_is_not(frame, target, name):
     frame = frame.assign(x=1.5, flag=True, when=pd.Timestamp("2020-01-01"), span=pd.Timedelta("1h"))
     frame["thing"] = pd.Series(["a"] * 6, dtype=object)
     with frame.vec.push(**target) as store:
-        store.upsert(frame.set_axis(range(10, 16)))
         before = store.to_frame()
         results = [
             store.to_frame(),

@@ -182,10 +182,14 @@ def test_texts(text, row):
         "[0.1 0.2 ... 0.9]",
         "[0.1, 0.2, ..., 0.9]",
         "[1, 2, 3",
+        "[1, 2, 34",
         "1, 2, 3]",
         "[1, 2, three]",
         "[1 2, 3, 4]",
         "[1\n2,,3]",
+        "[1\r2,,3]",
+        "[1,null,3]",
+        '["1","2","3"]',
         "[1,,2,3]",
         "[1, , 3]",
         "[1, 2, 3,]",
@@ -284,7 +288,7 @@ LABELS = {
     "ints": ([10, 20, 30, 40, 50, 60, 70, 80], "20, 40, 60, 80 (4 rows)"),
     "dates": (pd.date_range("2024-01-01", periods=8), "Timestamp('2024-01-02 00:00:00')"),
     "duplicates": (["a"] * 8, "'a', 'a', 'a', 'a' (4 rows)"),
-    "pairs": (pd.MultiIndex.from_product([["x", "y"], range(4)]), "('x', 1), ('x', 3), ('y', 1), ('y', 3) (4 rows)"),
+    "pairs": (pd.MultiIndex.from_product(["xy", "abcd"]), "('x', 'b'), ('x', 'd'), ('y', 'b'), ('y', 'd') (4 rows)"),
 }
 
 
@@ -662,6 +666,7 @@ def test_vector_columns(column):
         objects([["a", "b"]]),
         objects([[1, 2]]),
         objects([[True, False]]),
+        objects([[True, 0.5]]),
         objects([[0.5]]),
         objects([[]]),
         objects([[0.5, "a"]]),

@@ -1,0 +1,164 @@
+"""The conformance suite itself: its oracle is right, nobody bends it, and it finds a broken store."""
+
+import importlib.util
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dkvector.metrics import DistanceMetric
+from dkvector.testing import StoreTests, naive_distance, naive_search, sample_frame, sample_queries
+
+COSINE, EUCLIDEAN, DOT = DistanceMetric
+TESTS = Path(__file__).parent
+
+
+@pytest.mark.parametrize("metric", list(DistanceMetric))
+def test_the_oracle_agrees_with_a_sort(metric):
+    frame, queries = sample_frame(100), sample_queries(5)
+    matrix = np.stack(frame.embedding).astype(np.float64)
+    for query in queries.astype(np.float64):
+        distances = {
+            COSINE: 1 - matrix @ query / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(query)),
+            EUCLIDEAN: np.linalg.norm(matrix - query, axis=1),
+            DOT: -(matrix @ query),
+        }[metric]
+        best = np.argsort(distances, kind="stable")[:10]
+        found = naive_search(frame, query.astype(np.float32), 10, metric)
+        assert [label for label, _ in found] == frame.index[best].tolist()
+        np.testing.assert_allclose([distance for _, distance in found], distances[best], atol=1e-12)
+
+
+@pytest.mark.parametrize(("metric", "expected"), [(COSINE, 1 - 0.6), (EUCLIDEAN, np.sqrt(20)), (DOT, -3.0)])
+def test_distances_by_hand(metric, expected):
+    assert naive_distance(np.float32([1, 0]), np.float32([3, 4]), metric) == pytest.approx(expected)
+
+
+def test_ties_of_the_oracle_come_by_label():
+    frame = pd.DataFrame({"embedding": [np.float32([1, 2])] * 3}, index=["c", "a", "b"])
+    assert [label for label, _ in naive_search(frame, np.float32([1, 2]), 2, EUCLIDEAN)] == ["a", "b"]
+
+
+def below(cls):
+    return [cls, *(one for sub in cls.__subclasses__() for one in below(sub))]
+
+
+def test_no_backend_redefines_a_test_of_the_suite():
+    for path in TESTS.glob("test_*.py"):
+        if "StoreTests" in path.read_text("utf-8") and path.name != Path(__file__).name:
+            spec = importlib.util.spec_from_file_location(f"checked_{path.stem}", path)
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    ours = {name for name in dir(StoreTests) if name.startswith("test_")}
+    subclasses = below(StoreTests)[1:]
+    assert {one.__name__ for one in subclasses} >= {"TestExact", "TestFlat", "TestHNSW", "TestIVF"}
+    bent = {f"{one.__name__}.{name}" for one in subclasses for name in vars(one) if name in ours}
+    assert bent == set()
+
+
+BROKEN = """
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dkvector.backends._local import Candidates
+from dkvector.backends._topk import Nearest
+from dkvector.backends.exact import ExactStore
+from dkvector.primitives import Written
+from dkvector.testing import StoreTests
+
+
+class PostFiltering(ExactStore):
+    def _nearest(self, rows, request, candidates):
+        found = super()._nearest(rows, request, Candidates(None, rows.total))
+        if candidates.mask is None:
+            return found
+        near = found.nearest
+        kept = candidates.mask[near.positions]
+        query = np.repeat(np.arange(len(near.counts)), near.counts)[kept]
+        counts = np.bincount(query, minlength=len(near.counts))
+        return dataclasses.replace(found, nearest=Nearest(near.positions[kept], near.distances[kept], counts))
+
+
+class Squaring(ExactStore):
+    def _nearest(self, rows, request, candidates):
+        found = super()._nearest(rows, request, candidates)
+        return dataclasses.replace(
+            found, nearest=dataclasses.replace(found.nearest, distances=found.nearest.distances**2)
+        )
+
+
+class Duplicating(ExactStore):
+    def _upsert_now(self, batch, mode, *, progress):
+        if self._rows is None or mode != "upsert":
+            return super()._upsert_now(batch, mode, progress=progress)
+        self._publish(self._rows.appended(self._owned(batch)), progress=progress)
+        return Written(0, len(batch), (), batch.labels)
+
+
+class Suite(StoreTests):
+    @pytest.fixture
+    async def store(self):
+        return await self.kind.open({})
+
+    @pytest.fixture
+    def raw_count(self, store):
+        return lambda: int((~store.rows.dead).sum())
+
+
+class TestSound(Suite):
+    kind = ExactStore
+
+
+class TestPostFiltering(Suite):
+    kind = PostFiltering
+
+
+class TestSquaring(Suite):
+    kind = Squaring
+
+
+class TestDuplicating(Suite):
+    kind = Duplicating
+"""
+RELEVANT = "fills_k or fewer_matches or distance_of_every_hit or upsert_replaces or upsert_adds or hnsw"
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Run the suite over stores that are broken, each in its own way, and count what it says of each."""
+    path = tmp_path_factory.mktemp("broken") / "test_broken.py"
+    path.write_text(BROKEN, "utf-8")
+    options = ["-q", "-rA", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "--tb=no", "-k", RELEVANT]
+    run = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-m", "pytest", *options, path.name],
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = [line.split() for line in run.stdout.splitlines() if line.startswith(("PASSED", "FAILED", "ERROR"))]
+    return [(outcome, *test.split("::")[1:]) for outcome, test, *_ in told]
+
+
+def test_a_sound_store_passes(outcomes):
+    mine = [outcome for outcome, store, _ in outcomes if store == "TestSound"]
+    assert Counter(mine) == {"PASSED": 10}
+
+
+@pytest.mark.parametrize(
+    ("store", "caught"),
+    [
+        ("TestPostFiltering", {"test_a_filter_still_fills_k", "test_fewer_matches_than_k_all_come"}),
+        ("TestSquaring", {"test_distance_of_every_hit_is_the_distance_of_that_row"}),
+        ("TestDuplicating", {"test_upsert_replaces", "test_upsert_adds"}),
+    ],
+)
+def test_a_broken_store_is_found_out(outcomes, store, caught):
+    failed = {test.partition("[")[0] for outcome, name, test in outcomes if name == store and outcome == "FAILED"}
+    assert failed >= caught
+    assert "test_an_index_it_has_not_is_refused" not in failed  # and what is sound in it passes
