@@ -141,19 +141,14 @@ def _objects(values: pa.ChunkedArray) -> Any:
 
 
 def kept(values: Any) -> Any:
-    """Give a column that a new frame keeps as it is, and that its owner can write to.
-
-    Pandas takes over that Arrow's memory is read-only.
+    """Give a column as a frame keeps it: pandas wraps plain arrays where it hands them out.
 
     Example:
-        >>> kept(np.frombuffer(b"ab", np.uint8)).flags.writeable
-        True
+        >>> kept(pd.Series([1, 2]).array)
+        array([1, 2])
     """
-    if type(values) is pd.arrays.NumpyExtensionArray:  # those derived from it have a dtype of their own
-        values = values.to_numpy()
-    if isinstance(values, np.ndarray):
-        return values if values.flags.writeable else values.copy()
-    return values.copy() if isinstance(values, pd.arrays.DatetimeArray | pd.arrays.TimedeltaArray) else values
+    plain = type(values) is pd.arrays.NumpyExtensionArray  # those derived from it have a dtype of their own
+    return values.to_numpy() if plain else values
 
 
 def _dtype(field: pa.Field) -> Any:

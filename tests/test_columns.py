@@ -219,7 +219,7 @@ FRAMES = hpd.data_frames(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(FRAMES, st.sampled_from(["str", "string", "object", "category"]), st.integers(0, 6))
 def test_any_frame_comes_back_as_it_went_in(frame, text, cut):
     frame = frame.astype({"text": text}).assign(v=pd.array([[1.0, float(i)] for i in range(len(frame))], "vector[2]"))

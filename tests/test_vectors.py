@@ -288,7 +288,10 @@ LABELS = {
     "ints": ([10, 20, 30, 40, 50, 60, 70, 80], "20, 40, 60, 80 (4 rows)"),
     "dates": (pd.date_range("2024-01-01", periods=8), "Timestamp('2024-01-02 00:00:00')"),
     "duplicates": (["a"] * 8, "'a', 'a', 'a', 'a' (4 rows)"),
-    "pairs": (pd.MultiIndex.from_product(["xy", "abcd"]), "('x', 'b'), ('x', 'd'), ('y', 'b'), ('y', 'd') (4 rows)"),
+    "pairs": (
+        pd.MultiIndex.from_product([list("xy"), list("abcd")]),
+        "('x', 'b'), ('x', 'd'), ('y', 'b'), ('y', 'd') (4 rows)",
+    ),
 }
 
 
