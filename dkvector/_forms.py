@@ -278,6 +278,24 @@ def _lists(values: Sequence[Any]) -> Floats | None:
 
 def _texts(values: Sequence[Any]) -> Floats | None:
     """Read "[0.1, 0.2]", JSON, and NumPy's "[0.1 0.2]"."""
+    read = _json(values)
+    return _csv(values) if read is None else read
+
+
+def _json(values: Sequence[Any]) -> Floats | None:
+    import orjson  # noqa: PLC0415 - few need it, and `import dkvector` must stay cheap
+
+    try:
+        parts = [_lists(list(map(orjson.loads, values[at : at + LINES]))) for at in range(0, len(values), LINES)]
+    except (AttributeError, TypeError, ValueError):  # NumPy's "1." and "nan" are not JSON
+        return None
+    whole = [part for part in parts if part is not None]
+    if len(whole) < len(parts) or len({part.shape[1] for part in whole}) > 1:
+        return None
+    return np.concatenate(whole)
+
+
+def _csv(values: Sequence[Any]) -> Floats | None:
     try:
         width = _inside(values[0]).count(",") + 1
         matrix = np.empty((len(values), width), np.float32)
@@ -303,7 +321,7 @@ def _inside(text: str) -> str:
 
 
 def _numbers(text: str) -> Floats:
-    """Read numbers set apart by commas as a CSV file of one column, which Arrow reads faster than `json` would."""
+    """Read numbers set apart by commas as a CSV file of one column, for numbers that JSON does not know."""
     from pyarrow import csv  # noqa: PLC0415 - few need it, and `import dkvector` must stay cheap
 
     table = csv.read_csv(
