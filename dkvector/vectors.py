@@ -150,7 +150,16 @@ def _faults(parsed: Parsed, metric: DistanceMetric | None) -> list[Fault]:
     if metric is DistanceMetric.COSINE and (zero := squared == 0).any():
         zero[zero] = ~parsed.matrix[zero].any(axis=1)  # squares of tiny numbers round to zero
         faults += [Fault("zero vector, which has no direction under cosine,", zero)] if zero.any() else []
-    return faults
+    return faults if metric is None else [*faults, *_immeasurable(parsed.matrix, squared, metric)]
+
+
+def _immeasurable(matrix: Floats, squared: Floats, metric: DistanceMetric) -> list[Fault]:
+    """Find rows whose distances float32 can't hold: they would be lost from every answer, silently."""
+    odd = np.isinf(squared)
+    if metric is DistanceMetric.COSINE:
+        odd |= (squared < TINY) & (matrix != 0).any(axis=1) if (squared < TINY).any() else False
+    odd[odd] = np.isfinite(matrix[odd]).all(axis=1)
+    return [Fault("vector too long or too short to be measured in float32", odd, "scale it")] if odd.any() else []
 
 
 def _not_finite(matrix: Floats, squared: Floats) -> Mask:
@@ -226,7 +235,9 @@ def _one(query: Any, dimensions: int, metric: DistanceMetric | None, name: str) 
         raise VectorError(f"{name} must be real numbers, not {one.dtype}")
     if len(one) != dimensions:
         raise VectorError.wrong_dimensions(len(one), dimensions, name)
-    if one.dtype == np.float32 and np.isfinite(length := one @ one) and length > 0:
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared = one @ one if one.dtype == np.float32 else 0
+    if TINY < squared < np.inf:
         return np.ascontiguousarray(one)[None, :]  # a good query needs no second look
     return read_vectors(one[None, :], metric=metric, name=name, way_out="").matrix
 

@@ -394,10 +394,21 @@ def test_past_float32_is_not_finite():
         read_vectors(objects([np.array([1.0, 2]), np.array([1e39, 1])]))
 
 
-@pytest.mark.parametrize("metric", [COSINE, None])
 @pytest.mark.parametrize("row", [[3e38, 3e38], [1e-30, 0], [1e-45, 1e-45]])
-def test_large_and_tiny_vectors_are_vectors(row, metric):
-    assert read_vectors(np.float32([[1, 2], row]), metric=metric).rows is None
+def test_large_and_tiny_vectors_are_vectors(row):
+    assert read_vectors(np.float32([[1, 2], row])).rows is None
+
+
+@pytest.mark.parametrize(
+    ("row", "metrics"),
+    [([3e38, 3e38], list(DistanceMetric)), ([1e-30, 0], [COSINE]), ([1e-45, 1e-45], [COSINE])],
+)
+def test_vectors_that_float32_can_not_measure_are_refused_by_name(row, metrics):
+    for metric in metrics:
+        with pytest.raises(VectorError, match=r"too long or too short .* at 1 \(1 row\); scale it"):
+            read_vectors(np.float32([[1, 2], row]), metric=metric)
+        with pytest.raises(VectorError, match="too long or too short"):
+            read_queries(np.float32(row), dimensions=2, metric=metric)
 
 
 def test_a_zero_vector_has_no_direction():

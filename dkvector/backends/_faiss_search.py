@@ -15,10 +15,10 @@ from dkvector.backends._plan import Effort
 from dkvector.backends._rows import Mask, Rows
 from dkvector.backends._topk import Block, Nearest, Positions, joined
 from dkvector.indexes import HNSW, Tuning
-from dkvector.metrics import DistanceMetric, Floats
+from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
 from dkvector.primitives import Request
 
-SPARE = 8  # neighbours asked for beyond k, so that rows as near as the k-th are seen
+SPARE = 2  # neighbours asked for beyond k, so that rows as near as the k-th are seen
 UNIT = 1e-5  # how far a squared norm may be from 1 for the product to be the cosine
 
 
@@ -63,7 +63,7 @@ class Search:
         euclidean = request.metric is DistanceMetric.EUCLIDEAN
         kind = faiss.METRIC_L2 if euclidean else faiss.METRIC_INNER_PRODUCT
         values, positions = faiss.knn(queries, block.matrix, wide, metric=kind)
-        near = self._measured(queries, positions)
+        near = self._measured(queries, block, positions)
         if wide == len(block.matrix):
             return near
         spread = np.abs(values[:, -1] - values[:, min(request.k, wide) - 1])
@@ -72,17 +72,18 @@ class Search:
         tied = np.flatnonzero(spread <= 2 * _topk.SLACK * scale)
         return near if not len(tied) else patched(near, tied, self._slowly(queries[tied]))
 
-    def _measured(self, queries: Floats, positions: Positions) -> Nearest:
-        query = np.repeat(np.arange(len(queries)), positions.shape[1])
-        return _topk.measured(
-            self.blocks,
-            queries,
-            query,
-            positions.reshape(-1),
-            k=self.request.k,
-            metric=self.request.metric,
-            ranks=self.rows.ranks,
-        )
+    def _measured(self, queries: Floats, block: Block, positions: Positions) -> Nearest:
+        """Measure candidates `(q, w)` again, without the rounding of a product of matrices."""
+        k, distances = self.request.k, pair_distances(queries, block, positions, self.request.metric)
+        order = np.argsort(distances, axis=1, kind="stable")
+        nearest = np.take_along_axis(distances, order, axis=1)
+        if (nearest[:, 1:] == nearest[:, :-1]).any():
+            query = np.repeat(np.arange(len(queries)), positions.shape[1])
+            flat = positions.reshape(-1), distances.reshape(-1)
+            return _topk.best_of(query, *flat, len(queries), k=k, ranks=self.rows.ranks)
+        rows = np.take_along_axis(positions, order, axis=1)[:, :k]
+        counts = np.full(len(queries), rows.shape[1])
+        return Nearest(rows.reshape(-1), np.ascontiguousarray(nearest[:, :k]).reshape(-1), counts)
 
     def _slowly(self, queries: Floats) -> Nearest:
         return _topk.search(self.blocks, queries, self.request.k, self.request.metric, ranks=self.rows.ranks)
@@ -180,6 +181,21 @@ def by_index(queries: Floats, matrix: Floats, rows: Positions) -> Floats:
             len(rows),
         )
     return out
+
+
+def pair_distances(queries: Floats, block: Block, positions: Positions, metric: DistanceMetric) -> Floats:
+    """Measure each query against rows of its own, `(q, w)`; the block is the field's first."""
+    ids = np.ascontiguousarray(positions, np.int64)
+    out = np.empty(ids.shape, np.float32)
+    measure = faiss.fvec_L2sqr_by_idx if metric is DistanceMetric.EUCLIDEAN else faiss.fvec_inner_products_by_idx
+    queries = np.ascontiguousarray(queries)
+    arrays = (faiss.swig_ptr(array) for array in (out, queries, block.matrix, ids))
+    measure(*arrays, block.matrix.shape[1], *ids.shape)
+    if metric is DistanceMetric.EUCLIDEAN:
+        return from_squared(out)
+    if metric is DistanceMetric.COSINE:
+        out /= np.sqrt(block.squared[ids]) * np.sqrt(np.einsum("qd,qd->q", queries, queries))[:, None]
+    return from_inner_product(out, metric)
 
 
 def merged(parts: Sequence[Nearest], k: int, rows: Rows) -> Nearest:

@@ -189,6 +189,8 @@ def best_of(
 
 def tied(near: Nearest) -> bool:
     """Tell whether any two neighbours of a query are equally near."""
+    if len(near.counts) == 1:
+        return bool((near.distances[1:] == near.distances[:-1]).any())
     return _tied(np.repeat(np.arange(len(near.counts)), near.counts), near.distances)
 
 
