@@ -13,16 +13,17 @@ import pandas as pd
 
 from dkvector import frames
 from dkvector.blocking import VectorStore
+from dkvector.detect import is_vector_column
 from dkvector.dtype import VectorArray
 from dkvector.errors import NotFoundError, SchemaError
 from dkvector.fields import VectorField
 from dkvector.indexes import IndexSpec, as_spec
 from dkvector.ingest import OnBad, Reading
 from dkvector.metrics import DistanceMetric, Floats, score
-from dkvector.primitives import Mode
 from dkvector.records import Record
 from dkvector.registry import Target, connect
-from dkvector.vectors import is_vector_column, normalize, read_queries, read_vectors, to_matrix
+from dkvector.requests import Mode
+from dkvector.vectors import normalize, read_queries, read_vectors, to_matrix
 
 _NUMBERED = re.compile(r"(.*?)\d+$")
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dkvector._loop import LOOP, run_inline
 from dkvector.columns import kept
-from dkvector.primitives import Written
+from dkvector.requests import Written
 from dkvector.results import Explanation, Hits, TableSource
 from dkvector.results import framed as framed_columns
 from dkvector.schema import Schema, Supports

@@ -11,11 +11,12 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector.columns import called, to_arrow, to_index
+from dkvector.detect import is_vector_column
 from dkvector.errors import DuplicateIdError, NotFoundError, SchemaError, some
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.records import Record, records_to_table
 from dkvector.schema import Schema, VectorInfo
-from dkvector.vectors import is_vector_column, read_vectors
+from dkvector.vectors import read_vectors
 
 OnBad = Literal["raise", "drop"]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import replace
+from typing import Any, ClassVar, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -17,60 +17,13 @@ from dkvector.errors import BackendUnavailableError, SchemaError, hint
 from dkvector.filters import Filter, as_filter, check_columns
 from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.ingest import Batch, Reading, as_batch
-from dkvector.metrics import DistanceMetric, Floats
+from dkvector.metrics import DistanceMetric
 from dkvector.operations import VectorOperations
 from dkvector.query import VectorQuery
+from dkvector.requests import MODES, Mode, Request, Written, as_ids, shown
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.vectors import read_queries
-
-Mode = Literal["upsert", "insert", "replace"]
-MODES = ("upsert", "insert", "replace")
-MUCH = 50_000  # rows from which a progress bar shows by itself
-
-
-@dataclass(frozen=True)
-class Request:
-    """A search that has been checked.
-
-    Attributes:
-        queries: `(q, d)` float32, finite.
-        labels: of the query rows; None for a single query.
-        k: neighbours of each query.
-        info: the vector field.
-        metric: what to measure by.
-        where: the filter, its columns known.
-        tuning: search-time knobs.
-        columns: payload columns to give.
-        include_vectors: give the vectors too.
-    """
-
-    queries: Floats
-    labels: pd.Index | None
-    k: int
-    info: VectorInfo
-    metric: DistanceMetric
-    where: Filter | None
-    tuning: Tuning
-    columns: tuple[str, ...]
-    include_vectors: bool
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a write did.
-
-    Attributes:
-        inserted: rows that were new.
-        replaced: rows whose id was known.
-        dropped: labels of rows left out for their vectors.
-        ids: ids of the rows written.
-    """
-
-    inserted: int
-    replaced: int = 0
-    dropped: tuple[Any, ...] = ()
-    ids: pd.Index = field(default_factory=lambda: pd.Index([]), repr=False)
 
 
 class Primitives(VectorOperations):
@@ -143,7 +96,7 @@ class Primitives(VectorOperations):
                 raise SchemaError(f"the config says dimension {self.dimension}, {info.name!r} has {info.dimensions}")
         if known is not None:
             batch = replace(batch, schema=known.widened(batch.schema))
-        self.written = await self._upsert(batch, mode, progress=_shown(progress, len(batch)))
+        self.written = await self._upsert(batch, mode, progress=shown(progress, len(batch)))
         return self.written
 
     def _promised(self, reading: Reading) -> Reading:
@@ -321,7 +274,7 @@ class Primitives(VectorOperations):
         """
         wanted = as_spec(spec)
         self.supports.check_index(self.name, wanted)
-        return await self._build_index(wanted, self.known.vector(field), progress=_shown(progress, await self.count()))
+        return await self._build_index(wanted, self.known.vector(field), progress=shown(progress, await self.count()))
 
     async def indexes(self) -> dict[str, IndexSpec]:
         """Give the index spec of every vector field."""
@@ -370,16 +323,3 @@ class Primitives(VectorOperations):
             return f"<{type(self).__name__}: empty>"
         fields = ", ".join(f"{one.name} vector[{one.dimensions}] by {one.metric.value}" for one in self.schema.vectors)
         return f"<{type(self).__name__}: {fields}; {len(self.schema.payload)} payload columns>"
-
-
-def _shown(progress: bool | None, rows: int) -> bool:
-    return rows >= MUCH if progress is None else progress
-
-
-def as_ids(ids: Any) -> pd.Index:
-    """Read one id or many."""
-    if isinstance(ids, pd.Index):
-        return ids
-    if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
-        ids = [ids]
-    return pd.Index(ids if isinstance(ids, pd.Series) else list(ids))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fnmatch import translate
-from numbers import Integral, Number, Real
+from numbers import Number
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +16,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dkvector._forms import Floats, Mask, Parsed, is_missing, is_text, parse
+from dkvector._cells import is_missing
+from dkvector._forms import parse
+from dkvector._parsed import Floats, Mask, Parsed
 from dkvector.errors import VectorError
 from dkvector.metrics import DistanceMetric
 
@@ -24,8 +26,6 @@ _NO_QUERIES = (str, bytes, Mapping, AbstractSet, pd.DataFrame)
 TINY = 1e-30  # squares below have lost digits
 BLOCK = 1 << 13  # rows normalised at a time, so that temporaries stay small
 WAY_OUT = 'on_bad="drop" leaves them out'
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
-_TEXT = re.compile(rf"\s*\[\s*{_NUMBER}(?:\s*,\s*|\s+){_NUMBER}(?:[-+.,e\d\s]|nan|null|inf)*\]\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -240,52 +240,6 @@ def _one(query: Any, dimensions: int, metric: DistanceMetric | None, name: str) 
     if TINY < squared < np.inf:
         return np.ascontiguousarray(one)[None, :]  # a good query needs no second look
     return read_vectors(one[None, :], metric=metric, name=name, way_out="").matrix
-
-
-def is_vector_column(series: pd.Series) -> bool:
-    """Tell from the dtype, or the first value, whether a column holds vectors.
-
-    Example:
-        >>> is_vector_column(pd.Series([[0.1, 0.2]])), is_vector_column(pd.Series([["a", "b"]]))
-        (True, False)
-    """
-    dtype = series.dtype
-    if getattr(dtype, "dimensions", None) is not None:
-        return True
-    if isinstance(dtype, pd.ArrowDtype):
-        return _holds_vectors(dtype.pyarrow_dtype, series)
-    objects = isinstance(dtype, np.dtype) and dtype.kind == "O"
-    return (objects or isinstance(dtype, pd.StringDtype)) and _looks_like_vector(_first(series))
-
-
-def _first(series: pd.Series) -> Any:
-    start, stop = 0, 64
-    while start < len(series):
-        for value in series.array[start:stop]:
-            if not is_missing(value):
-                return value
-        start, stop = stop, 2 * stop
-    return None
-
-
-def _holds_vectors(kind: pa.DataType, series: pd.Series) -> bool:
-    if pa.types.is_fixed_size_list(kind):
-        return bool(pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return bool(pa.types.is_floating(kind.value_type))
-    return is_text(kind) and _looks_like_vector(_first(series))
-
-
-def _looks_like_vector(value: Any) -> bool:
-    if isinstance(value, np.ndarray):
-        return value.ndim == 1 and value.dtype.kind in "fiu"
-    if isinstance(value, str):
-        return _TEXT.fullmatch(value) is not None
-    if not isinstance(value, list | tuple) or len(value) < 2:  # noqa: PLR2004 - one number is no vector
-        return False
-    kinds = set(map(type, value))
-    numbers = bool not in kinds and all(issubclass(kind, Real) for kind in kinds)
-    return numbers and not all(issubclass(kind, Integral) for kind in kinds)  # whole numbers are codes
 
 
 def gather(frame: pd.DataFrame, columns: str | Sequence[str]) -> tuple[list[str], Floats]:

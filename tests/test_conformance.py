@@ -70,7 +70,7 @@ import pytest
 from dkvector.backends._local import Candidates
 from dkvector.backends._topk import Nearest
 from dkvector.backends.exact import ExactStore
-from dkvector.primitives import Written
+from dkvector.requests import Written
 from dkvector.testing import StoreTests
 
 

@@ -8,9 +8,10 @@ import pytest
 
 LAYERS = """
   errors
-← metrics vectors _forms filters _tree _where _scalars _loop indexes columns _vector_arrow _vector_parse _vector_rows
+← metrics vectors detect _forms _cells _parsed filters _tree _where _scalars _loop indexes columns \
+  _vector_arrow _vector_parse _vector_rows
 ← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
-← results ingest
+← results ingest requests
 ← primitives operations store blocking
 ← backends registry
 ← datasets testing hybrid evaluation projection local frames

@@ -14,19 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from dkvector import fields
+from dkvector.detect import is_vector_column
 from dkvector.dtype import VectorArray
 from dkvector.errors import VectorError
 from dkvector.metrics import DistanceMetric
-from dkvector.vectors import (
-    gather,
-    is_vector_column,
-    labels_of,
-    normalize,
-    read_queries,
-    read_vectors,
-    squared_norms,
-    to_matrix,
-)
+from dkvector.vectors import gather, labels_of, normalize, read_queries, read_vectors, squared_norms, to_matrix
 
 COSINE = DistanceMetric.COSINE
 ROWS = [[0.5, -1.25, 3.0], [0.0, 2.0, 1e-3], [7.0, 0.125, -4.0]]

@@ -16,7 +16,7 @@ from dkvector.backends._rows import Mask, Rows
 from dkvector.backends._topk import Block, Nearest, Positions, joined
 from dkvector.indexes import HNSW, Tuning
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
-from dkvector.primitives import Request
+from dkvector.requests import Request
 
 SPARE = 2  # neighbours asked for beyond k, so that rows as near as the k-th are seen
 UNIT = 1e-5  # how far a squared norm may be from 1 for the product to be the cosine

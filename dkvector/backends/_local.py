@@ -22,7 +22,7 @@ from dkvector.dtype import VectorArray
 from dkvector.errors import DuplicateIdError, NotFoundError, some
 from dkvector.filters import Filter
 from dkvector.ingest import Batch
-from dkvector.primitives import Mode, Request, Written
+from dkvector.requests import Mode, Request, Written
 from dkvector.results import Explanation, Hits
 from dkvector.store import AsyncVectorStore
 

@@ -16,7 +16,7 @@ from dkvector.errors import SchemaError
 from dkvector.indexes import Flat, IndexSpec
 from dkvector.ingest import Batch
 from dkvector.metrics import DistanceMetric
-from dkvector.primitives import Request
+from dkvector.requests import Request
 from dkvector.schema import Supports, VectorInfo
 
 

@@ -29,7 +29,7 @@ from dkvector.backends._rows import Rows, Segment
 from dkvector.errors import SchemaError
 from dkvector.indexes import HNSW, IVF, Auto, Flat, IndexSpec, as_spec, knobs_of, spec_dict
 from dkvector.metrics import DistanceMetric
-from dkvector.primitives import Request
+from dkvector.requests import Request
 from dkvector.schema import Schema, Supports, VectorInfo
 
 GROWTH = 4  # an inverted file trained on fewer than a quarter of the rows is built anew
