@@ -205,6 +205,9 @@ class LocalStore(AsyncVectorStore):
         for at in range(0, len(positions), batch_size):
             yield await offload(rows.take, positions[at : at + batch_size], columns, include_vectors=include_vectors)
 
+    def _size(self) -> str:
+        return "" if self._rows is None else f"{self._rows.living:,} rows; "
+
     async def _count(self, where: Filter | None) -> int:
         rows = self.rows
         mask = await offload(rows.matching, where)
