@@ -40,12 +40,12 @@ def test_lists_must_be_read_in_number_for_rarer_rows(pair, probes, lists):
 
 
 def test_costs_by_hand():
-    assert exact_cost(1000, 1, 384) == pytest.approx(110)
-    assert exact_cost(1000, 1, 768) == pytest.approx(220)
+    assert exact_cost(1000, 1, 384) == pytest.approx(250)
+    assert exact_cost(1000, 1, 768) == pytest.approx(500)
     assert exact_cost(1000, 100, 384) == pytest.approx(13.5)
-    assert graph_effort(64, 16, 0.5, 384) == _plan.Effort(ef_search=128, cost=pytest.approx(716.8))
+    assert graph_effort(64, 16, 0.5, 384) == _plan.Effort(ef_search=128, cost=pytest.approx(368.64))
     effort = lists_effort(8, 100, 10_000, 0.25, 384)
-    assert (effort.probes, effort.cost) == (32, pytest.approx(11 + 6.4 + 88))
+    assert (effort.probes, effort.cost) == (32, pytest.approx(25 + 6.4 + 200))
 
 
 @pytest.fixture(scope="module")

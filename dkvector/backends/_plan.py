@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ROW = 0.11  # µs to compare one query with one row by itself
+ROW = 0.25  # µs to compare one query with one row by itself
 ROW_OF_BATCH = 0.012  # µs, as part of a matrix product
 GATHER = 0.15  # µs to copy a row for the product, shared by the queries of a batch
 TEST = 0.002  # µs to ask a selector about one row
-HOP = 0.35  # µs of a graph search for one candidate kept, and one link of each
+HOP = 0.18  # µs of a graph search for one candidate kept, and one link of each
 BATCH = 8  # queries from which a product pays
 DIMENSIONS = 384  # of the measurements
 
