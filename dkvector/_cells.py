@@ -109,6 +109,8 @@ def _texts(values: Sequence[Any]) -> Floats | None:
 def _json(values: Sequence[Any]) -> Floats | None:
     import orjson  # noqa: PLC0415 - few need it, and `import dkvector` must stay cheap
 
+    if any("true" in text or "false" in text for text in values if isinstance(text, str)):
+        return None  # struct would take them for 1 and 0
     try:
         parts = [_lists(list(map(orjson.loads, values[at : at + LINES]))) for at in range(0, len(values), LINES)]
     except (AttributeError, TypeError, ValueError):  # NumPy's "1." and "nan" are not JSON

@@ -814,3 +814,8 @@ def test_blocks_fit_together(form):
     read = read_vectors(column, on_bad="drop")
     assert read.rows.tolist() == [at for at in range(1_300) if at not in {700, 1_000}]
     assert read.matrix.tolist() == rows[read.rows].tolist()
+
+
+def test_truths_in_a_later_text_are_no_numbers():
+    with pytest.raises(VectorError, match=r"at 1 \(1 row\).*'\[true, false\]'"):
+        read_vectors(["[1, 2]", "[true, false]"])
