@@ -109,10 +109,11 @@ def _texts(values: Sequence[Any]) -> Floats | None:
 def _json(values: Sequence[Any]) -> Floats | None:
     import orjson  # noqa: PLC0415 - few need it, and `import dkvector` must stay cheap
 
-    if any("true" in text or "false" in text for text in values if isinstance(text, str)):
-        return None  # struct would take them for 1 and 0
+    if any("u" in text or "s" in text for text in values if isinstance(text, str)):
+        return None  # true or false, which struct would take for 1 and 0; one letter is found ten times faster
+    read = orjson.loads if "," in str(values[0]) else lambda text: orjson.loads(f"[{_inside(text)}]")
     try:
-        parts = [_lists(list(map(orjson.loads, values[at : at + LINES]))) for at in range(0, len(values), LINES)]
+        parts = [_lists(list(map(read, values[at : at + LINES]))) for at in range(0, len(values), LINES)]
     except (AttributeError, TypeError, ValueError):  # NumPy's "1." and "nan" are not JSON
         return None
     whole = [part for part in parts if part is not None]
