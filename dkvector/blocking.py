@@ -27,13 +27,7 @@ Method = Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]
 
 def blocking(method: Method[P, R]) -> Callable[Concatenate[VectorStore, P], R]:
     """Turn a method of the async store into the same method of the blocking one."""
-
-    @functools.wraps(method)
-    def call(self: VectorStore, *args: P.args, **kwargs: P.kwargs) -> R:
-        result: R = self._run(getattr(self.store, method.__name__)(*args, **kwargs))
-        return result
-
-    return cast("Callable[Concatenate[VectorStore, P], R]", call)
+    return framed(method, lambda result: result)
 
 
 def framed(method: Method[P, R], frame: Callable[[R], S]) -> Callable[Concatenate[VectorStore, P], S]:

@@ -21,7 +21,7 @@ from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
 from dkvector.records import Record
 from dkvector.results import assemble
-from dkvector.vectors import gather, read_queries, read_vectors
+from dkvector.vectors import gather, read_queries, read_vectors, squared_norms
 
 Positions = NDArray[np.intp]
 
@@ -175,7 +175,7 @@ def _euclidean(matrix: Floats, query: Floats) -> Floats:
     squared = np.empty(len(matrix), np.float32)
     for at in range(0, len(matrix), 1 << 13):
         apart = matrix[at : at + (1 << 13)] - query
-        squared[at : at + (1 << 13)] = np.einsum("nd,nd->n", apart, apart)
+        squared[at : at + (1 << 13)] = squared_norms(apart)
     return from_squared(squared)
 
 

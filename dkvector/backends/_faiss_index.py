@@ -18,6 +18,7 @@ from dkvector.backends._rows import Mask
 from dkvector.backends._topk import Block, Nearest, Positions
 from dkvector.indexes import HNSW, IVF, IndexSpec
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
+from dkvector.vectors import squared_norms
 
 CHUNK = 1 << 14  # rows added at a time: an interrupt is obeyed, and the bar moves, between chunks
 SAMPLE = 64  # rows a list is trained on
@@ -236,7 +237,7 @@ def _engine_space(matrix: Floats, metric: DistanceMetric) -> Floats:
     """Give what Faiss is to compare: unit vectors under cosine."""
     if metric is not DistanceMetric.COSINE:
         return np.ascontiguousarray(matrix)
-    norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix))
+    norms: Floats = np.sqrt(squared_norms(matrix))
     norms[norms == 0] = 1
     unit: Floats = matrix / norms[:, None]
     return unit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import faiss
@@ -17,6 +17,7 @@ from dkvector.backends._topk import Block, Nearest, Positions, joined
 from dkvector.indexes import HNSW, Tuning
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
 from dkvector.requests import Request
+from dkvector.vectors import squared_norms
 
 SPARE = 2  # neighbours asked for beyond k, so that rows as near as the k-th are seen
 UNIT = 1e-5  # how far a squared norm may be from 1 for the product to be the cosine
@@ -67,7 +68,7 @@ class Search:
         if wide == len(block.matrix):
             return near
         spread = np.abs(values[:, -1] - values[:, min(request.k, wide) - 1])
-        lengths = np.sqrt(np.einsum("qd,qd->q", queries, queries))
+        lengths = np.sqrt(squared_norms(queries))
         scale = (lengths + block.longest) ** 2 if euclidean else lengths * block.longest
         tied = np.flatnonzero(spread <= 2 * _topk.SLACK * scale)
         return near if not len(tied) else patched(near, tied, self._slowly(queries[tied]))
@@ -99,8 +100,8 @@ class Search:
             probes=effort.probes,
         )
         if behind := tail(self.blocks, index.rows):
-            later = None if self.candidates.mask is None else np.flatnonzero(self.candidates.mask)
-            rest = _topk.search(behind, request.queries, request.k, request.metric, rows=later, ranks=rows.ranks)
+            among = self.candidates.positions
+            rest = _topk.search(behind, request.queries, request.k, request.metric, rows=among, ranks=rows.ranks)
             near = merged([near, rest], request.k, rows)
         elif _topk.tied(near):
             near = merged([near], request.k, rows)
@@ -167,35 +168,27 @@ def _faiss_is_faster(queries: Floats, block: Block, request: Request) -> bool:
 
 def by_index(queries: Floats, matrix: Floats, rows: Positions) -> Floats:
     """Inner products `(q, r)` with some rows, without gathering them."""
-    out = np.empty((len(queries), len(rows)), np.float32)
-    ids = np.tile(rows.astype(np.int64), (len(queries), 1))
-    queries = np.ascontiguousarray(queries)
     with one_thread(len(queries)):
-        faiss.fvec_inner_products_by_idx(
-            faiss.swig_ptr(out),
-            faiss.swig_ptr(queries),
-            faiss.swig_ptr(matrix),
-            faiss.swig_ptr(ids),
-            matrix.shape[1],
-            len(queries),
-            len(rows),
-        )
-    return out
+        return _measured_at(faiss.fvec_inner_products_by_idx, queries, matrix, np.tile(rows, (len(queries), 1)))
 
 
 def pair_distances(queries: Floats, block: Block, positions: Positions, metric: DistanceMetric) -> Floats:
     """Measure each query against rows of its own, `(q, w)`; the block is the field's first."""
-    ids = np.ascontiguousarray(positions, np.int64)
-    out = np.empty(ids.shape, np.float32)
-    measure = faiss.fvec_L2sqr_by_idx if metric is DistanceMetric.EUCLIDEAN else faiss.fvec_inner_products_by_idx
-    queries = np.ascontiguousarray(queries)
-    arrays = (faiss.swig_ptr(array) for array in (out, queries, block.matrix, ids))
-    measure(*arrays, block.matrix.shape[1], *ids.shape)
     if metric is DistanceMetric.EUCLIDEAN:
-        return from_squared(out)
+        return from_squared(_measured_at(faiss.fvec_L2sqr_by_idx, queries, block.matrix, positions))
+    dots = _measured_at(faiss.fvec_inner_products_by_idx, queries, block.matrix, positions)
     if metric is DistanceMetric.COSINE:
-        out /= np.sqrt(block.squared[ids]) * np.sqrt(np.einsum("qd,qd->q", queries, queries))[:, None]
-    return from_inner_product(out, metric)
+        dots /= np.sqrt(block.squared[positions]) * np.sqrt(squared_norms(queries))[:, None]
+    return from_inner_product(dots, metric)
+
+
+def _measured_at(measure: Callable[..., None], queries: Floats, matrix: Floats, rows: Positions) -> Floats:
+    """Call one of Faiss's kernels that compare each query with the rows `(q, w)` named for it."""
+    ids = np.ascontiguousarray(rows, np.int64)
+    out = np.empty(ids.shape, np.float32)
+    arrays = (out, np.ascontiguousarray(queries), matrix, ids)
+    measure(*map(faiss.swig_ptr, arrays), matrix.shape[1], *ids.shape)
+    return out
 
 
 def merged(parts: Sequence[Nearest], k: int, rows: Rows) -> Nearest:

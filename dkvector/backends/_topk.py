@@ -196,7 +196,7 @@ def tied(near: Nearest) -> bool:
 
 def _distances(block: Block, queries: Floats, query: Positions, row: Positions, metric: DistanceMetric) -> Floats:
     result = np.empty(len(row), np.float32)
-    lengths = np.sqrt(np.einsum("qd,qd->q", queries, queries))
+    lengths = np.sqrt(squared_norms(queries))
     for i in range(0, len(row), PAIRS):
         q, r = query[i : i + PAIRS], row[i : i + PAIRS]
         theirs, ours = block.matrix[r], queries[q]
@@ -252,7 +252,7 @@ class _Best:
 
     def __init__(self, queries: Floats, k: int, metric: DistanceMetric, longest: np.float32) -> None:
         self.k, self.metric, self.longest = k, metric, longest
-        self.lengths = np.sqrt(np.einsum("qd,qd->q", queries, queries))
+        self.lengths = np.sqrt(squared_norms(queries))
         self.limit = np.full(len(queries), np.inf, np.float32)
         self.crowded = False
         self.query = np.empty(0, np.intp)
