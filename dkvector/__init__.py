@@ -3,7 +3,7 @@
 Importing this package registers `df.vec` and `series.vec` and the dtype `vector[d]`; it imports no engine.
 """
 
-from dkvector import datasets
+from dkvector import datasets, local
 from dkvector.accessor import register
 from dkvector.blocking import VectorStore
 from dkvector.dtype import VectorArray, VectorDtype
@@ -74,6 +74,7 @@ __all__ = [
     "col",
     "connect",
     "datasets",
+    "local",
     "read_parquet",
     "register",
     "to_parquet",
