@@ -8,6 +8,7 @@ from dkvector.accessor import register
 from dkvector.blocking import VectorStore
 from dkvector.dtype import VectorArray, VectorDtype
 from dkvector.errors import (
+    AccessDeniedError,
     BackendUnavailableError,
     DkvectorError,
     DuplicateIdError,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "HNSW",
     "IVF",
+    "AccessDeniedError",
     "AsyncVectorStore",
     "Auto",
     "BackendUnavailableError",

@@ -75,6 +75,10 @@ class VectorStore:
     keyword_search = framed(AsyncVectorStore.keyword_search, KeywordHits.to_frame)
     get = framed(AsyncVectorStore.get, as_frame)
 
+    add_vector_field = blocking(AsyncVectorStore.add_vector_field)
+    backfill = blocking(AsyncVectorStore.backfill)
+    index_columns = blocking(AsyncVectorStore.index_columns)
+
     create = blocking(AsyncVectorStore.create)
     read = blocking(AsyncVectorStore.read)
     update = blocking(AsyncVectorStore.update)

@@ -183,6 +183,10 @@ def called(field: pa.Field, name: str | None) -> pa.Field:
 
 def to_index(values: pa.ChunkedArray | pa.Array, field: pa.Field) -> pd.Index:
     """Turn the ids into the index they came from."""
+    if pa.types.is_struct(field.type):  # ids of several columns
+        whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+        levels = [to_index(whole.field(at), field.type.field(at)) for at in range(field.type.num_fields)]
+        return pd.MultiIndex.from_arrays(levels, names=[one.name for one in levels])
     metadata = field.metadata or {}
     name = None if _UNNAMED in metadata else metadata.get(_CALLED, field.name.encode()).decode()
     made = to_pandas(values, field)

@@ -19,6 +19,7 @@ from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.ingest import Batch, Reading, as_batch
 from dkvector.keyword import KeywordSearch
 from dkvector.metrics import DistanceMetric
+from dkvector.migration import Migration
 from dkvector.query import VectorQuery
 from dkvector.requests import MODES, Mode, Request, Written, as_count, as_ids, shown
 from dkvector.results import Explanation, Hits
@@ -26,7 +27,7 @@ from dkvector.schema import Schema, VectorInfo
 from dkvector.vectors import read_queries
 
 
-class Primitives(KeywordSearch):
+class Primitives(KeywordSearch, Migration):
     """A named collection of rows with vectors."""
 
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
@@ -98,7 +99,8 @@ class Primitives(KeywordSearch):
         return self.written
 
     def _promised(self, reading: Reading) -> Reading:
-        stored = [info.metric for info in self.schema.vectors] if self.schema else [self.metric or reading.metric]
+        stored = [info.metric for info in self.schema.vectors] if self.schema else []
+        stored = stored or [self.metric or reading.metric]  # type: ignore[list-item]  # None where neither says
         if reading.metric is None:
             return replace(reading, metric=stored[0])
         if any(reading.metric != one for one in stored):
@@ -189,6 +191,9 @@ class Primitives(KeywordSearch):
         Takes what `search` takes, and raises what it raises.
         """
         request = self.request(queries, k, field=field, where=where, metric=metric, tuning=tuning, columns=())
+        return await self._explain(request)
+
+    async def _explain(self, request: Request) -> Explanation:
         _, told = await self._search(request)
         return told
 

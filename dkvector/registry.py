@@ -57,6 +57,7 @@ class Backend:
 BACKENDS = {
     "exact": Backend("dkvector.backends.exact:ExactStore", table=None),
     "faiss": Backend("dkvector.backends.faiss:FaissStore", "faiss-cpu", "faiss", table=None),
+    "pgvector": Backend("dkvector.backends.pgvector:PgVectorStore", "asyncpg", "pgvector"),
 }
 ALIASES = {  # names that code and URLs know them by
     "postgres": "pgvector",

@@ -67,6 +67,25 @@ class KeywordRequest:
 
 
 @dataclass(frozen=True)
+class Backfill:
+    """Filling a vector field, checked.
+
+    Attributes:
+        info: the field.
+        text: text columns to encode.
+        where: the filter, its columns known.
+        batch_size: rows at a time.
+        progress: show a bar; None shows one when there is much to do.
+    """
+
+    info: VectorInfo
+    text: tuple[str, ...]
+    where: Filter | None
+    batch_size: int
+    progress: bool | None
+
+
+@dataclass(frozen=True)
 class Written:
     """What a write did.
 
@@ -83,14 +102,14 @@ class Written:
     ids: pd.Index = field(default_factory=lambda: pd.Index([]), repr=False)
 
 
-def as_count(k: Any) -> int:
-    """Read k.
+def as_count(k: Any, name: str = "k") -> int:
+    """Read a count, such as k.
 
     Raises:
         SchemaError: not a whole number of at least 1.
     """
     if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
-        raise SchemaError(f"k must be a whole number of at least 1, not {k!r}")
+        raise SchemaError(f"{name} must be a whole number of at least 1, not {k!r}")
     return int(k)
 
 

@@ -85,6 +85,8 @@ class Schema:
             SchemaError: several fields and none named.
         """
         names = [info.name for info in self.vectors]
+        if not names:
+            raise SchemaError("this store has no vector field yet; add_vector_field() gives it one")
         if name is None and len(names) > 1:
             raise SchemaError(f"several vector fields: name one of {', '.join(map(repr, names))} as `field`")
         if name is not None and name not in names:
@@ -176,6 +178,7 @@ class Supports:
         other_metric: a search may name a metric that is not its field's.
         keyword: ranked search by words, beside vectors.
         transactions: a write is seen whole or not at all.
+        migration: rows that are there can be given vector fields, and columns indexes.
     """
 
     metrics: frozenset[DistanceMetric] = frozenset(DistanceMetric)
@@ -184,6 +187,7 @@ class Supports:
     other_metric: bool = False
     keyword: bool = False
     transactions: bool = False
+    migration: bool = False
 
     def check_keyword(self, backend: str) -> None:
         """Refuse a search by words where the backend has none.
@@ -193,6 +197,17 @@ class Supports:
         """
         if not self.keyword:
             raise UnsupportedError(f"{backend} has no keyword search; filter by contains() or like() in a where")
+
+    def check_migration(self, backend: str) -> None:
+        """Refuse to change what a backend can't change.
+
+        Raises:
+            UnsupportedError: it can't.
+        """
+        if not self.migration:
+            raise UnsupportedError(
+                f"{backend} can't add fields and column indexes to rows that are there; push them anew"
+            )
 
     def check_index(self, backend: str, spec: IndexSpec) -> None:
         """Refuse an index that the backend has not.

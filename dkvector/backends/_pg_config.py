@@ -1,0 +1,154 @@
+"""How to reach a PostgreSQL server, and what a store there is like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dkvector.errors import SchemaError
+from dkvector.indexes import HNSW, IVF, IndexSpec, as_spec, knobs_of
+from dkvector.metrics import DistanceMetric
+
+_DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+:")
+_QUALIFIED = re.compile(r"(\w+)\.(\w+)")
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """Connections kept open.
+
+    Args:
+        min_size: at least.
+        max_size: at most; a call with many queries uses them beside each other.
+    """
+
+    min_size: int = 1
+    max_size: int = 10
+
+
+@dataclass(frozen=True)
+class VectorConfig:
+    """What vectors of a new table are like.
+
+    Args:
+        dimension: of the vectors, checked at the first write.
+        index_type: "flat", "hnsw", "ivf" or "ivfflat", "auto": built after the first write.
+        lists: of an inverted file; "auto" by default.
+        m: links of an HNSW node.
+        ef_construction: candidates kept while an HNSW graph is built.
+        metric: of the vectors; cosine by default.
+        dtype: "float32" keeps them as `vector`, "float16" as `halfvec`.
+    """
+
+    dimension: int | None = None
+    index_type: str | None = None
+    lists: int | Literal["auto"] = "auto"
+    m: int = HNSW.m
+    ef_construction: int = HNSW.ef_construction
+    metric: DistanceMetric | str | None = None
+    dtype: Literal["float32", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in {"float32", "float16"}:
+            raise SchemaError(f"vectors are kept as float32 or float16, not as {self.dtype!r}")
+
+    @property
+    def spec(self) -> IndexSpec | None:
+        """The index that is asked for; None where the config does not say."""
+        spec = None if self.index_type is None else as_spec(self.index_type)
+        if isinstance(spec, HNSW):
+            return HNSW(m=self.m, ef_construction=self.ef_construction)
+        return IVF(lists=self.lists) if isinstance(spec, IVF) else spec
+
+
+@dataclass(frozen=True)
+class PgConfig:
+    """The config of a store.
+
+    What is left out is taken from the driver's own places: PGHOST, PGUSER, PGPASSWORD, ~/.pgpass and so on.
+
+    Args:
+        table: the table, or a view: "name" or "schema.name".
+        url: such as "postgresql://user@host:5432/database?sslmode=verify-full".
+        host: in place of a URL: the server, or the folder of its socket.
+        port: its port.
+        database: the database.
+        user: who connects.
+        password: their password.
+        sslmode: "disable", "allow", "prefer", "require", "verify-ca" or "verify-full".
+        pool: see `PoolConfig`.
+        vector: see `VectorConfig`.
+        dimension: the same as `vector["dimension"]`.
+        metric: the same as `vector["metric"]`.
+        id: the column that identifies rows, where a table or view has no primary key.
+        language: whose words a keyword search knows: a text search configuration of the server.
+        filterable: columns that get an index for filters.
+        keywords: text columns that get an index for keyword search.
+        statement_timeout: seconds after which the server gives a statement up; no limit by default.
+        maintenance_work_mem: memory for building an index, such as "2GB"; what it needs, to 1 GB, by default.
+    """
+
+    table: str | None = None
+    url: str | None = field(default=None, repr=False)
+    host: str | None = None
+    port: int | None = None
+    database: str | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    sslmode: str | None = None
+    pool: PoolConfig = PoolConfig()
+    vector: VectorConfig = VectorConfig()
+    dimension: int | None = None
+    metric: DistanceMetric | str | None = None
+    id: str | None = None
+    language: str = "english"
+    filterable: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    statement_timeout: float | None = None
+    maintenance_work_mem: str | None = None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> PgConfig:
+        """Read a config.
+
+        Raises:
+            SchemaError: an unknown key, or no table.
+        """
+        values = dict(config)
+        for name, kind in (("pool", PoolConfig), ("vector", VectorConfig)):
+            if isinstance(values.get(name), Mapping):
+                values[name] = knobs_of(kind, values[name])
+        for name in ("filterable", "keywords"):
+            columns = values.get(name, ())
+            values[name] = (columns,) if isinstance(columns, str) else tuple(columns)
+        made = knobs_of(cls, values)
+        if not made.table or not isinstance(made.table, str):
+            raise SchemaError("name the table that holds the rows: table='…'")
+        return made
+
+    @property
+    def relation(self) -> tuple[str | None, str]:
+        """The schema, where one is named, and the table: a dot divides plain names only."""
+        found = _QUALIFIED.fullmatch(self.table or "")
+        return (found[1], found[2]) if found else (None, self.table or "")
+
+    @property
+    def promised_dimension(self) -> int | None:
+        """The dimension that is promised."""
+        return self.vector.dimension if self.dimension is None else self.dimension
+
+    @property
+    def promised_metric(self) -> DistanceMetric | None:
+        """The metric that is promised."""
+        metric = self.vector.metric if self.metric is None else self.metric
+        return None if metric is None else DistanceMetric.of(metric)
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """What the driver is told."""
+        told = {"host": self.host, "port": self.port, "database": self.database, "user": self.user}
+        told |= {"password": self.password, "ssl": self.sslmode}
+        told["dsn"] = None if self.url is None else _DRIVER.sub(r"\1:", self.url)
+        return {name: value for name, value in told.items() if value is not None}

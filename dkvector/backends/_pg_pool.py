@@ -1,0 +1,223 @@
+"""Connections to PostgreSQL: a pool that heals, values as the server counts them, errors that are ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import asdict
+from operator import itemgetter
+from typing import Any, TypeVar
+
+import asyncpg
+from asyncpg import exceptions as pg
+
+from dkvector.backends._pg_config import PgConfig
+from dkvector.errors import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    DkvectorError,
+    DuplicateIdError,
+    SchemaError,
+    UnsupportedError,
+)
+
+T = TypeVar("T")
+OLDEST = (0, 8)  # the version of pgvector that goes on where a filter leaves too few
+TUPLE = {"schema": "pg_catalog", "format": "tuple"}
+PATIENCE = 10  # seconds that closing waits for what still runs
+
+# Foreign errors → ours; the first that fits counts.
+ERRORS: tuple[tuple[tuple[type[BaseException], ...], type[DkvectorError], str], ...] = (
+    ((pg.UniqueViolationError,), DuplicateIdError, "another writer has these ids"),
+    ((pg.QueryCanceledError,), BackendUnavailableError, "the server gave the statement up"),
+    ((pg.InsufficientPrivilegeError,), AccessDeniedError, "the server does not allow it"),
+    ((pg.InvalidAuthorizationSpecificationError,), AccessDeniedError, "the server does not let this user in"),
+    (
+        (pg.UndefinedTableError, pg.UndefinedColumnError, pg.UndefinedObjectError, pg.InvalidSchemaNameError),
+        SchemaError,
+        "the database has not what the statement names",
+    ),
+    ((pg.IntegrityConstraintViolationError, pg.DataError, pg.InvalidTextRepresentationError), SchemaError, "refused"),
+    ((pg.ProgramLimitExceededError,), SchemaError, "past a limit of the server"),
+    ((pg.FeatureNotSupportedError, pg.ObjectNotInPrerequisiteStateError), UnsupportedError, "the server can't do it"),
+    ((pg.WrongObjectTypeError,), UnsupportedError, "the server can't do it to this kind of relation"),
+    ((pg.ReadOnlySQLTransactionError,), AccessDeniedError, "the server only reads"),
+    (
+        (
+            pg.PostgresConnectionError,
+            pg.OperatorInterventionError,
+            pg.InsufficientResourcesError,
+            pg.InvalidCatalogNameError,
+            pg.CannotConnectNowError,
+            pg.InternalClientError,
+            pg.InterfaceError,
+            OSError,
+            asyncio.TimeoutError,
+        ),
+        BackendUnavailableError,
+        "PostgreSQL can't be reached",
+    ),
+    ((pg.PostgresError,), DkvectorError, "PostgreSQL failed"),
+)
+LOST = (pg.PostgresConnectionError, pg.AdminShutdownError, pg.CrashShutdownError, pg.CannotConnectNowError, OSError)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's and the server's errors into ours."""
+    try:
+        yield
+    except DkvectorError:
+        raise
+    except (TimeoutError, pg.PostgresError, pg.InterfaceError, pg.InternalClientError, OSError) as exc:
+        raise ours(exc) from exc
+
+
+def ours(exc: BaseException) -> DkvectorError:
+    """Choose our error for a foreign one; its text never holds what the connection was made with."""
+    for kinds, error, what in ERRORS:
+        if isinstance(exc, kinds):
+            detail = getattr(exc, "detail", None) or getattr(exc, "hint", None)
+            return error(f"{what}: {exc}" + (f" ({detail})" if detail else ""))
+    return DkvectorError(str(exc))
+
+
+def lost(exc: BaseException) -> bool:
+    """Tell whether the connection is gone, rather than the statement wrong."""
+    return isinstance(exc, LOST) or (isinstance(exc, pg.InterfaceError) and "closed" in str(exc))
+
+
+class Connections:
+    """A pool for the loop and the process that uses it: another one gets its own.
+
+    Args:
+        config: how to connect.
+    """
+
+    def __init__(self, config: PgConfig) -> None:
+        self._config = config
+        self._pool: Any = None
+        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._opening = asyncio.Lock()
+        self.extension = False  # whether the database has pgvector
+
+    async def pool(self) -> Any:
+        """Give the pool, opened at the first call."""
+        owner = (os.getpid(), asyncio.get_running_loop())
+        if self._owner is not None and self._owner != owner:  # a fork, or another loop: what was open is not ours
+            self._pool, self._opening = None, asyncio.Lock()
+        self._owner = owner
+        async with self._opening:
+            if self._pool is None:
+                sizes = asdict(self._config.pool)
+                ways = self._config.connection | sizes
+                self._pool = await asyncpg.create_pool(**ways, init=self._prepare, reset=_untouched)
+        return self._pool
+
+    async def _prepare(self, connection: Any) -> None:
+        """Set a new connection up: types, and settings of the session."""
+        settings = {"application_name": "dkvector", "jit": "off"}
+        if self._config.statement_timeout is not None:
+            settings["statement_timeout"] = str(round(self._config.statement_timeout * 1000))
+        places = ", ".join(f"set_config(${at * 2 + 1}, ${at * 2 + 2}, false)" for at in range(len(settings)))
+        await connection.fetchval(f"SELECT {places}", *[part for pair in settings.items() for part in pair])
+        for name in ("timestamp", "timestamptz", "date", "time"):
+            await connection.set_type_codec(name, encoder=_parts, decoder=itemgetter(0), **TUPLE)
+        await connection.set_type_codec("interval", encoder=_interval, decoder=_micros, **TUPLE)
+        await self._prepare_vectors(connection)
+
+    async def _prepare_vectors(self, connection: Any) -> None:
+        found = await connection.fetchrow(
+            "SELECT n.nspname, e.extversion, n.nspname = ANY(current_schemas(true)) AS visible FROM pg_extension e "
+            "JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
+        )
+        self.extension = found is not None
+        if found is None:
+            return
+        if tuple(int(part) for part in found["extversion"].split(".")[:2]) < OLDEST:
+            raise UnsupportedError(f"pgvector is {found['extversion']}; it must be 0.8: ALTER EXTENSION vector UPDATE")
+        for name in ("vector", "halfvec"):
+            place = {"schema": found["nspname"], "format": "binary"}
+            await connection.set_type_codec(name, encoder=bytes, decoder=bytes, **place)
+        if not found["visible"]:
+            path = "current_setting('search_path') || ', ' || quote_ident($1)"
+            await connection.fetchval(f"SELECT set_config('search_path', {path}, false)", found["nspname"])
+
+    async def create_extension(self) -> None:
+        """Have the database know vectors."""
+        if self.extension:
+            return
+        with translated():
+            async with self.acquired() as connection:
+                try:
+                    await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+                except pg.UniqueViolationError:  # another one made it at the same time
+                    pass
+                except (pg.UndefinedFileError, pg.FeatureNotSupportedError) as exc:
+                    raise UnsupportedError(f"this server has no pgvector to install: {exc}") from exc
+            await (await self.pool()).expire_connections()  # those that come know its types
+
+    @asynccontextmanager
+    async def acquired(self) -> AsyncIterator[Any]:
+        """Give a connection, for as long as it is needed."""
+        async with (await self.pool()).acquire() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self, *, read: bool = False) -> AsyncIterator[Any]:
+        """Give a connection in a transaction; with `read`, one that sees the rows as they stand."""
+        with translated():
+            async with self.acquired() as connection:
+                ways = {"isolation": "repeatable_read", "readonly": True} if read else {}
+                async with connection.transaction(**ways):
+                    yield connection
+
+    async def read(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Do work that changes nothing, and once more where the connection was lost.
+
+        Raises:
+            BackendUnavailableError: the server is not there.
+        """
+        with translated():
+            try:
+                async with self.acquired() as connection:
+                    return await work(connection)
+            except BaseException as exc:
+                if not lost(exc):
+                    raise
+            async with self.acquired() as connection:
+                return await work(connection)
+
+    async def fetch(self, sql: str, *parameters: Any) -> list[Any]:
+        """Ask for rows."""
+        return await self.read(lambda connection: connection.fetch(sql, *parameters))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        pool, self._pool = self._pool, None
+        if pool is None or self._owner != (os.getpid(), asyncio.get_running_loop()):
+            return
+        with suppress(OSError, pg.InterfaceError):
+            try:
+                await asyncio.wait_for(pool.close(), PATIENCE)
+            except TimeoutError:
+                pool.terminate()
+
+
+async def _untouched(connection: Any) -> None:
+    """Leave a connection as it is: no work here leaves anything behind, and the driver's reset costs a round trip."""
+
+
+def _parts(count: int) -> tuple[int]:
+    return (count,)
+
+
+def _interval(micros: int) -> tuple[int, int, int]:
+    return (0, 0, micros)
+
+
+def _micros(parts: tuple[int, int, int]) -> int:
+    months, days, micros = parts
+    return (months * 30 + days) * 86_400_000_000 + micros  # as the server itself extracts an epoch

@@ -1,0 +1,172 @@
+"""Arrow types and the server's: which column keeps which values, and values that came back as Arrow has them.
+
+Times travel as whole microseconds since 2000, dates as days, as the server counts them: no range is lost, no zone
+guessed. A column whose type the server has not is kept in one JSONB column, as JSON that reads back as it was.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+EPOCH_US, EPOCH_DAYS = 946_684_800_000_000, 10_957  # of 2000, since 1970
+DIGITS = 38  # of a decimal that Arrow keeps in 128 bits, and 76 in 256
+
+_PLAIN = {
+    pa.bool_(): "boolean",
+    pa.int8(): "smallint",
+    pa.int16(): "smallint",
+    pa.uint8(): "smallint",
+    pa.int32(): "integer",
+    pa.uint16(): "integer",
+    pa.int64(): "bigint",
+    pa.uint32(): "bigint",
+    pa.uint64(): "numeric(20,0)",
+    pa.float16(): "real",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.string(): "text",
+    pa.large_string(): "text",
+    pa.binary(): "bytea",
+    pa.large_binary(): "bytea",
+}
+_FOUND = {  # columns that were there before us: the server's type → Arrow's
+    "bool": pa.bool_(),
+    "int2": pa.int64(),  # the width of whole numbers is the table's business, not a frame's
+    "int4": pa.int64(),
+    "int8": pa.int64(),
+    "float4": pa.float32(),
+    "float8": pa.float64(),
+    "text": pa.large_string(),
+    "varchar": pa.large_string(),
+    "bytea": pa.large_binary(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+    "timestamptz": pa.timestamp("us", "UTC"),
+    "time": pa.time64("us"),
+    "interval": pa.duration("us"),
+    "uuid": pa.uuid(),
+}
+
+
+def sql_type(kind: pa.DataType) -> str | None:  # noqa: PLR0911 - one rule for each type
+    """Choose the server's type for an Arrow type; None where it has none, and JSON must do.
+
+    Example:
+        >>> sql_type(pa.list_(pa.int64()))
+        'bigint[]'
+    """
+    types = pa.types
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    if kind == pa.uuid():
+        return "uuid"
+    if isinstance(kind, pa.BaseExtensionType):
+        return sql_type(kind.storage_type)
+    if types.is_decimal(kind):
+        return f"numeric({kind.precision},{kind.scale})" if kind.scale >= 0 else None
+    if types.is_timestamp(kind):
+        return "timestamp with time zone" if kind.tz else "timestamp without time zone"
+    if types.is_dictionary(kind):
+        return sql_type(kind.value_type)
+    if types.is_list(kind) or types.is_large_list(kind):
+        inner = _PLAIN.get(kind.value_type)
+        return None if inner in {None, "numeric(20,0)"} else f"{inner}[]"
+    ways = {types.is_date: "date", types.is_time: "time without time zone", types.is_duration: "interval"}
+    ways[types.is_fixed_size_binary] = "bytea"
+    return next((name for is_one, name in ways.items() if is_one(kind)), None)
+
+
+def found_type(name: str, modifier: int) -> pa.DataType | None:
+    """Choose the Arrow type of a column that was there before us; None where its text must do.
+
+    Args:
+        name: the type's own name, an array's with an underscore before it.
+        modifier: its `atttypmod`.
+    """
+    if name == "numeric" and modifier >= 0:
+        precision, scale = (modifier - 4) >> 16 & 0xFFFF, (modifier - 4) & 0x7FF
+        return pa.decimal128(precision, scale) if scale <= precision <= DIGITS else None
+    if name.startswith("_"):
+        inner = _FOUND.get(name[1:])
+        return pa.list_(inner) if inner in _PLAIN else None
+    return _FOUND.get(name)
+
+
+def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:  # noqa: PLR0911 - one rule for each type
+    """Turn values that the driver gave into Arrow.
+
+    Args:
+        values: Python values; times, dates and durations as counts; JSON as text.
+        kind: the Arrow type they are wanted in.
+    """
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        values = [None if value is None else value.bytes for value in values] if kind == pa.uuid() else values
+        return pa.ExtensionArray.from_storage(kind, to_array(values, kind.storage_type))
+    if types.is_timestamp(kind):
+        micros = pa.array([None if value is None else value + EPOCH_US for value in values], pa.int64())
+        return micros.cast(pa.timestamp("us", kind.tz)).cast(kind)
+    if types.is_date(kind):
+        days = pa.array([None if value is None else value + EPOCH_DAYS for value in values], pa.int32())
+        return days.cast(pa.date32()).cast(kind)
+    if types.is_time(kind) or types.is_duration(kind):
+        micros = pa.array(values, pa.int64())
+        return micros.cast(pa.time64("us") if types.is_time(kind) else pa.duration("us")).cast(kind)
+    if types.is_decimal(kind) or kind == pa.uint64():
+        return pa.array([None if value is None or value.is_nan() else value for value in values]).cast(kind)
+    if types.is_float16(kind):
+        return pa.array(values, pa.float32()).cast(kind)
+    return pa.array(values, kind)
+
+
+def from_json(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
+    """Turn JSON into Arrow, as `to_json` wrote it."""
+    return pa.array([None if text is None else _read(orjson.loads(text), kind) for text in texts], kind)
+
+
+def to_json(rows: Sequence[dict[str, Any]]) -> list[bytes | None]:
+    """Write rows of values as JSON objects; None for a row without any value."""
+    kept = ({name: value for name, value in row.items() if value is not None} for row in rows)
+    return [orjson.dumps(row, default=_plain, option=_OPTIONS) if row else None for row in kept]
+
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, date | datetime | np.datetime64):
+        return str(value)
+    if isinstance(value, tuple | set):
+        return list(value)
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    return str(value)
+
+
+def _read(value: Any, kind: pa.DataType) -> Any:  # noqa: PLR0911 - one rule for each type
+    """Read one JSON value as what `to_pylist` had given."""
+    types = pa.types
+    if value is None:
+        return None
+    if types.is_struct(kind):
+        return {one.name: _read(value.get(one.name), one.type) for one in kind}
+    if types.is_map(kind):
+        return [(_read(key, kind.key_type), _read(one, kind.item_type)) for key, one in value]
+    if types.is_nested(kind):
+        return [_read(one, kind.value_type) for one in value]
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        return base64.b64decode(value)
+    if types.is_temporal(kind) or types.is_decimal(kind):
+        return pa.scalar(value).cast(kind).as_py()
+    return value

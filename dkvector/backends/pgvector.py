@@ -1,0 +1,335 @@
+"""The store in a PostgreSQL database with pgvector: a table of typed columns, which other programs use as they like.
+
+A table or view that was there before is read as it is. Who may do what is the server's to say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import pandas as pd
+import pyarrow as pa
+
+from dkvector.backends import _pg_keyword, _pg_migrate
+from dkvector.backends._pg_build import Builder
+from dkvector.backends._pg_config import PgConfig
+from dkvector.backends._pg_explain import told, verified
+from dkvector.backends._pg_indexes import PgIndex, resolved
+from dkvector.backends._pg_plan import Plan, chosen
+from dkvector.backends._pg_pool import Connections, translated
+from dkvector.backends._pg_rows import Wanted
+from dkvector.backends._pg_search import Search, answered, estimate, hits, search
+from dkvector.backends._pg_table import Table, read_table
+from dkvector.backends._pg_write import Writer
+from dkvector.backends._sql import quoted
+from dkvector.columns import to_index
+from dkvector.errors import NotFoundError, SchemaError
+from dkvector.filters import Filter
+from dkvector.indexes import IVF, Flat, IndexSpec
+from dkvector.ingest import Batch
+from dkvector.metrics import DistanceMetric, Floats
+from dkvector.requests import Backfill, KeywordRequest, Mode, Request, Written, shown
+from dkvector.results import Explanation, Hits, KeywordHits
+from dkvector.schema import Supports, VectorInfo
+from dkvector.store import AsyncVectorStore
+
+LIST = 39  # rows of a list, below which an inverted file that the config asks for is not built yet
+REMEMBERED = 30.0  # seconds that an estimate of the matching rows is good for
+ESTIMATES = 256  # that are remembered
+
+
+class PgVectorStore(AsyncVectorStore):
+    """Rows in a table of PostgreSQL, searched by pgvector.
+
+    Example:
+        >>> import asyncio
+        >>> import pandas as pd
+        >>> from dkvector import local
+        >>> frame = pd.DataFrame({"v": [[1.0, 0.0], [0.0, 1.0]]}, index=["a", "b"])
+        >>> async def nearest(url: str) -> list[str]:
+        ...     store = await PgVectorStore.open({"url": url, "table": "words"})
+        ...     await store.upsert(frame)
+        ...     found = (await store.search([0.9, 0.1], k=1)).ids
+        ...     await store.aclose()
+        ...     return list(found)
+        >>> with local.postgres() as server:  # doctest: +SKIP
+        ...     asyncio.run(nearest(server.url))
+        ['a']
+    """
+
+    name: ClassVar[str] = "pgvector"
+    supports: Supports = Supports(
+        indexes=frozenset({"flat", "hnsw", "ivf", "auto"}),
+        quantisations=frozenset({"float16", "binary"}),
+        other_metric=True,
+        keyword=True,
+        transactions=True,
+        migration=True,
+    )
+
+    def __init__(self, config: PgConfig) -> None:
+        self.config = config
+        self.dimension, self.metric = config.promised_dimension, config.promised_metric
+        self._connections = Connections(config)
+        self._table: Table | None = None
+        self._rows = -1.0  # about, as the server last told
+        self._estimates: dict[str, tuple[float, float]] = {}
+        self._analysed = True
+
+    @classmethod
+    async def open(cls, config: Mapping[str, Any]) -> Self:
+        """Open the store of a table or view; one that is not there is made by the first write.
+
+        Args:
+            config: see `PgConfig`.
+
+        Raises:
+            SchemaError: a config that does not fit, or what is stored.
+            BackendUnavailableError: the server can't be reached.
+            AccessDeniedError: it does not let this user in.
+        """
+        store = cls(PgConfig.of(config))
+        try:
+            await store._read_table()
+        except BaseException:
+            await store._connections.close()
+            raise
+        return store
+
+    @property
+    def table(self) -> Table:
+        """The table; an error while there is none."""
+        _ = self.known
+        if self._table is None:  # pragma: no cover - `known` has raised
+            raise AssertionError
+        return self._table
+
+    async def _read_table(self) -> None:
+        self._take(await self._connections.read(lambda connection: read_table(connection, self.config)))
+
+    def _take(self, table: Table | None) -> None:
+        """Know a table as it is now."""
+        self._table, self.schema = table, None if table is None else table.known
+        self._estimates.clear()
+        self._rows = -1.0
+        for info in self.schema.vectors if self.schema is not None else ():
+            if self.dimension not in {None, info.dimensions}:
+                raise SchemaError(
+                    f"{info.name!r} of {self.config.table!r} holds {info.dimensions} dimensions, the config says "
+                    f"{self.dimension}"
+                )
+            if self.metric not in {None, info.metric}:
+                raise SchemaError(f"{info.name!r} measures by {info.metric.value}, the config says {self.metric!s}")
+
+    async def _upsert(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
+        writer = Writer(self._connections, self.config, batch, mode, progress)
+        made = self._table is None
+        written, table = await writer.run()
+        self._take(table)
+        self._analysed = False
+        await self._index_as_configured(made=made, progress=progress)
+        return written
+
+    async def _index_as_configured(self, *, made: bool, progress: bool) -> None:
+        """Build what the config asks for: indexes of columns with the table, those of vectors once there is enough."""
+        if made and (self.config.filterable or self.config.keywords):
+            builder = Builder(self._connections, self.config, self.table, 0)
+            await builder.for_filters(self.config.filterable)
+            await builder.for_words(self.config.keywords)
+        spec = self.config.vector.spec
+        if spec is None or isinstance(spec, Flat):
+            return
+        for info in self.table.infos:
+            rows = await self._count(None) if self._index(info, info.metric) is None else 0
+            least = LIST * spec.lists if isinstance(spec, IVF) and spec.lists != "auto" else 1
+            if rows >= least:
+                await self._build_index(spec, info, progress=progress)
+
+    async def _delete(self, ids: pd.Index | None, where: Filter | None) -> int:
+        statement = self.table.statement()
+        conditions = [statement.where(where)]
+        if ids is not None:
+            conditions.append(statement.ids(tuple(ids)))
+        sql = f"DELETE FROM {self.table.sql} WHERE {' AND '.join(conditions)}"  # noqa: S608 - values are parameters
+        async with self._connections.transaction() as connection:
+            done = await connection.execute(sql, *statement.parameters)
+        self._estimates.clear()
+        return int(done.split()[-1])
+
+    async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table:
+        wanted = Wanted(self.table, columns, include_vectors=include_vectors)
+        statement = self.table.statement()
+        where = statement.ids(tuple(ids))
+        sql = f"SELECT {', '.join(wanted.select)} FROM {self.table.sql} WHERE {where}"  # noqa: S608 - likewise
+        rows = wanted.rows(await self._connections.fetch(sql, *statement.parameters))
+        places = to_index(rows.column(0), rows.schema.field(0)).get_indexer(ids)
+        if (places < 0).any():
+            raise NotFoundError.ids(ids[places < 0])
+        return rows.take(pa.array(places))
+
+    async def _search(self, request: Request) -> tuple[Hits, Explanation]:
+        found, made, matching = await self._found(request)
+        return found, told(made, found, rows=self._rows, matching=matching)
+
+    async def _found(self, request: Request) -> tuple[Hits, Search, int | None]:
+        """Search as planned, and exactly where the index gives fewer rows than match."""
+        table = self.table
+        plan = await self._plan(request, table)
+        found, made = await self._answer(request, table, plan)
+        if plan.index is None or len(found.distances) == len(request.queries) * request.k:
+            return found, made, None
+        matching = await self._with_vectors(request)
+        if len(found.distances) < len(request.queries) * min(request.k, matching) and not plan.forced:
+            plan = Plan("exact over the matching rows, for the index gave too few")
+            found, made = await self._answer(request, table, plan)
+        return found, made, matching
+
+    async def _with_vectors(self, request: Request) -> int:
+        """Count the rows that a search may find: those that match, and have a vector."""
+        statement = self.table.statement()
+        condition = f"{statement.where(request.where)} AND {quoted(request.info.name)} IS NOT NULL"
+        sql = f"SELECT count(*) FROM {self.table.sql} WHERE {condition}"  # noqa: S608 - values are parameters
+        return int((await self._connections.fetch(sql, *statement.parameters))[0][0])
+
+    async def _answer(self, request: Request, table: Table, plan: Plan) -> tuple[Hits, Search]:
+        made = search(request, table, plan)
+        if not len(request.queries):
+            return hits(made, []), made
+        parts = await answered(made, self._connections.read, self.config.pool.max_size)
+        return hits(made, parts), made
+
+    async def _plan(self, request: Request, table: Table) -> Plan:
+        index = self._index(request.info, request.metric)
+        if index is None:
+            return chosen(request, None, 0, None if request.where is None else 0)
+        filtered = request.where is not None or table.restricted
+        if filtered and request.tuning.exact is None:
+            await self._analyse()
+        matching = await self._matching(request, table) if filtered else None
+        return chosen(request, index, await self._about(table) if filtered else 0, matching)
+
+    def _index(self, info: VectorInfo, metric: DistanceMetric) -> PgIndex | None:
+        """Find the index that answers by a metric: the last one that was built."""
+        metrics = {metric, None} if metric is info.metric else {metric}
+        fitting = [one for one in self.table.indexes if one.field == info.name and one.metric in metrics]
+        return fitting[-1] if fitting else None
+
+    async def _matching(self, request: Request, table: Table) -> float:
+        """Estimate the rows that match; an estimate is good for a while."""
+        key, now = str(request.where), time.monotonic()
+        known = self._estimates.get(key)
+        if known is None or now - known[1] > REMEMBERED:
+            if len(self._estimates) >= ESTIMATES:
+                self._estimates.clear()
+            rows = await self._connections.read(lambda connection: estimate(connection, table, request))
+            self._estimates[key] = known = (rows, now)
+        return known[0]
+
+    async def _about(self, table: Table) -> float:
+        """Tell about how many rows there are, as the server knows without counting."""
+        if self._rows < 0:
+            told_rows = await self._connections.fetch(
+                "SELECT greatest(reltuples, 0)::float8 FROM pg_class WHERE oid = to_regclass($1)", table.sql
+            )
+            self._rows = float(told_rows[0][0]) or float(await self._count(None))
+        return self._rows
+
+    async def _analyse(self) -> None:
+        """Have the server look at rows that were written by us, so that it can estimate."""
+        if not self._analysed and self.table.owned:
+            self._analysed = True
+            async with self._connections.transaction() as connection:
+                await connection.execute(f"ANALYZE {self.table.sql}")
+            self._rows = -1.0
+            self._estimates.clear()
+
+    async def _explain(self, request: Request) -> Explanation:
+        found, made, _ = await self._found(request)
+        rows, matching = await self._count(None), await self._with_vectors(request)
+        explained = told(made, found, rows=rows, matching=matching)
+        return await self._connections.read(lambda connection: verified(connection, made, explained))
+
+    async def _scan(
+        self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool
+    ) -> AsyncIterator[pa.Table]:
+        wanted = Wanted(self.table, columns, include_vectors=include_vectors)
+        statement = self.table.statement()
+        condition = statement.where(where)
+        sql = f"SELECT {', '.join(wanted.select)} FROM {self.table.sql} WHERE {condition}"  # noqa: S608 - likewise
+        async with self._connections.transaction(read=True) as connection:
+            cursor = await connection.cursor(sql, *statement.parameters)
+            while records := await cursor.fetch(batch_size):
+                yield wanted.rows(records)
+
+    async def _count(self, where: Filter | None) -> int:
+        statement = self.table.statement()
+        condition = statement.where(where)
+        sql = f"SELECT count(*) FROM {self.table.sql} WHERE {condition}"  # noqa: S608 - likewise
+        return int((await self._connections.fetch(sql, *statement.parameters))[0][0])
+
+    async def _keyword(self, request: KeywordRequest) -> KeywordHits:
+        sql, parameters, wanted = _pg_keyword.statement(request, self.table, self.config.language)
+        records = await self._connections.fetch(sql, *parameters)
+        return _pg_keyword.hits(records, wanted, highlight=request.highlight)
+
+    async def _build_index(self, spec: IndexSpec, info: VectorInfo, *, progress: bool) -> IndexSpec:
+        rows = await self._count(None)
+        made = resolved(spec, rows, info)
+        await Builder(self._connections, self.config, self.table, rows, progress).vectors(made, info)
+        await self._read_table()
+        return made
+
+    async def _indexes(self) -> dict[str, IndexSpec]:
+        await self._read_table()
+        found = {info.name: self._index(info, info.metric) for info in self.table.infos}
+        return {name: Flat() if one is None else one.spec for name, one in found.items()}
+
+    async def _add_vector_field(self, info: VectorInfo) -> None:
+        await self._connections.create_extension()
+        await _pg_migrate.add_vector_field(self._connections, self.table, info)
+        await self._read_table()
+
+    async def _backfill(self, request: Backfill, encode: Callable[[list[str]], Floats]) -> int:
+        rows = await _pg_migrate.lacking(self._connections, self.table, request)
+        bar = rows if shown(request.progress, rows) else None
+        return await _pg_migrate.backfill(self._connections, self.table, request, encode, bar=bar)
+
+    async def _index_columns(self, columns: tuple[str, ...], *, words: bool) -> None:
+        builder = Builder(self._connections, self.config, self.table, await self._count(None))
+        await (builder.for_words(columns) if words else builder.for_filters(columns))
+
+    async def stats(self) -> pd.Series:
+        """Measure the store.
+
+        Returns:
+            `rows`; bytes of the table, of what is kept beside it for long values, of its indexes; all of them on disk.
+        """
+        if self.empty:
+            return pd.Series({"rows": 0, "table_bytes": 0, "index_bytes": 0, "disk_bytes": 0}, name=self.name)
+        sql = "SELECT pg_table_size(o), pg_indexes_size(o), pg_total_relation_size(o) FROM to_regclass($1) AS o"
+        sizes = (await self._connections.fetch(sql, self.table.sql))[0]
+        table, indexes, disk = (int(size) for size in sizes)
+        measured = {"rows": await self._count(None), "table_bytes": table, "index_bytes": indexes, "disk_bytes": disk}
+        return pd.Series(measured, name=self.name)
+
+    async def drop(self) -> None:
+        """Drop the table.
+
+        Raises:
+            SchemaError: a view, which is dropped where it was made.
+        """
+        if self.empty:
+            return
+        if self.table.kind not in {"r", "p"}:
+            raise SchemaError(f"{self.table.name!r} is a view, which was there before: drop it where it was made")
+        async with self._connections.transaction() as connection:
+            await connection.execute(f"DROP TABLE IF EXISTS {self.table.sql}")
+        self._take(None)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        self.closed = True
+        with translated():
+            await self._connections.close()
