@@ -58,18 +58,12 @@ class TestHNSW(Suite):
 
 
 class TestIVF(Suite):
-    index = IVF(lists=5)
+    index = IVF(lists=20)
     floor = 0.9
-    approximate = Tuning(exact=False, probes=5)
+    approximate = Tuning(exact=False, probes=10)
 
 
 class TestHalf(Suite):
     index = HNSW(quantization="float16")
     floor = 0.97
-    approximate = Tuning(exact=False)
-
-
-class TestBits(Suite):
-    index = HNSW(quantization="binary")
-    floor = 0.8
     approximate = Tuning(exact=False)

@@ -20,11 +20,11 @@ class PoolConfig:
     """Connections kept open.
 
     Args:
-        min_size: at least.
+        min_size: at least; idle ones go after some minutes.
         max_size: at most; a call with many queries uses them beside each other.
     """
 
-    min_size: int = 1
+    min_size: int = 0
     max_size: int = 10
 
 

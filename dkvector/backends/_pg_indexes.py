@@ -104,6 +104,11 @@ def resolved(spec: IndexSpec, rows: int, info: VectorInfo) -> Flat | HNSW | IVF:
         if spec.quantization is not None:
             raise UnsupportedError("pgvector compresses vectors in an HNSW or IVF index, there is none of kind 'flat'")
         return spec
+    if spec.quantization == "binary" and info.metric is not DistanceMetric.COSINE:
+        raise UnsupportedError(
+            f"pgvector's bits keep the direction of a vector and not its length, and {info.name!r} is searched by "
+            f"{info.metric.value!r}: quantization='float16' keeps both"
+        )
     most = LIMITS[_kept(spec, info)]
     if info.dimensions > most:
         raise UnsupportedError(

@@ -15,8 +15,9 @@ from dkvector.results import KeywordHits, TableSource
 SHORTER = 1  # ranks a text by its words divided by the logarithm of its length
 MARKS = "StartSel=**, StopSel=**, MaxFragments=2"
 # The words of a text as the language has them, each quoted, joined by "or": no word can become an operator.
+ANY = quoted("dkvector words")  # a name that no column of anybody has
 QUOTED = "replace(replace(lexeme, E'\\\\', E'\\\\\\\\'), '''', '''''')"
-WORDS = f"""SELECT coalesce(string_agg('''' || {QUOTED} || '''', ' | '), '')::tsquery AS q
+WORDS = f"""SELECT coalesce(string_agg('''' || {QUOTED} || '''', ' | '), '')::tsquery AS {ANY}
 FROM unnest(to_tsvector({{language}}, $1::text))"""
 
 
@@ -38,21 +39,20 @@ def statement(request: KeywordRequest, table: Table, language: str) -> tuple[str
     named = f"{literal(language)}::regconfig"
     texts = [table.column(name).select for name in request.on]
     vectors = [words(named, text) for text in texts]
-    found = " OR ".join(f"{vector} @@ q" for vector in vectors)
+    found = " OR ".join(f"{vector} @@ {ANY}" for vector in vectors)
     aliased = ", ".join(f"{sql} AS {name}" for sql, name in zip(wanted.select, wanted.names(), strict=True))
     keys = [one.test for one in table.keys]
     ordered = ", ".join(f"{key.ordered} AS k{at}" for at, key in enumerate(keys))
-    score = f"ts_rank({' || '.join(vectors)}, q, {SHORTER})"
+    score = f"ts_rank({' || '.join(vectors)}, {ANY}, {SHORTER})"
     document = f"concat_ws(' … ', {', '.join(texts)})"
+    order = "score DESC, " + ", ".join(f"k{at}" for at in range(len(keys)))
     inner = (
-        f"SELECT {score} AS score, {document} AS document, q, {aliased}, {ordered} FROM {table.sql}, words "
-        f"WHERE ({found}) AND {where} ORDER BY score DESC, {', '.join(f'k{at}' for at in range(len(keys)))} "
-        f"LIMIT {int(request.k)}"
+        f"SELECT {score} AS score, {document} AS document, {ANY}, {aliased}, {ordered} "
+        f"FROM {table.sql}, {ANY} AS w({ANY}) WHERE ({found}) AND {where} ORDER BY {order} LIMIT {int(request.k)}"
     )
-    marked = f"ts_headline({named}, document, q, {literal(MARKS)})" if request.highlight else "NULL"
-    order = ", ".join(f"k{at}" for at in range(len(keys)))
-    outer = f"SELECT score, {marked}, {', '.join(wanted.names())} FROM ({inner}) x ORDER BY score DESC, {order}"
-    return f"WITH words AS ({WORDS.format(language=named)}) {outer}", made.parameters, wanted
+    marked = f"ts_headline({named}, document, {ANY}, {literal(MARKS)})" if request.highlight else "NULL"
+    outer = f"SELECT score, {marked}, {', '.join(wanted.names())} FROM ({inner}) x ORDER BY {order}"
+    return f"WITH {ANY} AS ({WORDS.format(language=named)}) {outer}", made.parameters, wanted
 
 
 def words(language: str, text: str) -> str:

@@ -13,6 +13,7 @@ from dkvector.indexes import HNSW, IVF
 from dkvector.requests import Request
 
 EF = 100  # candidates of a graph search, unless more neighbours are wanted
+PROBES = 8  # lists that are read, unless there are many
 WIDEST = 1_000  # that pgvector keeps
 ROW = 1.3  # µs to read and compare a row
 CANDIDATE = 22.0  # µs of a graph search for a candidate that is kept
@@ -109,4 +110,4 @@ def _ef(request: Request, wanted: int) -> float:
 
 
 def _probes(request: Request, lists: float) -> float:
-    return request.tuning.probes or max(1.0, lists**0.5)
+    return request.tuning.probes or min(lists, max(PROBES, lists**0.5))

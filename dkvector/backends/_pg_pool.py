@@ -101,13 +101,14 @@ class Connections:
         self._pool: Any = None
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._opening = asyncio.Lock()
+        self._spare: Any = None  # a connection kept at hand: the pool's own ways cost a tenth of a search
         self.extension = False  # whether the database has pgvector
 
     async def pool(self) -> Any:
         """Give the pool, opened at the first call."""
         owner = (os.getpid(), asyncio.get_running_loop())
         if self._owner is not None and self._owner != owner:  # a fork, or another loop: what was open is not ours
-            self._pool, self._opening = None, asyncio.Lock()
+            self._pool, self._spare, self._opening = None, None, asyncio.Lock()
         self._owner = owner
         async with self._opening:
             if self._pool is None:
@@ -157,13 +158,32 @@ class Connections:
                     pass
                 except (pg.UndefinedFileError, pg.FeatureNotSupportedError) as exc:
                     raise UnsupportedError(f"this server has no pgvector to install: {exc}") from exc
+            await self._let_go()
             await (await self.pool()).expire_connections()  # those that come know its types
 
     @asynccontextmanager
     async def acquired(self) -> AsyncIterator[Any]:
         """Give a connection, for as long as it is needed."""
-        async with (await self.pool()).acquire() as connection:
+        pool = await self.pool()
+        connection, self._spare = self._spare, None
+        if connection is None or connection.is_closed():
+            if connection is not None:
+                await pool.release(connection)
+            connection = await pool.acquire()
+        try:
             yield connection
+        except BaseException:
+            await pool.release(connection)
+            raise
+        if self._spare is None and self._pool is pool:
+            self._spare = connection
+        else:
+            await pool.release(connection)
+
+    async def _let_go(self) -> None:
+        connection, self._spare = self._spare, None
+        if connection is not None and self._pool is not None:
+            await self._pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self, *, read: bool = False) -> AsyncIterator[Any]:
@@ -196,9 +216,10 @@ class Connections:
 
     async def close(self) -> None:
         """Close all connections."""
-        pool, self._pool = self._pool, None
-        if pool is None or self._owner != (os.getpid(), asyncio.get_running_loop()):
+        if self._pool is None or self._owner != (os.getpid(), asyncio.get_running_loop()):
             return
+        await self._let_go()
+        pool, self._pool = self._pool, None
         with suppress(OSError, pg.InterfaceError):
             try:
                 await asyncio.wait_for(pool.close(), PATIENCE)

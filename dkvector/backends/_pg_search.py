@@ -27,6 +27,7 @@ from dkvector.metrics import Floats
 from dkvector.requests import Request
 from dkvector.results import Hits, TableSource
 
+QUERY = quoted("dkvector query")  # a name that no table of anybody has
 TOGETHER = 32  # queries of one statement
 FORCE = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
 
@@ -85,14 +86,14 @@ def search(request: Request, table: Table, plan: Plan) -> Search:
     kind = table.vectors[request.info.name]
     single = len(request.queries) == 1
     statement.bind(None, kind)  # the query, or all of them
-    query = f"$1::{kind}" if single else "q.v"
+    query = f"$1::{kind}" if single else f"{QUERY}.v"
     conditions = [_settings(plan), statement.where(request.where), f"{quoted(request.info.name)} IS NOT NULL"]
     where = " AND ".join(one for one in conditions if one not in {"", "TRUE"})
     inner = _nearest(request, table, plan, wanted, where, query)
     if single:
         return Search(request, table, plan, wanted, inner, tuple(statement.parameters[1:]))
-    many = f"unnest($1::{kind}[]) WITH ORDINALITY q(v, i)"
-    sql = f"SELECT q.i, h.* FROM {many} CROSS JOIN LATERAL ({inner}) h"
+    many = f"unnest($1::{kind}[]) WITH ORDINALITY {QUERY}(v, i)"
+    sql = f"SELECT {QUERY}.i, h.* FROM {many} CROSS JOIN LATERAL ({inner}) h"
     return Search(request, table, plan, wanted, sql, tuple(statement.parameters[1:]))
 
 
@@ -139,6 +140,8 @@ async def answered(found: Search, fetch: Any, workers: int) -> list[tuple[int, l
     """
     vectors = found.vectors
     size = max(1, min(TOGETHER, -(-len(vectors) // workers)))
+    if len(vectors) <= size:
+        return [(0, await fetch(lambda connection: found.run(connection, vectors)))]
     starts = iter(range(0, len(vectors), size))
     parts: list[tuple[int, list[Any]]] = []
 

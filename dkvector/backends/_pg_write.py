@@ -200,15 +200,15 @@ class Writer:
         typed = [(one.field.name, one.type or "") for one in self._typed(table)[1:]]
         made += [_pg_copy.cells(_whole(rows.column(name)), kind, name) for name, kind in typed]
         if table.json:
-            made.append(_pg_copy.json_cells(self._json(table, rows)))
+            made.append(_pg_copy.json_cells(self._json(table, rows, len(ids))))
         vectors = self.batch.vectors.items()
         made += [_pg_copy.vector_cells(matrix[start:stop], table.vectors[name]) for name, matrix in vectors]
         return _pg_copy.packed(made, len(ids))
 
-    def _json(self, table: Table, rows: pa.Table) -> list[bytes | None]:
+    def _json(self, table: Table, rows: pa.Table, count: int) -> list[bytes | None]:
         names = [one.field.name for one in table.columns if one.type is None]
         names = [name for name in names if name in rows.column_names]
-        return to_json(rows.select(names).to_pylist()) if names else [None] * len(rows)
+        return to_json(rows.select(names).to_pylist()) if names else [None] * count
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

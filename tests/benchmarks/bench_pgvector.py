@@ -1,0 +1,161 @@
+"""The store in PostgreSQL beside bare asyncpg, in one run: loading, single searches, many queries, filters.
+
+Run it alone on the machine: ``python tests/benchmarks/bench_pgvector.py [20000 200000]``. The server is the one in
+DKVECTOR_TEST_POSTGRES, or one of our own.
+"""
+
+import os
+import sys
+import time
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import asyncpg
+import numpy as np
+from _data import clustered, fastest, framed, head, line
+
+import dkvector as dkv
+from dkvector._loop import LOOP
+
+K = 10
+ROWS = 2_000  # of an executemany, which is too slow for more
+
+
+async def connected(url):
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    await connection.set_type_codec("vector", encoder=bytes, decoder=bytes, format="binary")
+    return connection
+
+
+def packed(ids, vectors):
+    """A binary COPY by hand: one NumPy record for each row."""
+    fields = [("n", ">i2"), ("a", ">i4"), ("id", ">i8"), ("b", ">i4"), ("d", ">i2"), ("zero", ">i2")]
+    rows = np.zeros(len(ids), dtype=[*fields, ("v", ">f4", vectors.shape[1])])
+    rows["n"], rows["a"], rows["b"] = 2, 8, 4 + 4 * vectors.shape[1]
+    rows["id"], rows["d"], rows["v"] = ids, vectors.shape[1], vectors
+    return b"PGCOPY\n\xff\r\n\0" + bytes(8) + rows.tobytes() + b"\xff\xff"
+
+
+def one_by_one(queries):
+    head_of_each = np.array([queries.shape[1], 0], ">i2").tobytes()
+    return [head_of_each + row.tobytes() for row in queries.astype(">f4")]
+
+
+async def fresh(connection, dimensions):
+    await connection.execute("DROP TABLE IF EXISTS bare")
+    await connection.execute(f"CREATE TABLE bare (id bigint PRIMARY KEY, embedding vector({dimensions}) NOT NULL)")
+
+
+def loads(url, frame, vectors) -> None:
+    """A push of ids and vectors, against the same by hand, and against the driver's executemany."""
+    only = frame[["embedding"]].set_axis(np.arange(len(frame)))
+    connection = LOOP.run(connected(url))
+
+    async def copy():
+        await fresh(connection, vectors.shape[1])
+
+        async def source():
+            for at in range(0, len(vectors), 4096):
+                part = packed(np.arange(at, min(at + 4096, len(vectors))), vectors[at : at + 4096])
+                yield part[19 * (at > 0) : -2]
+            yield b"\xff\xff"
+
+        await connection.copy_to_table("bare", source=source(), format="binary", columns=["id", "embedding"])
+
+    async def many():
+        await fresh(connection, vectors.shape[1])
+        rows = list(zip(range(ROWS), one_by_one(vectors[:ROWS]), strict=True))
+        await connection.executemany("INSERT INTO bare VALUES ($1, $2)", rows)
+
+    def ours():
+        store = only.vec.push(url, table="pushed", progress=False)
+        store.drop()
+        store.close()
+
+    mine, by_hand, slow = fastest(ours, lambda: LOOP.run(copy()), lambda: LOOP.run(many()), repeats=5)
+    rate = len(vectors) / mine
+    line(f"load, wall ({rate:,.0f} k rows/s)", mine, by_hand, "≤ 1.11 (0.9 of the rows a second by hand)")
+    line("load, beside executemany of as many rows", mine, slow * len(vectors) / ROWS, "≤ 0.33")
+    LOOP.run(connection.close())
+
+
+def searches(url, store, queries) -> None:
+    """One search through the blocking view, against its own SQL as a prepared statement awaited."""
+    made = store.store
+    request = made.request(queries[0], K, columns=[])
+    plan = LOOP.run(made._plan(request, made.table))
+    from dkvector.backends._pg_search import search
+
+    sql = search(request, made.table, plan).sql
+    connection = LOOP.run(connected(url))
+    vectors = one_by_one(queries)
+
+    async def bare(count):
+        statement = await connection.prepare(sql)
+        began = time.perf_counter()
+        for query in vectors[:count]:
+            await statement.fetch(query)
+        return time.perf_counter() - began
+
+    def ours(count):
+        began = time.perf_counter()
+        for query in queries[:count]:
+            store.search(query, K, columns=[])
+        return time.perf_counter() - began
+
+    count = min(200, len(queries))
+    ours(20), LOOP.run(bare(20))
+    rounds = [(ours(count), LOOP.run(bare(count))) for _ in range(5)]
+    mine, theirs = (min(one) * 1000 / count for one in zip(*rounds, strict=True))
+    line("a search, wall", mine, theirs, "≤ 1.15")
+    together, loop = fastest(
+        lambda: store.search(queries, K, columns=[]),
+        lambda: [store.search(query, K, columns=[]) for query in queries],
+        repeats=3,
+    )
+    line(f"{len(queries):,} queries as one call, beside a loop", together, loop, "≤ 0.50")
+    LOOP.run(connection.close())
+
+
+def filters(store, vectors, queries) -> None:
+    """Recall under a filter, and what it costs beside the same search compared row by row."""
+    for share in (0.5, 0.1, 0.01, 0.001):
+        where = dkv.col("u") < share
+        some = queries[:50]
+        exact = store.search(some, K, where=where, tuning={"exact": True}, columns=[])
+        found = store.search(some, K, where=where, columns=[])
+        kth = exact.groupby("query")["distance"].max()
+        recall = (found["distance"] <= found["query"].map(kth) + 1e-6).sum() / len(exact)
+        times = fastest(
+            lambda where=where: store.search(some, K, where=where, columns=[]),
+            lambda where=where: store.search(some, K, where=where, tuning={"exact": True}, columns=[]),
+            repeats=3,
+        )
+        plan = store.explain(some[0], K, where=where).plan
+        name = f"{share:.1%} filter ({plan}), {len(found) / len(some):.0f} of {K}, recall {recall:.3f}"
+        line(name, times[0] / len(some), times[1] / len(some), "recall ≥ 0.99 at 1 %")
+    del vectors
+
+
+def main(sizes) -> None:
+    named = os.environ.get("DKVECTOR_TEST_POSTGRES")
+    with nullcontext(SimpleNamespace(url=named)) if named else dkv.local.postgres() as server:
+        for rows in sizes:
+            vectors, queries = clustered(rows)
+            frame = framed(vectors)
+            head(f"{rows:,} x {vectors.shape[1]}, k = {K}", "bare ms")
+            loads(server.url, frame, vectors)
+            config = {"backend": "pgvector", "url": server.url, "table": "bench", "filterable": ["u"]}
+            with frame.vec.push(config, mode="replace", progress=False) as store:
+                began = time.perf_counter()
+                store.build_index("hnsw", progress=False)
+                print(f"{'HNSW built, s':<52}{time.perf_counter() - began:>10.1f}")
+                searches(server.url, store, queries)
+                head("filters (whole calls, ms a query)", "exact ms")
+                filters(store, vectors, queries)
+                store.drop()
+
+
+if __name__ == "__main__":
+    main([int(one) for one in sys.argv[1:]] or [20_000, 200_000])
