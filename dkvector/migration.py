@@ -129,7 +129,7 @@ def encoded(encoder: Any, texts: list[str], info: VectorInfo) -> Floats:
         UnsupportedError: an encoder that can't be called.
     """
     call = getattr(encoder, "encode", encoder)
-    if not callable(call):
+    if isinstance(encoder, str) or not callable(call):
         raise UnsupportedError(f"an encoder is a function or has a method encode; {type(encoder).__name__} is neither")
     made = call(texts)
     read = read_vectors(np.asarray(made), dimensions=info.dimensions, metric=info.metric, name=info.name)

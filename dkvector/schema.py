@@ -95,8 +95,9 @@ class Schema:
 
     @property
     def columns(self) -> list[str]:
-        """Names that a filter may use: the payload's and the id's."""
-        return [*self.payload.names, self.id.name]
+        """Names that a filter may use: the payload's and the id's, of which several columns may be part."""
+        parts = [one.name for one in self.id.type] if pa.types.is_struct(self.id.type) else [self.id.name]
+        return [*self.payload.names, *parts]
 
     def select(self, columns: Iterable[str] | None) -> list[str]:
         """Check the names of payload columns; None is all of them.

@@ -1,4 +1,5 @@
 import os
+import secrets
 
 import pytest
 import servers
@@ -19,3 +20,17 @@ def postgres_url():
 def local_postgres():
     """Skip where our own PostgreSQL can't be run."""
     servers.need_postgres()
+
+
+@pytest.fixture
+def table(postgres_url):
+    """Give the name of a table that is not there, and drop it in the end."""
+    name = f"t_{secrets.token_hex(4)}"
+    yield name
+    servers.in_postgres(postgres_url, f'DROP VIEW IF EXISTS "{name}_view"', f'DROP TABLE IF EXISTS "{name}" CASCADE')
+
+
+@pytest.fixture
+def sql(postgres_url):
+    """Give a function that runs SQL past our own code."""
+    return lambda *statements: servers.in_postgres(postgres_url, *statements)

@@ -1,5 +1,6 @@
 """Servers that tests run on: one that the environment names, or one of our own."""
 
+import asyncio
 import os
 from importlib.util import find_spec
 
@@ -24,3 +25,18 @@ def postgres():
     need_postgres()
     with local.postgres() as server:
         yield server.url
+
+
+def in_postgres(url, *statements: str):
+    """Run SQL past our own code, and give the rows of the last statement."""
+    return asyncio.run(_run(url, statements))
+
+
+async def _run(url, statements):
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    try:
+        return [[tuple(row) for row in await connection.fetch(one)] for one in statements][-1]
+    finally:
+        await connection.close()

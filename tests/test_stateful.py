@@ -47,7 +47,7 @@ def frame(batch):
 class Machine(RuleBasedStateMachine):
     """A store beside a dict."""
 
-    backend = "faiss"
+    keeps = True  # what is written, past its closing; and builds indexes
     spec = Flat()
     metric = DistanceMetric.EUCLIDEAN
 
@@ -62,8 +62,11 @@ class Machine(RuleBasedStateMachine):
         self.cleanup.callback(shutil.rmtree, self.path)
         self.open()
 
+    def target(self):
+        return {"backend": "faiss", "index_path": str(self.path)}
+
     def open(self):
-        self.store = connect({"backend": "faiss", "index_path": str(self.path)} if self.backend == "faiss" else "exact")
+        self.store = connect(self.target())
 
     def teardown(self):
         self.store.close()
@@ -77,8 +80,11 @@ class Machine(RuleBasedStateMachine):
 
     def build(self, spec):
         built = self.store.build_index(spec)
-        assert built.kind == ("flat" if not self.model else spec.kind)
+        assert built.kind == self.kind_of(spec)
         self.spec = spec
+
+    def kind_of(self, spec):
+        return spec.kind if self.model else "flat"
 
     @rule(batch=batches)
     def upsert(self, batch):
@@ -147,7 +153,7 @@ class Machine(RuleBasedStateMachine):
             assert mine["n"].to_dict() == {key: self.model[key][1] for key in keys}
             if tuning.exact is not False:
                 assert len(keys) == min(k, len(matching))
-            if tuning.exact or self.spec == Flat() or self.backend == "exact":
+            if tuning.exact or self.spec == Flat() or not self.keeps:
                 assert place == sorted((self.distance(query, key), key) for key in matching)[:k]
 
     @rule(wanted=st.lists(ids, max_size=5))
@@ -167,12 +173,12 @@ class Machine(RuleBasedStateMachine):
         assert sorted(keys) == sorted(self.matching(below))
         assert self.store.count(None if below is None else col("n") < below) == len(keys)
 
-    @precondition(lambda self: self.backend == "faiss")
+    @precondition(lambda self: self.keeps)
     @rule(spec=st.sampled_from([Flat(), HNSW(m=4), IVF(lists=3)]))
     def build_another(self, spec):
         self.build(spec)
 
-    @precondition(lambda self: self.backend == "faiss")
+    @precondition(lambda self: self.keeps)
     @rule()
     def reopen(self):
         self.store.close()
@@ -184,11 +190,13 @@ class Machine(RuleBasedStateMachine):
 
 
 class Exact(Machine):
-    backend = "exact"
+    keeps = False
+
+    def target(self):
+        return "exact"
 
 
-class ExactByProduct(Machine):
-    backend = "exact"
+class ExactByProduct(Exact):
     metric = DistanceMetric.DOT_PRODUCT
 
 

@@ -6,6 +6,7 @@ Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +23,7 @@ from dkvector.metrics import Floats
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
+_SIZED = re.compile(r"(?<!numeric)\(\d+\)")
 Bytes = NDArray[np.uint8]
 Half = Literal["vector", "halfvec"]
 
@@ -155,6 +157,7 @@ def cells(array: pa.Array, sql: str, name: str) -> Cells:
 
 
 def _cells(array: pa.Array, sql: str, name: str) -> Cells:
+    sql = _SIZED.sub("", sql).replace("character varying", "text")
     if isinstance(array.type, pa.BaseExtensionType):
         array = array.storage
     if pa.types.is_dictionary(array.type):
@@ -167,6 +170,10 @@ def _cells(array: pa.Array, sql: str, name: str) -> Cells:
         return _fixed(array, np.frombuffer(array.buffers()[1], np.uint8).reshape(-1, 16)[array.offset :][: len(array)])
     if sql.startswith("numeric"):
         return _encoded(array, _numeric)
+    if sql == "jsonb":
+        return json_cells([None if text is None else text.encode() for text in array.to_pylist()])
+    if sql not in _NUMBERS:
+        raise SchemaError(f"{name!r} is of type {sql}, which is only read: leave it out with columns=[…]")
     return _fixed(array, _NUMBERS[sql](array, name))
 
 
@@ -296,9 +303,13 @@ _NUMBERS: dict[str, Callable[[pa.Array, str], Bytes]] = {
 }
 
 
-def _numeric(value: Decimal | int) -> bytes:
+def _numeric(value: Decimal | float) -> bytes:
     """Encode a decimal: how many digits of base 10,000, the first one's weight, sign, scale, the digits."""
-    sign, digits, exponent = Decimal(value).as_tuple()
+    number = Decimal(str(value))
+    if not number.is_finite():
+        kind = 0xC000 if number.is_nan() else 0xF000 if number < 0 else 0xD000
+        return np.array([0, 0, kind, 0], ">u2").tobytes()
+    sign, digits, exponent = number.as_tuple()
     scale = max(0, -int(exponent))
     whole = int("".join(map(str, digits))) * 10 ** max(0, int(exponent)) * 10 ** (-scale % 4)
     groups: list[int] = []

@@ -61,7 +61,7 @@ def create_table(sql: str, schema: Schema, dtype: str) -> list[str]:
     stamps = [name for name in ("created_at", "updated_at") if name not in names]
     columns += [f"{quoted(name)} timestamp with time zone NOT NULL DEFAULT now()" for name in stamps]
     comments = [f"COMMENT ON TABLE {sql} IS {literal(comment({'made': True}))}"]
-    comments.append(on_column(sql, schema.id.name, field_comment(schema.id, 0) | {"id": True}))
+    comments.append(on_column(sql, schema.id.name, _told(schema.id, 0) | {"id": True}))
     comments += [on_column(sql, info.name, vector_comment(info)) for info in schema.vectors]
     comments += [on_column(sql, name, {"role": name.removesuffix("_at")}) for name in stamps]
     return [f"CREATE TABLE {sql} ({', '.join(columns)})", *comments, *payload_comments(sql, schema.payload, json)]
@@ -131,13 +131,15 @@ def widen(table: Table, payload: pa.Schema) -> list[str]:
 
 def with_categories(payload: pa.Schema, batch: Batch) -> pa.Schema:
     """Remember the categories of a batch beside those that are known."""
-    return pa.schema([_categories(field, batch) for field in payload])
+    given = batch.payload.column_names
+    return pa.schema([categories(one, batch.payload[one.name]) if one.name in given else one for one in payload])
 
 
-def _categories(field: pa.Field, batch: Batch) -> pa.Field:
-    if not pa.types.is_dictionary(field.type) or field.name not in batch.payload.column_names:
+def categories(field: pa.Field, values: pa.ChunkedArray) -> pa.Field:
+    """Remember the categories of a column in its field, beside those that it knows."""
+    if not pa.types.is_dictionary(field.type):
         return field
-    column = batch.payload.column(field.name).unify_dictionaries()
+    column = values.unify_dictionaries()
     listed = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
     before = orjson.loads((field.metadata or {}).get(CATEGORIES, b"[]"))
     every = before + [one for one in listed if one not in set(before)]

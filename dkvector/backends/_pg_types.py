@@ -18,6 +18,7 @@ import orjson
 import pyarrow as pa
 
 EPOCH_US, EPOCH_DAYS = 946_684_800_000_000, 10_957  # of 2000, since 1970
+NEVER = {2**63 - 1, -(2**63), 2**31 - 1, -(2**31)}  # infinity, which no dtype has, among times and dates
 DIGITS = 38  # of a decimal that Arrow keeps in 128 bits, and 76 in 256
 
 _PLAIN = {
@@ -113,10 +114,14 @@ def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:  # noqa: PLR
         values = [None if value is None else value.bytes for value in values] if kind == pa.uuid() else values
         return pa.ExtensionArray.from_storage(kind, to_array(values, kind.storage_type))
     if types.is_timestamp(kind):
-        micros = pa.array([None if value is None else value + EPOCH_US for value in values], pa.int64())
+        micros = pa.array(
+            [None if value is None or value in NEVER else value + EPOCH_US for value in values], pa.int64()
+        )
         return micros.cast(pa.timestamp("us", kind.tz)).cast(kind)
     if types.is_date(kind):
-        days = pa.array([None if value is None else value + EPOCH_DAYS for value in values], pa.int32())
+        days = pa.array(
+            [None if value is None or value in NEVER else value + EPOCH_DAYS for value in values], pa.int32()
+        )
         return days.cast(pa.date32()).cast(kind)
     if types.is_time(kind) or types.is_duration(kind):
         micros = pa.array(values, pa.int64())
@@ -128,9 +133,18 @@ def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:  # noqa: PLR
     return pa.array(values, kind)
 
 
+def _since_1970(counts: Sequence[int | None], epoch: int) -> list[int | None]:
+    return [None if count is None or count in NEVER else count + epoch for count in counts]
+
+
 def from_json(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
     """Turn JSON into Arrow, as `to_json` wrote it."""
-    return pa.array([None if text is None else _read(orjson.loads(text), kind) for text in texts], kind)
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, from_json(texts, kind.storage_type))
+    made = pa.array([None if text is None else _read(orjson.loads(text), kind) for text in texts], kind)
+    if pa.types.is_struct(kind):  # an extension type may look at the parts of what is missing
+        return pa.StructArray.from_arrays(made.flatten(), fields=list(kind), mask=made.is_null())
+    return made
 
 
 def to_json(rows: Sequence[dict[str, Any]]) -> list[bytes | None]:

@@ -84,6 +84,7 @@ class Writer:
     def _schema(self, table: Table | None) -> Schema:
         """Give what the table will hold: what it holds, and what the batch adds."""
         schema = self.batch.schema
+        schema = replace(schema, id=_pg_ddl.categories(schema.id, pa.chunked_array([self.batch.ids])))
         if table is not None:
             table.writable()
             schema = table.known.widened(schema)

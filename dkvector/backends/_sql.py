@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from dkvector._scalars import Scalar, scalar
@@ -203,7 +205,13 @@ class Statement:
 
 
 def _ids(key: SqlColumn, values: Sequence[Any]) -> list[Any]:
-    sent = []
+    """Turn ids into what the driver sends; bytes and durations, which no filter compares, are ids all the same."""
+    sent: list[Any] = []
+    if pa.types.is_duration(key.plain):
+        wanted = (one for one in values if isinstance(one, timedelta | np.timedelta64))
+        return [int(np.timedelta64(one, "us").astype(np.int64)) for one in wanted]
+    if not pa.types.is_fixed_size_binary(key.plain) and key.type == "bytea":
+        return [one for one in values if isinstance(one, bytes)]
     for value in values:
         try:
             found = cut("id", key.plain, "==", scalar(value))
