@@ -99,7 +99,7 @@ def test_filters_on_a_table_that_was_there(docs, postgres_url, where, expected):
         assert sorted(one for batch in store.scan(where) for one in batch.index) == expected
 
 
-def test_rows_are_written_only_in_columns_that_are_there(docs, postgres_url, sql):
+def test_rows_are_written_only_in_columns_that_are_there(docs, postgres_url):
     with dkv.connect(postgres_url, table=docs) as store:
         rows = pd.DataFrame(
             {"title": ["uno", "four"], "embedding": [[1.0, 1, 1]] * 2, "other": [[1.0, 0]] * 2}, index=[1, 4]

@@ -20,7 +20,7 @@ CANDIDATE = 22.0  # µs of a graph search for a candidate that is kept
 START = 2_400.0  # µs of a graph search before that
 PATIENT = 200_000  # rows that are compared one by one rather than starve a search
 DIMENSIONS = 384  # of the measurements
-FACTORS = {"float16": 2, "binary": 10}  # candidates of a compressed index for each neighbour, to measure again
+FACTORS = {"float16": 2, "binary": 20}  # candidates of a compressed index for each neighbour, to measure again
 SCANNED = 20_000  # tuples at which an iterative scan gives up by default
 
 

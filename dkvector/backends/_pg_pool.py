@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
@@ -35,7 +36,13 @@ ERRORS: tuple[tuple[tuple[type[BaseException], ...], type[DkvectorError], str], 
     ((pg.InsufficientPrivilegeError,), AccessDeniedError, "the server does not allow it"),
     ((pg.InvalidAuthorizationSpecificationError,), AccessDeniedError, "the server does not let this user in"),
     (
-        (pg.UndefinedTableError, pg.UndefinedColumnError, pg.UndefinedObjectError, pg.InvalidSchemaNameError),
+        (
+            pg.UndefinedTableError,
+            pg.UndefinedColumnError,
+            pg.UndefinedObjectError,
+            pg.InvalidSchemaNameError,
+            pg.InvalidNameError,
+        ),
         SchemaError,
         "the database has not what the statement names",
     ),
@@ -86,38 +93,23 @@ def ours(exc: BaseException) -> DkvectorError:
 
 def lost(exc: BaseException) -> bool:
     """Tell whether the connection is gone, rather than the statement wrong."""
+    if isinstance(exc, pg.InternalClientError):  # news of the end came while a statement was being sent
+        return "cannot switch to state" in str(exc)
     return isinstance(exc, LOST) or (isinstance(exc, pg.InterfaceError) and "closed" in str(exc))
 
 
-class Connections:
-    """A pool for the loop and the process that uses it: another one gets its own.
+class SettingUp:
+    """Sets new connections up: how values travel, and settings of the session.
 
     Args:
-        config: how to connect.
+        config: of the store.
     """
 
     def __init__(self, config: PgConfig) -> None:
         self._config = config
-        self._pool: Any = None
-        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
-        self._opening = asyncio.Lock()
-        self._spare: Any = None  # a connection kept at hand: the pool's own ways cost a tenth of a search
         self.extension = False  # whether the database has pgvector
 
-    async def pool(self) -> Any:
-        """Give the pool, opened at the first call."""
-        owner = (os.getpid(), asyncio.get_running_loop())
-        if self._owner is not None and self._owner != owner:  # a fork, or another loop: what was open is not ours
-            self._pool, self._spare, self._opening = None, None, asyncio.Lock()
-        self._owner = owner
-        async with self._opening:
-            if self._pool is None:
-                sizes = asdict(self._config.pool)
-                ways = self._config.connection | sizes
-                self._pool = await asyncpg.create_pool(**ways, init=self._prepare, reset=_untouched)
-        return self._pool
-
-    async def _prepare(self, connection: Any) -> None:
+    async def prepare(self, connection: Any) -> None:
         """Set a new connection up: types, and settings of the session."""
         settings = {"application_name": "dkvector", "jit": "off"}
         if self._config.statement_timeout is not None:
@@ -127,9 +119,9 @@ class Connections:
         for name in ("timestamp", "timestamptz", "date", "time"):
             await connection.set_type_codec(name, encoder=_parts, decoder=itemgetter(0), **TUPLE)
         await connection.set_type_codec("interval", encoder=_interval, decoder=_micros, **TUPLE)
-        await self._prepare_vectors(connection)
+        await self._vectors(connection)
 
-    async def _prepare_vectors(self, connection: Any) -> None:
+    async def _vectors(self, connection: Any) -> None:
         found = await connection.fetchrow(
             "SELECT n.nspname, e.extversion, n.nspname = ANY(current_schemas(true)) AS visible FROM pg_extension e "
             "JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
@@ -146,9 +138,41 @@ class Connections:
             path = "current_setting('search_path') || ', ' || quote_ident($1)"
             await connection.fetchval(f"SELECT set_config('search_path', {path}, false)", found["nspname"])
 
+
+class Connections:
+    """A pool for the loop and the process that uses it: another one gets its own.
+
+    Args:
+        config: how to connect.
+    """
+
+    def __init__(self, config: PgConfig) -> None:
+        self._config = config
+        self._pool: Any = None
+        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._opening = asyncio.Lock()
+        self._spare: Any = None  # a connection kept at hand: the pool's own ways cost a tenth of a search
+        self._setting_up = SettingUp(config)
+        self._gone: Any = None
+
+    async def pool(self) -> Any:
+        """Give the pool, opened at the first call."""
+        owner = (os.getpid(), asyncio.get_running_loop())
+        if self._owner is not None and self._owner != owner:  # a fork, or another loop: what was open is not ours
+            self._pool, self._spare, self._opening = None, None, asyncio.Lock()
+        self._owner = owner
+        async with self._opening:
+            if self._pool is None:
+                sizes = asdict(self._config.pool)
+                ways = self._config.connection | sizes
+                self._pool = await asyncpg.create_pool(**ways, init=self._setting_up.prepare, reset=_untouched)
+                self._gone = weakref.finalize(self, _abandoned, self._pool, owner[1])
+                self._gone.atexit = False
+        return self._pool
+
     async def create_extension(self) -> None:
         """Have the database know vectors."""
-        if self.extension:
+        if self._setting_up.extension:
             return
         with translated():
             async with self.acquired() as connection:
@@ -158,8 +182,7 @@ class Connections:
                     pass
                 except (pg.UndefinedFileError, pg.FeatureNotSupportedError) as exc:
                     raise UnsupportedError(f"this server has no pgvector to install: {exc}") from exc
-            await self._let_go()
-            await (await self.pool()).expire_connections()  # those that come know its types
+            await self._forget()  # those that come know its types
 
     @asynccontextmanager
     async def acquired(self) -> AsyncIterator[Any]:
@@ -179,6 +202,12 @@ class Connections:
             self._spare = connection
         else:
             await pool.release(connection)
+
+    async def _forget(self) -> None:
+        """Have every connection opened anew: where one was lost, others may be."""
+        await self._let_go()
+        if self._pool is not None:
+            await self._pool.expire_connections()
 
     async def _let_go(self) -> None:
         connection, self._spare = self._spare, None
@@ -207,6 +236,7 @@ class Connections:
             except BaseException as exc:
                 if not lost(exc):
                     raise
+            await self._forget()
             async with self.acquired() as connection:
                 return await work(connection)
 
@@ -220,11 +250,18 @@ class Connections:
             return
         await self._let_go()
         pool, self._pool = self._pool, None
+        self._gone.detach()
         with suppress(OSError, pg.InterfaceError):
             try:
                 await asyncio.wait_for(pool.close(), PATIENCE)
             except TimeoutError:
                 pool.terminate()
+
+
+def _abandoned(pool: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Close what nobody closed, on the loop that it lives on."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(pool.terminate)
 
 
 async def _untouched(connection: Any) -> None:

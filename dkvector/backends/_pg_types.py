@@ -114,14 +114,10 @@ def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:  # noqa: PLR
         values = [None if value is None else value.bytes for value in values] if kind == pa.uuid() else values
         return pa.ExtensionArray.from_storage(kind, to_array(values, kind.storage_type))
     if types.is_timestamp(kind):
-        micros = pa.array(
-            [None if value is None or value in NEVER else value + EPOCH_US for value in values], pa.int64()
-        )
+        micros = pa.array(_since_1970(values, EPOCH_US), pa.int64())
         return micros.cast(pa.timestamp("us", kind.tz)).cast(kind)
     if types.is_date(kind):
-        days = pa.array(
-            [None if value is None or value in NEVER else value + EPOCH_DAYS for value in values], pa.int32()
-        )
+        days = pa.array(_since_1970(values, EPOCH_DAYS), pa.int32())
         return days.cast(pa.date32()).cast(kind)
     if types.is_time(kind) or types.is_duration(kind):
         micros = pa.array(values, pa.int64())
