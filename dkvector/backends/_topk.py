@@ -25,7 +25,7 @@ Products = Callable[[Floats, Floats, Positions], Floats]
 
 CELLS = 1 << 21  # entries of one block of products: 8 MB
 QUERIES = 1024  # queries of one block: enough for BLAS to run at full speed
-PAIRS = 1 << 13  # pairs measured at a time
+PAIRS = 1 << 9  # pairs measured at a time, few enough to stay in the processor
 TIES = 4096  # candidates beyond k, as near as the k-th but for rounding, at which they are measured before going on
 SLACK = 4e-6  # rounding of a float32 product, relative to the length of the vectors
 
@@ -41,6 +41,19 @@ class Block:
     def squared(self) -> Floats:
         """Squared norms `(n,)`, computed once."""
         return squared_norms(self.matrix)
+
+    @cached_property
+    def _met(self) -> Floats:
+        return np.full(len(self.matrix), np.nan, np.float32)
+
+    def squared_at(self, rows: Positions) -> Floats:
+        """Squared norms of some rows, of any shape: read from the rows when they are first met, and no others."""
+        if "squared" in self.__dict__:
+            return self.squared[rows]
+        new = np.unique(rows[np.isnan(self._met[rows])])
+        for at in range(0, len(new), PAIRS):
+            self._met[new[at : at + PAIRS]] = squared_norms(self.matrix[new[at : at + PAIRS]])
+        return self._met[rows]
 
     @cached_property
     def longest(self) -> np.float32:
@@ -206,7 +219,7 @@ def _distances(block: Block, queries: Floats, query: Positions, row: Positions, 
             continue
         dots = np.einsum("pd,pd->p", ours, theirs)
         if metric is DistanceMetric.COSINE:
-            dots /= lengths[q] * np.sqrt(block.squared[r])
+            dots /= lengths[q] * np.sqrt(block.squared_at(r))
         result[i : i + PAIRS] = from_inner_product(dots, metric)
     return result
 

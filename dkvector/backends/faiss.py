@@ -21,21 +21,21 @@ import pandas as pd
 
 from dkvector._loop import offload
 from dkvector.backends import _faiss_index
+from dkvector.backends._faiss_auto import chosen
 from dkvector.backends._faiss_index import FaissIndex
 from dkvector.backends._faiss_search import nearest
 from dkvector.backends._folder import Folder, Manifest, Stored, write_segment
 from dkvector.backends._local import Candidates, Found, LocalStore
 from dkvector.backends._rows import Rows, Segment
 from dkvector.errors import SchemaError
-from dkvector.indexes import HNSW, IVF, Auto, Flat, IndexSpec, as_spec, knobs_of, spec_dict
+from dkvector.indexes import HNSW, IVF, Flat, IndexSpec, Quantization, as_spec, knobs_of, spec_dict
 from dkvector.metrics import DistanceMetric
 from dkvector.requests import Request
 from dkvector.schema import Schema, Supports, VectorInfo
 
-GROWTH = 4  # an inverted file trained on fewer than a quarter of the rows is built anew
+GROWTH = 4  # lists trained on fewer than a quarter of the rows are built anew
 BEHIND = 2_000  # rows that an index may lack, which are compared one by one,
 BEHIND_SHARE = 0.02  # or this share of all
-SMALL, LARGE = 10_000, 1_000_000  # rows at which `Auto` goes over to lists, and to a graph
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class FaissConfig:
         hnsw_m: links of an HNSW node.
         hnsw_ef_construction: candidates kept while an HNSW graph is built.
         ivf_nlist: lists of an IVF index.
+        quantization: how the index compresses vectors: "float16", "int8", "pq", "rabitq" or "binary".
     """
 
     dimension: int | None = None
@@ -59,16 +60,19 @@ class FaissConfig:
     hnsw_m: int = HNSW.m
     hnsw_ef_construction: int = HNSW.ef_construction
     ivf_nlist: int | str = "auto"
+    quantization: Quantization | None = None
 
     @property
     def spec(self) -> IndexSpec | None:
         """The index that is asked for; None where the config does not say."""
-        if self.index_type is None:
+        if self.index_type is None and self.quantization is None:
             return None
-        spec = as_spec(self.index_type)
+        spec = as_spec(self.index_type or "flat")
         if isinstance(spec, HNSW):
-            return HNSW(m=self.hnsw_m, ef_construction=self.hnsw_ef_construction)
-        return as_spec({"kind": "ivf", "lists": self.ivf_nlist}) if isinstance(spec, IVF) else spec
+            return HNSW(self.hnsw_m, self.hnsw_ef_construction, self.quantization)
+        if isinstance(spec, IVF):
+            return as_spec({"kind": "ivf", "lists": self.ivf_nlist, "quantization": self.quantization})
+        return Flat(self.quantization) if isinstance(spec, Flat) else spec
 
 
 class FaissStore(LocalStore):
@@ -89,7 +93,11 @@ class FaissStore(LocalStore):
     """
 
     name: ClassVar[str] = "faiss"
-    supports: ClassVar[Supports] = Supports(indexes=frozenset({"flat", "hnsw", "ivf", "auto"}), transactions=True)
+    supports: ClassVar[Supports] = Supports(
+        indexes=frozenset({"flat", "hnsw", "ivf", "auto"}),
+        quantisations=frozenset({"float16", "int8", "pq", "rabitq", "binary"}),
+        transactions=True,
+    )
 
     def __init__(self, config: FaissConfig) -> None:
         super().__init__()
@@ -225,9 +233,9 @@ class FaissStore(LocalStore):
         """Give every field its index: kept, extended by the rows it lacks, or built anew."""
         made = {}
         for name, wanted in specs.items():
-            spec = chosen(wanted, rows.total)
+            spec = chosen(wanted, rows.total, rows.schema.vector(name).dimensions)
             index = rows.indexes.get(name)
-            if index is None or (isinstance(spec, IVF) and rows.total > GROWTH * index.trained):
+            if index is None or (not isinstance(spec, HNSW) and rows.total > GROWTH * index.trained):
                 index = _faiss_index.build(spec, rows.blocks(name), rows.schema.vector(name).metric, progress=progress)
             elif rows.total - index.rows > max(BEHIND, BEHIND_SHARE * rows.total):
                 path = self.path / self._manifest.indexes[name].file
@@ -301,15 +309,3 @@ class FaissStore(LocalStore):
         self.closed = True
         if self._gone is not None:
             self._gone()
-
-
-def chosen(spec: IndexSpec, rows: int) -> IndexSpec:
-    """Choose what a spec leaves open, by the number of rows: every row below 10,000, lists to a million, then a graph.
-
-    Example:
-        >>> chosen(Auto(), 20_000)
-        IVF(lists=283, quantization=None)
-    """
-    if isinstance(spec, Auto):
-        spec = Flat() if rows < SMALL else IVF() if rows < LARGE else HNSW(m=32)
-    return _faiss_index.resolved(spec, rows)
