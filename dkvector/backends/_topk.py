@@ -88,8 +88,8 @@ class Piece:
     def dots(self, queries: Floats, products: Products, space: Floats) -> Floats:
         """Inner products `(q, r)` with the queries, in `space` where it fits: fresh memory costs as much as they do."""
         if self.rows is None:
-            out = space[: len(queries) * (self.stop - self.start)].reshape(len(queries), -1)
-            return np.matmul(queries, self.block.matrix[self.start : self.stop].T, out=out)
+            out = space[: len(queries) * (self.stop - self.start)].reshape(-1, len(queries))
+            return np.matmul(self.block.matrix[self.start : self.stop], queries.T, out=out).T
         return products(queries, self.block.matrix, self.rows)
 
     @property
@@ -276,7 +276,7 @@ class _Best:
         key = self._keys(dots, piece.squared)
         if not len(self.row) and key.shape[1] > self.k:
             self._lower(np.partition(key, self.k - 1)[:, self.k - 1])
-        query, at = np.divmod(np.flatnonzero(key <= self.limit[:, None]), key.shape[1])
+        at, query = np.divmod(np.flatnonzero((key <= self.limit[:, None]).T), len(key))
         self.query = np.concatenate([self.query, query])
         self.row = np.concatenate([self.row, piece.positions(at)])
         self.key = np.concatenate([self.key, key[query, at]])
