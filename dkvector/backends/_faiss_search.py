@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-import faiss
 import numpy as np
 
 from dkvector.backends import _plan, _topk
-from dkvector.backends._faiss_index import EF_SEARCH, PROBES, FaissIndex, one_thread, tail
+from dkvector.backends._faiss_index import EF_SEARCH, PROBES, FaissIndex, tail
+from dkvector.backends._faiss_knn import FaissKnn, by_index, is_unit, many, measured, patched
 from dkvector.backends._local import Candidates, Found
 from dkvector.backends._plan import Effort
 from dkvector.backends._rows import Mask, Rows
-from dkvector.backends._topk import Block, Nearest, Positions, joined
+from dkvector.backends._topk import Block, Nearest, Positions
 from dkvector.errors import UnsupportedError
 from dkvector.indexes import HNSW, IVF, Tuning
-from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
+from dkvector.metrics import DistanceMetric, Floats
 from dkvector.requests import Request
-from dkvector.vectors import squared_norms
-
-SPARE = 2  # neighbours asked for beyond k, so that rows as near as the k-th are seen
-UNIT = 1e-5  # how far a squared norm may be from 1 for the product to be the cosine
 
 
 @dataclass(frozen=True)
@@ -60,33 +56,9 @@ class Search:
         )
 
     def _by_faiss(self, queries: Floats, block: Block) -> Nearest:
-        """Let Faiss take the candidates, and measure them; queries with more ties than it gave are searched again."""
+        """Let Faiss take the candidates; queries with more ties than it gave are searched again."""
         request = self.request
-        wide = min(request.k + SPARE, len(block.matrix))
-        euclidean = request.metric is DistanceMetric.EUCLIDEAN
-        kind = faiss.METRIC_L2 if euclidean else faiss.METRIC_INNER_PRODUCT
-        values, positions = faiss.knn(queries, block.matrix, wide, metric=kind)
-        near = self._measured(queries, positions)
-        if wide == len(block.matrix):
-            return near
-        spread = np.abs(values[:, -1] - values[:, min(request.k, wide) - 1])
-        lengths = np.sqrt(squared_norms(queries))
-        scale = (lengths + block.longest) ** 2 if euclidean else lengths * block.longest
-        tied = np.flatnonzero(spread <= 2 * _topk.SLACK * scale)
-        return near if not len(tied) else patched(near, tied, self._slowly(queries[tied]))
-
-    def _measured(self, queries: Floats, positions: Positions) -> Nearest:
-        """Measure candidates `(q, w)` against the full vectors, and keep the k nearest; -1 stands for none."""
-        k, distances = self.request.k, pair_distances(queries, self.blocks, positions, self.request.metric)
-        order = np.argsort(distances, axis=1, kind="stable")
-        nearest = np.take_along_axis(distances, order, axis=1)
-        there = np.isfinite(nearest)
-        if ((nearest[:, 1:] == nearest[:, :-1]) & there[:, 1:]).any():
-            query, at = np.nonzero(np.isfinite(distances))
-            flat = positions[query, at], distances[query, at]
-            return _topk.best_of(query, *flat, len(queries), k=k, ranks=self.rows.ranks)
-        rows, kept = np.take_along_axis(positions, order, axis=1)[:, :k], there[:, :k]
-        return Nearest(rows[kept], nearest[:, :k][kept], kept.sum(axis=1))
+        return FaissKnn(block, request.metric).nearest(queries, request.k, self._slowly, self.rows.ranks)
 
     def _slowly(self, queries: Floats) -> Nearest:
         return _topk.search(self.blocks, queries, self.request.k, self.request.metric, ranks=self.rows.ranks)
@@ -96,7 +68,8 @@ class Search:
         request, rows = self.request, self.rows
         mask = None if self.candidates.mask is None else self.candidates.mask[: index.rows]
         if index.spec.quantization is not None and request.tuning.rescore:
-            near = self._measured(request.queries, self._coded(index, mask, effort))
+            found = self._coded(index, mask, effort)
+            near = measured(request.queries, self.blocks, found, k=request.k, metric=request.metric, ranks=rows.ranks)
         else:
             near = index.search(request.queries, mask, effort)
         if behind := tail(self.blocks, index.rows):
@@ -197,44 +170,7 @@ def _native(index: FaissIndex, effort: Effort, short: int) -> dict[str, object]:
 
 def _faiss_is_faster(queries: Floats, block: Block, request: Request) -> bool:
     """Faiss's own product wins from the batch size on where it uses BLAS; it can't divide by norms."""
-    if queries.size < faiss.cvar.distance_compute_blas_threshold:
-        return False
-    return request.metric is not DistanceMetric.COSINE or bool(np.abs(block.squared - 1).max() < UNIT)
-
-
-def by_index(queries: Floats, matrix: Floats, rows: Positions) -> Floats:
-    """Inner products `(q, r)` with some rows, without gathering them."""
-    with one_thread(len(queries)):
-        return _measured_at(faiss.fvec_inner_products_by_idx, queries, matrix, np.tile(rows, (len(queries), 1)))
-
-
-def pair_distances(queries: Floats, blocks: Sequence[Block], positions: Positions, metric: DistanceMetric) -> Floats:
-    """Measure each query against rows of its own, `(q, w)`; infinitely far where a position is -1."""
-    result = np.full(positions.shape, np.inf, np.float32)
-    for block in blocks:
-        inside = (positions >= block.start) & (positions < block.start + len(block.matrix))
-        if inside.any():
-            at = np.where(inside, positions - block.start, -1)
-            result[inside] = _within(queries, block, at, metric)[inside]
-    return result
-
-
-def _within(queries: Floats, block: Block, rows: Positions, metric: DistanceMetric) -> Floats:
-    if metric is DistanceMetric.EUCLIDEAN:
-        return from_squared(_measured_at(faiss.fvec_L2sqr_by_idx, queries, block.matrix, rows))
-    dots = _measured_at(faiss.fvec_inner_products_by_idx, queries, block.matrix, rows)
-    if metric is DistanceMetric.COSINE:
-        dots /= np.sqrt(block.squared_at(rows)) * np.sqrt(squared_norms(queries))[:, None]
-    return from_inner_product(dots, metric)
-
-
-def _measured_at(measure: Callable[..., None], queries: Floats, matrix: Floats, rows: Positions) -> Floats:
-    """Call one of Faiss's kernels that compare each query with the rows `(q, w)` named for it."""
-    ids = np.ascontiguousarray(rows, np.int64)
-    out = np.empty(ids.shape, np.float32)
-    arrays = (out, np.ascontiguousarray(queries), matrix, ids)
-    measure(*map(faiss.swig_ptr, arrays), matrix.shape[1], *ids.shape)
-    return out
+    return many(queries) and (request.metric is not DistanceMetric.COSINE or is_unit(block))
 
 
 def merged(parts: Sequence[Nearest], k: int, rows: Rows) -> Nearest:
@@ -243,17 +179,3 @@ def merged(parts: Sequence[Nearest], k: int, rows: Rows) -> Nearest:
     row = np.concatenate([part.positions for part in parts])
     distance = np.concatenate([part.distances for part in parts])
     return _topk.best_of(query, row, distance, len(parts[0].counts), k=k, ranks=rows.ranks)
-
-
-def patched(near: Nearest, at: Positions, better: Nearest) -> Nearest:
-    """Replace the answers of some queries."""
-    parts = _split(near)
-    for i, part in zip(at, _split(better), strict=True):
-        parts[i] = part
-    return joined(parts)
-
-
-def _split(near: Nearest) -> list[Nearest]:
-    cuts = np.cumsum(near.counts)[:-1]
-    pairs = zip(np.split(near.positions, cuts), np.split(near.distances, cuts), strict=True)
-    return [Nearest(row, distance, np.array([len(row)])) for row, distance in pairs]
