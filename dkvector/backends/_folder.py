@@ -63,8 +63,16 @@ class Folder:
             try:
                 text = (self.path / MANIFEST).read_bytes()
             except FileNotFoundError:
-                return Manifest()
+                return self._no_manifest()
         return Manifest.from_json(text, self.path)
+
+    def _no_manifest(self) -> Manifest:
+        """Take a folder of none of our files as a new one; one that lost its manifest is not, and loses nothing more."""
+        if self.path.exists() and any(OURS.fullmatch(path.name) for path in self.path.iterdir()):
+            if (self.path / MANIFEST).exists():  # it came while we looked
+                return self.manifest()
+            raise SchemaError(f"{self.path / MANIFEST} is missing: there are rows, but nothing says which of them count")
+        return Manifest()
 
     def claim(self) -> None:
         """Become the folder's writer, until `release`.
@@ -82,6 +90,8 @@ class Folder:
             if self._lock.claim():
                 with suppress(OSError):  # leftovers only take room
                     self.sweep()
+            if self.durable and not (self.path / MANIFEST).exists():
+                self.publish(self._no_manifest(), Manifest())
 
     def writing(self) -> AbstractContextManager[None]:
         """Tell what goes wrong with the disk as an error of ours."""
@@ -158,11 +168,14 @@ class Folder:
     def publish(self, manifest: Manifest, before: Manifest) -> None:
         """Make a manifest the one that counts, in one step, and remove what no longer does."""
         fresh = self.path / FRESH
-        self._written.append(fresh)
-        _write(fresh, manifest.to_json().encode())
-        if self.durable:
-            _flush_all(self._written)
-        fresh.replace(self.path / MANIFEST)
+        try:
+            _write(fresh, manifest.to_json())
+            if self.durable:
+                _flush_all([*self._written, fresh])
+            fresh.replace(self.path / MANIFEST)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
         self._written.clear()
         if self.durable:
             _flush(self.path)
@@ -239,8 +252,9 @@ class Folder:
     def remove(self) -> None:
         """Remove what belongs to the store, and the folder if nothing else is in it."""
         with self.writing():
-            (self.path / MANIFEST).unlink(missing_ok=True)  # first: one that names what is gone can't be opened
+            self.publish(Manifest(), Manifest())  # first: one that names what is gone can't be opened
             self.sweep()
+            (self.path / MANIFEST).unlink()
             self._lock.remove()
         with suppress(OSError):  # other files are not ours to remove
             self.path.rmdir()

@@ -5,12 +5,13 @@ The keys are explained in docs/format.md.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+import orjson
 
 from dkvector.errors import SchemaError
 
@@ -75,15 +76,15 @@ class Manifest:
     indexes: dict[str, Stored] = field(default_factory=dict)
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def to_json(self) -> str:
+    def to_json(self) -> bytes:
         """Give the text of the file: the checksum comes last.
 
         Example:
-            >>> Manifest.from_json(Manifest(generation=7).to_json().encode(), Path("words")).generation
+            >>> Manifest.from_json(Manifest(generation=7).to_json(), Path("words")).generation
             7
         """
-        values = {"format": FORMAT, **asdict(self)}
-        return json.dumps(values | {"crc32": _checksum(values)}, indent=1)
+        values = {"format": FORMAT, **vars(self)}
+        return orjson.dumps(values | {"crc32": _checksum(values)}, option=orjson.OPT_INDENT_2)
 
     @classmethod
     def from_json(cls, text: bytes, where: Path) -> Manifest:
@@ -121,7 +122,7 @@ class Manifest:
 
 def _parsed(text: bytes, where: Path) -> dict[str, Any]:
     try:
-        values = json.loads(text)
+        values = orjson.loads(text)
     except ValueError as exc:
         raise _damaged(where, str(exc)) from exc
     if not isinstance(values, dict):
@@ -135,8 +136,8 @@ def _parsed(text: bytes, where: Path) -> dict[str, Any]:
 
 
 def _checksum(values: Mapping[str, Any]) -> int:
-    """Compute a CRC-32 of what is said, however it is laid out."""
-    return zlib.crc32(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
+    """Compute a CRC-32 of what is said, without the white space."""
+    return zlib.crc32(orjson.dumps(values))
 
 
 def _damaged(where: Path, why: str) -> SchemaError:
