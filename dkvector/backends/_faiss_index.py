@@ -121,8 +121,9 @@ class FaissIndex:
         return Nearest(positions.reshape(-1) if full else positions[found], distances, found.sum(axis=1))
 
     def write(self, path: Path) -> None:
-        """Write the index to a file."""
-        faiss.write_index(self.index, str(path))
+        """Write the index to a file; Faiss's own writer passes over what it can't flush at the end."""
+        with path.open("wb") as file:
+            faiss.write_index(self.index, faiss.PyCallbackIOWriter(file.write))
 
 
 class one_thread:  # noqa: N801 - reads as a word: `with one_thread(queries)`

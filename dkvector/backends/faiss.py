@@ -6,6 +6,7 @@ memory; `Flat` compares them there, HNSW and IVF are Faiss indexes beside them.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import warnings
@@ -16,23 +17,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import pandas as pd
 
 from dkvector._loop import offload
-from dkvector.backends import _faiss_index
+from dkvector.backends import _faiss_index, _faiss_sound
+from dkvector.backends._checks import compare, verify
 from dkvector.backends._faiss_auto import chosen
 from dkvector.backends._faiss_index import FaissIndex
 from dkvector.backends._faiss_search import nearest
-from dkvector.backends._folder import Folder, Manifest, Stored, write_segment
+from dkvector.backends._folder import Folder
 from dkvector.backends._local import Candidates, Found, LocalStore
+from dkvector.backends._manifest import Manifest, Stored
 from dkvector.backends._rows import Rows, Segment
-from dkvector.errors import SchemaError
+from dkvector.errors import BackendUnavailableError, SchemaError
 from dkvector.indexes import HNSW, IVF, Flat, IndexSpec, Quantization, as_spec, knobs_of, spec_dict
 from dkvector.metrics import DistanceMetric
-from dkvector.requests import Request
+from dkvector.requests import Request, shown
 from dkvector.schema import Schema, Supports, VectorInfo
 
+PATIENCE = 100  # times that opening begins anew, when each time the writer was quicker
 GROWTH = 4  # lists trained on fewer than a quarter of the rows are built anew
 BEHIND = 2_000  # rows that an index may lack, which are compared one by one,
 BEHIND_SHARE = 0.02  # or this share of all
@@ -103,7 +106,7 @@ class FaissStore(LocalStore):
         super().__init__()
         path = Path(config.index_path or tempfile.mkdtemp(prefix="dkvector-")).expanduser()
         self._folder = Folder(path, durable=bool(config.index_path))
-        self._gone = None if config.index_path else weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+        self._gone = None if config.index_path else weakref.finalize(self, _remove, path, os.getpid())
         self._manifest = Manifest()
         self._files: dict[Segment, Stored] = {}
         self._specs: dict[str, IndexSpec] = {}
@@ -131,21 +134,25 @@ class FaissStore(LocalStore):
         return self._folder.path
 
     def _load(self) -> None:
-        """Map what the folder holds, once more where a writer took files away meanwhile."""
-        manifest = self._folder.manifest()
-        try:
-            rows = self._folder.rows(manifest)
-            built = {} if rows is None else self._built(rows, manifest)
-        except SchemaError:
-            if self._folder.manifest() == manifest:
-                raise
-            return self._load()
-        if rows is None:
+        """Map what the folder holds, once more wherever a writer took files away meanwhile."""
+        for _ in range(PATIENCE):
+            manifest = self._folder.manifest()
+            try:
+                return self._map(manifest)
+            except SchemaError:
+                if self._folder.manifest() == manifest:
+                    raise
+        raise BackendUnavailableError(f"{self.path} is written to faster than it can be opened; try again later")
+
+    def _map(self, manifest: Manifest) -> None:
+        if not manifest.vectors:
             return self._forget()
+        rows, files = self._folder.rows(manifest, self._files, self.schema)
         self._check(rows.schema.vectors)
+        built = self._built(rows, manifest)
         self._specs = {name: as_spec(spec) for name, spec in manifest.specs.items()}
-        self._files = dict(zip(rows.segments, manifest.segments, strict=True))
-        self._manifest, self._rows, self.schema = manifest, replace(rows, indexes=built), rows.schema
+        self._files, self._manifest = files, manifest
+        self._rows, self.schema = replace(rows, indexes=built), rows.schema
         return None
 
     def _forget(self) -> None:
@@ -164,22 +171,70 @@ class FaissStore(LocalStore):
         built = {}
         for name, stored in manifest.indexes.items():
             try:
-                built[name] = self._opened(rows.schema.vector(name), stored)
-            except (SchemaError, RuntimeError) as exc:
+                built[name] = self._kept_index(name, stored) or self._opened(rows.schema.vector(name), stored, rows)
+            except (SchemaError, RuntimeError, MemoryError) as exc:
                 if self._folder.manifest() != manifest:
                     raise SchemaError(f"{self.path} was written to meanwhile") from exc
                 warnings.warn(f"{exc}; every row is compared until the next write, or build_index()", stacklevel=2)
         return built
 
-    def _opened(self, info: VectorInfo, stored: Stored) -> FaissIndex:
+    def _kept_index(self, name: str, stored: Stored) -> FaissIndex | None:
+        same = self._rows is not None and self._manifest.indexes.get(name) == stored
+        return self._rows.indexes.get(name) if same and self._rows is not None else None
+
+    def _opened(self, info: VectorInfo, stored: Stored, rows: Rows) -> FaissIndex:
+        path, compared = self._folder.index(stored)
         spec = as_spec(stored.spec or {})
-        return _faiss_index.read(self._folder.whole(stored), spec, info.metric, trained=stored.rows)
+        index = _faiss_index.read(path, spec, info.metric, trained=stored.rows)
+        if not compared and not _faiss_sound.sound(index.index, path, rows.total, info.dimensions):
+            compare(path, stored)
+        return index
+
+    async def refresh(self) -> bool:
+        """See what another process has committed since this store was opened, or last refreshed.
+
+        Returns:
+            Whether there was anything new.
+
+        Raises:
+            SchemaError: a file of the newest commit is damaged: names it; the snapshot stays as it was.
+        """
+        _ = self.empty
+        return bool(await offload(self._write, self._renewed))
+
+    def _renewed(self) -> bool:
+        if self._folder.manifest() == self._manifest:
+            return False
+        self._load()
+        return True
+
+    async def verify(self, *, progress: bool | None = None) -> pd.DataFrame:
+        """Compare every file of the newest commit with its checksum; opening reads large ones only in part.
+
+        Args:
+            progress: show a bar; None shows one when there is much to read.
+
+        Returns:
+            A frame indexed by file: kind, rows, bytes, crc32.
+
+        Raises:
+            SchemaError: names every file that is missing or damaged.
+        """
+        return await offload(self._verified, shown(progress, await self.count()))
+
+    def _verified(self, progress: bool) -> pd.DataFrame:
+        while True:
+            manifest = self._folder.manifest()
+            try:
+                return verify(self.path, manifest, progress=progress)
+            except SchemaError:
+                if self._folder.manifest() == manifest:
+                    raise
 
     def _refreshed(self) -> Rows | None:
         """Become the writer, and start from the last commit, whoever made it."""
         self._folder.claim()
-        if self._folder.manifest() != self._manifest:
-            self._load()
+        self._renewed()
         return self._rows
 
     def _nearest(self, rows: Rows, request: Request, candidates: Candidates) -> Found:
@@ -189,10 +244,11 @@ class FaissStore(LocalStore):
         """Write what is new, then the manifest, and only then show it to searches."""
         files = dict(self._files)
         try:
-            self._commit(rows, progress=progress)
+            with self._folder.writing():
+                self._commit(rows, progress=progress)
         except BaseException:  # a full disk, an interrupt: the last commit stands, and nothing else is left
             self._files = files
-            with suppress(OSError):
+            with suppress(OSError, SchemaError):
                 self._folder.sweep()
             raise
 
@@ -201,15 +257,16 @@ class FaissStore(LocalStore):
         specs = {info.name: self._specs.get(info.name, self._spec) for info in rows.schema.vectors}
         rows = replace(rows, segments=tuple(self._kept(one, generation, rows.schema) for one in rows.segments))
         rows = replace(rows, indexes=self._indexed(rows, specs, progress=progress))
+        known = rows.dead[:0] if self._rows is None else self._rows.dead
         manifest = Manifest(
             generation,
             tuple(info.to_dict() for info in rows.schema.vectors),
             tuple(self._files[one] for one in rows.segments),
-            self._buried(rows, generation),
+            *self._folder.bury(self._manifest, known, rows.dead, generation),
             self._index_files(rows, generation),
             {name: spec_dict(spec) for name, spec in specs.items()},
         )
-        self._folder.publish(manifest)
+        self._folder.publish(manifest, self._manifest)
         self._files = {one: self._files[one] for one in rows.segments}
         self._manifest, self._rows, self.schema, self._specs = manifest, rows, rows.schema, specs
 
@@ -217,17 +274,9 @@ class FaissStore(LocalStore):
         """Write a segment that is new, and give it back as mapped from its file."""
         if segment in self._files:
             return segment
-        name = f"rows-{generation:06}.arrow"
-        stored = self._folder.write(name, len(segment), lambda path: write_segment(path, segment, schema))
-        mapped = self._folder.segment(stored, segment.start, schema.vectors)
+        stored, mapped = self._folder.write_rows(f"rows-{generation:06}.arrow", segment, schema)
         self._files[mapped] = stored
         return mapped
-
-    def _buried(self, rows: Rows, generation: int) -> Stored | None:
-        if not rows.buried:
-            return None
-        bits = np.packbits(rows.dead, bitorder="little")
-        return self._folder.write(f"dead-{generation:06}.bits", rows.total, bits.tofile)
 
     def _indexed(self, rows: Rows, specs: Mapping[str, IndexSpec], *, progress: bool) -> dict[str, FaissIndex]:
         """Give every field its index: kept, extended by the rows it lacks, or built anew."""
@@ -235,14 +284,28 @@ class FaissStore(LocalStore):
         for name, wanted in specs.items():
             spec = chosen(wanted, rows.total, rows.schema.vector(name).dimensions)
             index = rows.indexes.get(name)
-            if index is None or (not isinstance(spec, HNSW) and rows.total > GROWTH * index.trained):
+            if index is not None and not isinstance(spec, HNSW) and rows.total > GROWTH * index.trained:
+                index = None
+            if index is not None and rows.total - index.rows > max(BEHIND, BEHIND_SHARE * rows.total):
+                index = self._extended(name, index, rows)
+            if index is None and _faiss_index.has_index(spec):
+                for one in rows.segments:
+                    one.prove()
                 index = _faiss_index.build(spec, rows.blocks(name), rows.schema.vector(name).metric, progress=progress)
-            elif rows.total - index.rows > max(BEHIND, BEHIND_SHARE * rows.total):
-                path = self.path / self._manifest.indexes[name].file
-                index = _faiss_index.extended(index, path, rows.blocks(name))
             if index is not None:
                 made[name] = index
         return made
+
+    def _extended(self, name: str, index: FaissIndex, rows: Rows) -> FaissIndex | None:
+        """Extend an index whose file is whole; None where it is not, so that no damage gets a fresh checksum."""
+        stored = self._manifest.indexes[name]
+        path = self.path / stored.file
+        try:
+            compare(path, stored)
+        except SchemaError as exc:
+            warnings.warn(f"{exc}; the index is built anew", stacklevel=2)
+            return None
+        return _faiss_index.extended(index, path, rows.blocks(name))
 
     def _index_files(self, rows: Rows, generation: int) -> dict[str, Stored]:
         """Write the indexes that are new; the others' files stand."""
@@ -309,3 +372,8 @@ class FaissStore(LocalStore):
         self.closed = True
         if self._gone is not None:
             self._gone()
+
+
+def _remove(path: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child that ends leaves its parent the folder
+        shutil.rmtree(path, ignore_errors=True)
