@@ -1,13 +1,15 @@
 """Indexes over codes: what they find, what they say, what they weigh, and that they stay right as a store changes."""
 
+import faiss
 import numpy as np
 import pandas as pd
 import pytest
 
 import dkvector as dkv
-from dkvector.backends import _faiss_auto, _faiss_codes
+from dkvector.backends import _checks, _faiss_auto, _faiss_codes, _faiss_index, _faiss_sound
 from dkvector.backends._faiss_auto import chosen
 from dkvector.backends._faiss_codes import CODES, bytes_of
+from dkvector.backends._topk import Block
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning, as_bytes
 from dkvector.metrics import DistanceMetric
 
@@ -193,3 +195,36 @@ def test_a_faiss_that_is_too_old_is_told(monkeypatch):
     frame = pd.DataFrame({"v": list(np.eye(9, dtype="f4"))})
     with pytest.raises(dkv.UnsupportedError, match=r"has no IndexIVFRaBitQ, .*upgrade faiss-cpu"):
         frame.vec.push("faiss", index=IVF(quantization="rabitq"))
+
+
+@pytest.mark.parametrize("quantization", QUANTISATIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_large_index_of_codes_is_opened_by_a_look_at_its_structure(
+    clusters, tmp_path, monkeypatch, kind, quantization
+):
+    frame = pd.DataFrame({"v": list(clusters)})
+    with frame.vec.push("faiss", path=tmp_path / "rows", index={"kind": kind, "quantization": quantization}) as store:
+        found = store.search(clusters[:20])
+    monkeypatch.setattr(_checks, "READ", 0)
+    with dkv.connect(tmp_path / "rows") as store:  # a false alarm would be a warning, and an error here
+        assert store.indexes()["v"].quantization == quantization
+        pd.testing.assert_frame_equal(store.search(clusters[:20]), found)
+
+
+@pytest.mark.parametrize(
+    ("spec", "damage"),
+    [
+        (IVF(lists=4, quantization="int8"), lambda index: index.sq.trained.resize(3)),
+        (IVF(lists=4, quantization="float16"), lambda index: setattr(index.sq, "qtype", 0)),
+        (HNSW(quantization="binary"), lambda index: index.sq.trained.resize(2)),
+        (HNSW(quantization="pq"), lambda index: index.pq.centroids.resize(8)),
+        (HNSW(quantization="rabitq"), lambda index: index.center.resize(8)),
+    ],
+    ids=lambda value: f"{value.kind}-{value.quantization}" if hasattr(value, "kind") else "",
+)
+def test_tables_of_another_length_are_damage(clusters, spec, damage):
+    index = _faiss_index.build(spec, [Block(0, clusters[:500])], DistanceMetric.COSINE, progress=False).index
+    assert _faiss_sound.sound(index, "file", 500, 24)
+    damage(faiss.downcast_index(index.storage) if spec.kind == "hnsw" else index)
+    with pytest.raises(dkv.SchemaError, match="file is damaged: its"):
+        _faiss_sound.sound(index, "file", 500, 24)

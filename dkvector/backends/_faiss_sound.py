@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dkvector.errors import SchemaError
 
 Whole = NDArray[Any]
+PACKED = (faiss.IndexIVFFastScan, faiss.IndexIVFSpectralHash)  # small enough to be compared in full
 
 
 def sound(index: Any, path: Path, rows: int, dimensions: int) -> bool:
@@ -38,8 +39,10 @@ def sound(index: Any, path: Path, rows: int, dimensions: int) -> bool:
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexHNSW):
         _check_graph(index, path)
-    elif isinstance(index, faiss.IndexIVF):
+        _check_tables(faiss.downcast_index(index.storage), path)
+    elif isinstance(index, faiss.IndexIVF) and not isinstance(index, PACKED):
         _check_lists(index, path)
+        _check_tables(index, path)
     else:
         return False
     return True
@@ -94,6 +97,21 @@ def _check_lists(index: Any, path: Path) -> None:
                 raise _damaged(path, "a list names a row that there is not")
     if total != rows:
         raise _damaged(path, f"its lists hold {total:,} rows of {rows:,}")
+
+
+def _check_tables(codes: Any, path: Path) -> None:
+    """The tables that codes are read by are as long as their kind takes."""
+    kinds, size = faiss.ScalarQuantizer, int(codes.d)
+    scalar, product, centre = (getattr(codes, name, None) for name in ("sq", "pq", "center"))
+    if scalar is not None:
+        lengths = {kinds.QT_fp16: (2 * size, 0), kinds.QT_8bit: (size, 2 * size)}
+        known = lengths.get(scalar.qtype, ((size + 7) // 8, 3))
+        if (codes.code_size, scalar.code_size, scalar.trained.size(), scalar.d) != (known[0], *known, size):
+            raise _damaged(path, "its codes are not as long as their kind takes")
+    if product is not None and (product.M * product.dsub, product.centroids.size()) != (size, size * product.ksub):
+        raise _damaged(path, "its tables of centres are not as long as its parts take")
+    if centre is not None and centre.size() != size:
+        raise _damaged(path, "its centre has other dimensions")
 
 
 def _array(vector: Any) -> Whole:
