@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,7 +65,7 @@ class FaissKnn:
         euclidean = self.metric is DistanceMetric.EUCLIDEAN
         kind = faiss.METRIC_L2 if euclidean else faiss.METRIC_INNER_PRODUCT
         values, positions = faiss.knn(queries, self.space.matrix, wide, metric=kind)
-        near = measured(queries, [self.block], positions, k=k, metric=self.metric, ranks=ranks)
+        near = self._measured(queries, positions, k, ranks)
         if wide == len(self.block.matrix):
             return near
         spread = np.abs(values[:, -1] - values[:, min(k, wide) - 1])
@@ -74,38 +74,18 @@ class FaissKnn:
         tied = np.flatnonzero(~(spread > 2 * _topk.SLACK * scale))
         return near if not len(tied) else patched(near, tied, slowly(queries[tied]))
 
-
-def measured(
-    queries: Floats,
-    blocks: Sequence[Block],
-    positions: Positions,
-    *,
-    k: int,
-    metric: DistanceMetric,
-    ranks: Ranks | None,
-) -> Nearest:
-    """Measure candidates again, without the rounding of a product of matrices or of codes, and keep the k nearest.
-
-    Args:
-        queries: `(q, d)` float32.
-        blocks: the vectors.
-        positions: `(q, w)` the candidates of each query; -1 stands for none.
-        k: how many to keep.
-        metric: the metric.
-        ranks: gives the order of rows among ties.
-
-    Returns:
-        The neighbours, nearest first, ties by `ranks`.
-    """
-    distances = pair_distances(queries, blocks, positions, metric)
-    order = np.argsort(distances, axis=1, kind="stable")
-    nearest = np.take_along_axis(distances, order, axis=1)
-    there = np.isfinite(nearest)
-    if ((nearest[:, 1:] == nearest[:, :-1]) & there[:, 1:]).any():
-        query, at = np.nonzero(np.isfinite(distances))
-        return _topk.best_of(query, positions[query, at], distances[query, at], len(queries), k=k, ranks=ranks)
-    rows, kept = np.take_along_axis(positions, order, axis=1)[:, :k], there[:, :k]
-    return Nearest(rows[kept], nearest[:, :k][kept], kept.sum(axis=1))
+    def _measured(self, queries: Floats, positions: Positions, k: int, ranks: Ranks | None) -> Nearest:
+        """Measure candidates `(q, w)` again, without the rounding of a product of matrices."""
+        distances = pair_distances(queries, self.block, positions, self.metric)
+        order = np.argsort(distances, axis=1, kind="stable")
+        nearest = np.take_along_axis(distances, order, axis=1)
+        if (nearest[:, 1:] == nearest[:, :-1]).any():
+            query = np.repeat(np.arange(len(queries)), positions.shape[1])
+            flat = positions.reshape(-1), distances.reshape(-1)
+            return _topk.best_of(query, *flat, len(queries), k=k, ranks=ranks)
+        rows = np.take_along_axis(positions, order, axis=1)[:, :k]
+        counts = np.full(len(queries), rows.shape[1])
+        return Nearest(rows.reshape(-1), np.ascontiguousarray(nearest[:, :k]).reshape(-1), counts)
 
 
 def by_index(queries: Floats, matrix: Floats, rows: Positions) -> Floats:
@@ -114,23 +94,13 @@ def by_index(queries: Floats, matrix: Floats, rows: Positions) -> Floats:
         return _measured_at(faiss.fvec_inner_products_by_idx, queries, matrix, np.tile(rows, (len(queries), 1)))
 
 
-def pair_distances(queries: Floats, blocks: Sequence[Block], positions: Positions, metric: DistanceMetric) -> Floats:
-    """Measure each query against rows of its own, `(q, w)`; infinitely far where a position is -1."""
-    result = np.full(positions.shape, np.inf, np.float32)
-    for block in blocks:
-        inside = (positions >= block.start) & (positions < block.start + len(block.matrix))
-        if inside.any():
-            at = np.where(inside, positions - block.start, -1)
-            result[inside] = _within(queries, block, at, metric)[inside]
-    return result
-
-
-def _within(queries: Floats, block: Block, rows: Positions, metric: DistanceMetric) -> Floats:
+def pair_distances(queries: Floats, block: Block, positions: Positions, metric: DistanceMetric) -> Floats:
+    """Measure each query against rows of its own, `(q, w)`; the block is the field's first."""
     if metric is DistanceMetric.EUCLIDEAN:
-        return from_squared(_measured_at(faiss.fvec_L2sqr_by_idx, queries, block.matrix, rows))
-    dots = _measured_at(faiss.fvec_inner_products_by_idx, queries, block.matrix, rows)
+        return from_squared(_measured_at(faiss.fvec_L2sqr_by_idx, queries, block.matrix, positions))
+    dots = _measured_at(faiss.fvec_inner_products_by_idx, queries, block.matrix, positions)
     if metric is DistanceMetric.COSINE:
-        dots /= np.sqrt(block.squared_at(rows)) * np.sqrt(squared_norms(queries))[:, None]
+        dots /= np.sqrt(block.squared[positions]) * np.sqrt(squared_norms(queries))[:, None]
     return from_inner_product(dots, metric)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from dkvector.backends import _plan, _topk
 from dkvector.backends._faiss_index import EF_SEARCH, PROBES, FaissIndex, tail
-from dkvector.backends._faiss_knn import FaissKnn, by_index, is_unit, many, measured, patched
+from dkvector.backends._faiss_knn import FaissKnn, by_index, is_unit, many, patched
 from dkvector.backends._local import Candidates, Found
 from dkvector.backends._plan import Effort
 from dkvector.backends._rows import Mask, Rows
@@ -68,8 +68,7 @@ class Search:
         request, rows = self.request, self.rows
         mask = None if self.candidates.mask is None else self.candidates.mask[: index.rows]
         if index.spec.quantization is not None and request.tuning.rescore:
-            found = self._coded(index, mask, effort)
-            near = measured(request.queries, self.blocks, found, k=request.k, metric=request.metric, ranks=rows.ranks)
+            near = self._rescored(self._coded(index, mask, effort))
         else:
             near = index.search(request.queries, mask, effort)
         if behind := tail(self.blocks, index.rows):
@@ -79,6 +78,13 @@ class Search:
         elif _topk.tied(near):
             near = merged([near], request.k, rows)
         return near
+
+    def _rescored(self, positions: Positions) -> Nearest:
+        """Measure candidates `(q, w)` again against the full vectors, and keep the k nearest; -1 stands for none."""
+        request, blocks = self.request, self.rows.single(self.request.info.name)
+        query, at = np.nonzero(positions >= 0)
+        found = blocks, request.queries, query, positions[query, at]
+        return _topk.measured(*found, k=request.k, metric=request.metric, ranks=self.rows.ranks)
 
     def _coded(self, index: FaissIndex, mask: Mask | None, effort: Effort) -> Positions:
         """Give the candidates of an index of codes, `(q, w)`."""

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from dkvector.backends._manifest import Stored
+from dkvector.backends._row_reader import RowReader
 from dkvector.backends._rows import Segment
 from dkvector.errors import SchemaError
 from dkvector.metrics import Floats
@@ -73,7 +74,9 @@ def map_rows(
             _check_structure(table)
         vectors = {info.name: _matrix(table, info) for info in infos}
         payload = table.select(range(1, 1 + len(schema.payload)))
-        rows = Segment(start, table.column(0).chunk(0), payload, vectors, partial(_prove, path, stored, whole))
+        single = {name: RowReader(path, _offset(matrix, whole), matrix.shape) for name, matrix in vectors.items()}
+        prove = partial(_prove, path, stored, whole)
+        rows = Segment(start, table.column(0).chunk(0), payload, vectors, single, prove)
     except FileNotFoundError as exc:
         raise SchemaError(f"{path} is missing: the manifest names it") from exc
     except _UNREADABLE as exc:
@@ -87,7 +90,7 @@ def bulk_of(path: Path, infos: tuple[VectorInfo, ...]) -> tuple[int, int] | None
     if not len(table):
         return None
     matrices = [_matrix(table, info) for info in infos]
-    starts = [matrix.ctypes.data - whole.address for matrix in matrices]
+    starts = [_offset(matrix, whole) for matrix in matrices]
     return min(starts), max(at + matrix.nbytes for at, matrix in zip(starts, matrices, strict=True))
 
 
@@ -122,6 +125,10 @@ def _matrix(table: pa.Table, info: VectorInfo) -> Floats:
     lists = table.column(info.name).chunk(0)  # the one batch; combining chunks would copy it
     matrix: Floats = lists.flatten().to_numpy().reshape(len(table), info.dimensions)
     return matrix
+
+
+def _offset(matrix: Floats, whole: pa.Buffer) -> int:
+    return int(matrix.ctypes.data) - int(whole.address)
 
 
 def _prove(path: Path, stored: Stored, whole: pa.Buffer) -> None:

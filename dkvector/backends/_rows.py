@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dkvector.backends import _arrow
+from dkvector.backends._row_reader import RowReader
 from dkvector.backends._topk import Block, Positions
 from dkvector.columns import to_index, to_pandas
 from dkvector.filters import Filter
@@ -44,6 +45,7 @@ class Segment:
         ids: `(n,)` Arrow array.
         payload: table of `n` rows, one chunk a column.
         vectors: field → matrix `(n, d)` float32.
+        single: field → what reads single vectors from the file; without one they are in memory.
         prove: raises where they are not what was written; asked before they are copied to another file.
     """
 
@@ -51,6 +53,7 @@ class Segment:
     ids: pa.Array
     payload: pa.Table
     vectors: Mapping[str, Floats]
+    single: Mapping[str, RowReader] = field(default_factory=dict)
     prove: Callable[[], None] = unproven
 
     def __len__(self) -> int:
@@ -137,6 +140,10 @@ class Rows:
     def blocks(self, name: str) -> list[Block]:
         """Give the vectors of a field."""
         return [one.blocks[name] for one in self.segments]
+
+    def single(self, name: str) -> list[Block]:
+        """Give the vectors of a field, to be read one by one."""
+        return [Block(one.start, one.single[name]) if one.single else one.blocks[name] for one in self.segments]
 
     def locate(self, ids: pd.Index) -> Positions:
         """Find the positions of ids; -1 for unknown ones."""

@@ -32,28 +32,19 @@ SLACK = 4e-6  # rounding of a float32 product, relative to the length of the vec
 
 @dataclass(frozen=True)
 class Block:
-    """Rows `start …` of a field: vectors `(n, d)` float32."""
+    """Rows `start …` of a field: vectors `(n, d)` float32, or what reads some of them."""
 
     start: int
-    matrix: Floats
+    matrix: Any
 
     @cached_property
     def squared(self) -> Floats:
         """Squared norms `(n,)`, computed once."""
         return squared_norms(self.matrix)
 
-    @cached_property
-    def _met(self) -> Floats:
-        return np.full(len(self.matrix), np.nan, np.float32)
-
-    def squared_at(self, rows: Positions) -> Floats:
-        """Squared norms of some rows, of any shape: read from the rows when they are first met, and no others."""
-        if "squared" in self.__dict__:
-            return self.squared[rows]
-        new = np.unique(rows[np.isnan(self._met[rows])])
-        for at in range(0, len(new), PAIRS):
-            self._met[new[at : at + PAIRS]] = squared_norms(self.matrix[new[at : at + PAIRS]])
-        return self._met[rows]
+    def squared_at(self, rows: Positions, vectors: Floats) -> Floats:
+        """Squared norms of some rows, whose vectors are at hand: a few need no look at all the others."""
+        return self.squared[rows] if "squared" in self.__dict__ else squared_norms(vectors)
 
     @cached_property
     def longest(self) -> np.float32:
@@ -219,7 +210,7 @@ def _distances(block: Block, queries: Floats, query: Positions, row: Positions, 
             continue
         dots = np.einsum("pd,pd->p", ours, theirs)
         if metric is DistanceMetric.COSINE:
-            dots /= lengths[q] * np.sqrt(block.squared_at(r))
+            dots /= lengths[q] * np.sqrt(block.squared_at(r, theirs))
         result[i : i + PAIRS] = from_inner_product(dots, metric)
     return result
 
