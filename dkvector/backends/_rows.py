@@ -137,6 +137,12 @@ class Rows:
         """How many rows there are."""
         return self.total - self.buried
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes kept in memory for the rows themselves: the mask of the dead, and squared norms once computed."""
+        blocks = [block for one in self.segments for block in one.blocks.values()]
+        return self.dead.nbytes + sum(4 * len(block.matrix) for block in blocks if "squared" in vars(block))
+
     def blocks(self, name: str) -> list[Block]:
         """Give the vectors of a field."""
         return [one.blocks[name] for one in self.segments]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,11 +19,9 @@ from typing import Any, ClassVar, Self
 import pandas as pd
 
 from dkvector._loop import offload
-from dkvector.backends import _faiss_index, _faiss_sound
-from dkvector.backends._checks import compare, verify
-from dkvector.backends._faiss_auto import chosen
-from dkvector.backends._faiss_index import FaissIndex
+from dkvector.backends._checks import verify
 from dkvector.backends._faiss_search import nearest
+from dkvector.backends._faiss_upkeep import Upkeep
 from dkvector.backends._folder import Folder
 from dkvector.backends._local import Candidates, Found, LocalStore
 from dkvector.backends._manifest import Manifest, Stored
@@ -36,9 +33,6 @@ from dkvector.requests import Request, shown
 from dkvector.schema import Schema, Supports, VectorInfo
 
 PATIENCE = 100  # times that opening begins anew, when each time the writer was quicker
-GROWTH = 4  # lists trained on fewer than a quarter of the rows are built anew
-BEHIND = 2_000  # rows that an index may lack, which are compared one by one,
-BEHIND_SHARE = 0.02  # or this share of all
 
 
 @dataclass(frozen=True)
@@ -133,6 +127,10 @@ class FaissStore(LocalStore):
         """The folder."""
         return self._folder.path
 
+    @property
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(self._folder, self._manifest, {} if self._rows is None else self._rows.indexes)
+
     def _load(self) -> None:
         """Map what the folder holds, once more wherever a writer took files away meanwhile."""
         for _ in range(PATIENCE):
@@ -149,7 +147,7 @@ class FaissStore(LocalStore):
             return self._forget()
         rows, files = self._folder.rows(manifest, self._files, self.schema)
         self._check(rows.schema.vectors)
-        built = self._built(rows, manifest)
+        built = self._upkeep.opened(rows, manifest)
         self._specs = {name: as_spec(spec) for name, spec in manifest.specs.items()}
         self._files, self._manifest = files, manifest
         self._rows, self.schema = replace(rows, indexes=built), rows.schema
@@ -165,30 +163,6 @@ class FaissStore(LocalStore):
                 raise SchemaError(f"{self.path} holds {info.dimensions} dimensions, the config says {self.dimension}")
             if self.metric not in {None, info.metric}:
                 raise SchemaError(f"{self.path} measures by {info.metric.value}, the config says {self.metric!s}")
-
-    def _built(self, rows: Rows, manifest: Manifest) -> dict[str, FaissIndex]:
-        """Open the indexes; one that is lost is built again by the next write, and rows are compared until then."""
-        built = {}
-        for name, stored in manifest.indexes.items():
-            try:
-                built[name] = self._kept_index(name, stored) or self._opened(rows.schema.vector(name), stored, rows)
-            except (SchemaError, RuntimeError, MemoryError) as exc:
-                if self._folder.manifest() != manifest:
-                    raise SchemaError(f"{self.path} was written to meanwhile") from exc
-                warnings.warn(f"{exc}; every row is compared until the next write, or build_index()", stacklevel=2)
-        return built
-
-    def _kept_index(self, name: str, stored: Stored) -> FaissIndex | None:
-        same = self._rows is not None and self._manifest.indexes.get(name) == stored
-        return self._rows.indexes.get(name) if same and self._rows is not None else None
-
-    def _opened(self, info: VectorInfo, stored: Stored, rows: Rows) -> FaissIndex:
-        path, compared = self._folder.index(stored)
-        spec = as_spec(stored.spec or {})
-        index = _faiss_index.read(path, spec, info.metric, trained=stored.rows)
-        if not compared and not _faiss_sound.sound(index.index, path, rows.total, info.dimensions):
-            compare(path, stored)
-        return index
 
     async def refresh(self) -> bool:
         """See what another process has committed since this store was opened, or last refreshed.
@@ -256,14 +230,14 @@ class FaissStore(LocalStore):
         generation = self._manifest.generation + 1
         specs = {info.name: self._specs.get(info.name, self._spec) for info in rows.schema.vectors}
         rows = replace(rows, segments=tuple(self._kept(one, generation, rows.schema) for one in rows.segments))
-        rows = replace(rows, indexes=self._indexed(rows, specs, progress=progress))
+        rows = replace(rows, indexes=self._upkeep.made(rows, specs, progress=progress))
         known = rows.dead[:0] if self._rows is None else self._rows.dead
         manifest = Manifest(
             generation,
             tuple(info.to_dict() for info in rows.schema.vectors),
             tuple(self._files[one] for one in rows.segments),
             *self._folder.bury(self._manifest, known, rows.dead, generation),
-            self._index_files(rows, generation),
+            self._upkeep.written(rows, generation),
             {name: spec_dict(spec) for name, spec in specs.items()},
         )
         self._folder.publish(manifest, self._manifest)
@@ -277,47 +251,6 @@ class FaissStore(LocalStore):
         stored, mapped = self._folder.write_rows(f"rows-{generation:06}.arrow", segment, schema)
         self._files[mapped] = stored
         return mapped
-
-    def _indexed(self, rows: Rows, specs: Mapping[str, IndexSpec], *, progress: bool) -> dict[str, FaissIndex]:
-        """Give every field its index: kept, extended by the rows it lacks, or built anew."""
-        made = {}
-        for name, wanted in specs.items():
-            spec = chosen(wanted, rows.total, rows.schema.vector(name).dimensions)
-            index = rows.indexes.get(name)
-            if index is not None and not isinstance(spec, HNSW) and rows.total > GROWTH * index.trained:
-                index = None
-            if index is not None and rows.total - index.rows > max(BEHIND, BEHIND_SHARE * rows.total):
-                index = self._extended(name, index, rows)
-            if index is None and _faiss_index.has_index(spec):
-                for one in rows.segments:
-                    one.prove()
-                index = _faiss_index.build(spec, rows.blocks(name), rows.schema.vector(name).metric, progress=progress)
-            if index is not None:
-                made[name] = index
-        return made
-
-    def _extended(self, name: str, index: FaissIndex, rows: Rows) -> FaissIndex | None:
-        """Extend an index whose file is whole; None where it is not, so that no damage gets a fresh checksum."""
-        stored = self._manifest.indexes[name]
-        path = self.path / stored.file
-        try:
-            compare(path, stored)
-        except SchemaError as exc:
-            warnings.warn(f"{exc}; the index is built anew", stacklevel=2)
-            return None
-        return _faiss_index.extended(index, path, rows.blocks(name))
-
-    def _index_files(self, rows: Rows, generation: int) -> dict[str, Stored]:
-        """Write the indexes that are new; the others' files stand."""
-        before = {} if self._rows is None else self._rows.indexes
-        files = {}
-        for at, (name, index) in enumerate(rows.indexes.items()):
-            if before.get(name) is index:
-                files[name] = self._manifest.indexes[name]
-                continue
-            file = f"index{at}-{generation:06}.index"
-            files[name] = self._folder.write(file, index.trained, index.write, spec_dict(index.spec))
-        return files
 
     async def _build_index(self, spec: IndexSpec, info: VectorInfo, *, progress: bool) -> IndexSpec:
         return await offload(self._write, lambda: self._build_now(spec, info, progress=progress))
@@ -344,17 +277,19 @@ class FaissStore(LocalStore):
         """Measure the store.
 
         Returns:
-            `rows`, `deleted`; bytes of the vectors and the payload, which are mapped from disk; bytes of the indexes
-            in memory; bytes of all files on disk.
+            `rows`, `deleted`; bytes of the vectors and the payload, which are mapped from disk, and of the indexes;
+            bytes in memory, which are the indexes and what is kept of each row; bytes of all files on disk.
         """
         rows = self._rows
         segments = () if rows is None else rows.segments
+        indexes = 0 if rows is None else sum(index.nbytes for index in rows.indexes.values())
         measured = {
             "rows": 0 if rows is None else rows.living,
             "deleted": 0 if rows is None else rows.buried,
             "vector_bytes": sum(matrix.nbytes for one in segments for matrix in one.vectors.values()),
             "payload_bytes": sum(one.payload.nbytes + one.ids.nbytes for one in segments),
-            "index_bytes": 0 if rows is None else sum(index.nbytes for index in rows.indexes.values()),
+            "index_bytes": indexes,
+            "memory_bytes": indexes + (0 if rows is None else rows.kept_bytes),
             "disk_bytes": sum(path.stat().st_size for path in self.path.glob("*")),
         }
         return pd.Series(measured, name=self.name)

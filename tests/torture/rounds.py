@@ -14,7 +14,7 @@ from model import Op, check_answers, drawn, held
 
 import dkvector as dkv
 from dkvector.backends import _folder
-from dkvector.backends import faiss as store_module
+from dkvector.backends import _faiss_upkeep as upkeep
 
 CRASHED = 99
 
@@ -36,7 +36,7 @@ def named(folder):
 
 def eager():
     """Small stores do what large ones do: extend an index, write masks of dead rows."""
-    store_module.BEHIND, store_module.BEHIND_SHARE, _folder.LOOSE = 5, 0.0, 5
+    upkeep.BEHIND, upkeep.BEHIND_SHARE, _folder.LOOSE = 5, 0.0, 5
 
 
 def child(work, *args):
