@@ -65,10 +65,11 @@ def rows(*ids: int, **payload: object):
     return pd.DataFrame({**payload, "v": vectors}, index=list(ids))
 
 
-def in_a_process(code, *args: object):
+def in_a_process(code, *args: object, stdin=False):
     """Start Python with the store's imports and a pipe to read from."""
     start = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, args)]
-    return subprocess.Popen(start, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own code
+    pipe = subprocess.PIPE if stdin else None
+    return subprocess.Popen(start, stdout=subprocess.PIPE, stdin=pipe, text=True)  # noqa: S603 - our own code
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)

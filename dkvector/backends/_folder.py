@@ -29,7 +29,7 @@ from dkvector.backends import _checks
 from dkvector.backends._checks import Trust, checksums
 from dkvector.backends._lock import WriterLock
 from dkvector.backends._manifest import MANIFEST, Manifest, Stored
-from dkvector.backends._row_file import bulk_of, map_rows, write_rows
+from dkvector.backends._row_file import RowFile, map_rows, write_rows
 from dkvector.backends._rows import Mask, Rows, Segment
 from dkvector.errors import BackendUnavailableError, DkvectorError, SchemaError
 from dkvector.schema import Schema, VectorInfo
@@ -37,7 +37,7 @@ from dkvector.schema import Schema, VectorInfo
 FRESH = MANIFEST + ".new"
 OURS = re.compile(r"(rows|dead|index\d+)-\d{6,}\.(arrow|bits|index)")
 LOOSE = 1_000  # dead rows that a manifest lists itself, before they get a new mask
-FLUSHERS = 4  # files flushed at a time: a disk makes several durable in hardly more time than one
+FLUSHERS = 4  # files flushed at a time
 
 Known = Mapping[Segment, Stored]
 
@@ -67,31 +67,49 @@ class Folder:
         return Manifest.from_json(text, self.path)
 
     def _no_manifest(self) -> Manifest:
-        """Take a folder of none of our files as a new one; one that lost its manifest is not, and loses nothing more."""
+        """Take a folder with no rows as a new one; one that lost its manifest is refused, and loses nothing more."""
         if self.path.exists() and any(OURS.fullmatch(path.name) for path in self.path.iterdir()):
             if (self.path / MANIFEST).exists():  # it came while we looked
                 return self.manifest()
-            raise SchemaError(f"{self.path / MANIFEST} is missing: there are rows, but nothing says which of them count")
+            raise SchemaError(f"{self.path / MANIFEST} is missing: there are rows, but nothing says which count")
         return Manifest()
 
-    def claim(self) -> None:
-        """Become the folder's writer, until `release`.
+    def claim(self) -> bool:
+        """Become the folder's writer, until `close`.
+
+        Returns:
+            Whether it was another's, so that there may be commits that are not known yet.
 
         Raises:
             BackendUnavailableError: another process, or another store of this one, writes here; or nobody can.
         """
         if self._closed:
             raise BackendUnavailableError(f"this store of {self.path} was closed; open it again")
+        if self._lock.mine:
+            return False
         with self.writing():
-            new = [one for one in (self.path, *self.path.parents) if not one.exists()]
-            self.path.mkdir(parents=True, exist_ok=True)
-            if self.durable and new:
-                _flush_all([one.parent for one in new])
-            if self._lock.claim():
-                with suppress(OSError):  # leftovers only take room
-                    self.sweep()
-            if self.durable and not (self.path / MANIFEST).exists():
+            self._made()
+            self._lock.claim()
+            if self.durable:
+                self._begun()
+        return True
+
+    def _made(self) -> None:
+        new = [one for one in (self.path, *self.path.parents) if not one.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.durable and new:
+            _flush_all([one.parent for one in new])
+
+    def _begun(self) -> None:
+        """Remove what a killed writer left; give a new folder its first manifest, by which it is known to be one."""
+        try:
+            if not (self.path / MANIFEST).exists():
                 self.publish(self._no_manifest(), Manifest())
+            with suppress(OSError):  # leftovers only take room
+                self.sweep()
+        except BaseException:
+            self._lock.release()
+            raise
 
     def writing(self) -> AbstractContextManager[None]:
         """Tell what goes wrong with the disk as an error of ours."""
@@ -124,9 +142,9 @@ class Folder:
         """Write a segment, and give it back as mapped from its file."""
         path = self.path / name
         self._fill(path, lambda path: write_rows(path, segment, schema))
-        bulk = bulk_of(path, schema.vectors) if self.durable else None
-        stored = self._stored(path, len(segment), path.stat().st_size, bulk)
-        return stored, map_rows(path, stored, segment.start, schema.vectors, trusted=True)[0]
+        file = RowFile.mapped(path, schema.vectors)
+        stored = self._stored(path, len(segment), file.whole.size, file.bulk if self.durable else None)
+        return stored, file.segment(stored, segment.start)
 
     def _fill(self, path: Path, fill: Callable[[Path], None]) -> None:
         self._written.append(path)
@@ -281,11 +299,15 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _flush_all(paths: Sequence[Path]) -> None:
-    if len(paths) == 1:
-        return _flush(paths[0])
-    with ThreadPoolExecutor(FLUSHERS) as pool:
-        list(pool.map(_flush, paths))
-    return None
+    """Flush several files at once: a disk makes them durable in hardly more time than one."""
+    *others, last = paths
+    if others:
+        with ThreadPoolExecutor(FLUSHERS) as pool:
+            flushing = pool.map(_flush, others)
+            _flush(last)
+            list(flushing)
+    else:
+        _flush(last)
 
 
 def _flush(path: Path) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import zlib
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import pyarrow as pa
 
@@ -47,18 +48,57 @@ def _reserve(file: BinaryIO, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
 
 
+@dataclass(frozen=True)
+class RowFile:
+    """A row file in memory.
+
+    Attributes:
+        path: of the file.
+        whole: its bytes, mapped.
+        table: its rows, in place.
+        infos: the vector fields, which are its last columns.
+    """
+
+    path: Path
+    whole: pa.Buffer
+    table: pa.Table
+    infos: tuple[VectorInfo, ...]
+
+    @classmethod
+    def mapped(cls, path: Path, infos: tuple[VectorInfo, ...]) -> Self:
+        """Map a file into memory."""
+        whole = pa.memory_map(str(path)).read_buffer()
+        return cls(path, whole, pa.ipc.open_file(pa.BufferReader(whole)).read_all(), infos)
+
+    @property
+    def bulk(self) -> tuple[int, int] | None:
+        """From which byte to which the vectors lie; None where there are none."""
+        if not len(self.table):
+            return None
+        matrices = [_matrix(self.table, info) for info in self.infos]
+        starts = [matrix.ctypes.data - self.whole.address for matrix in matrices]
+        return min(starts), max(at + matrix.nbytes for at, matrix in zip(starts, matrices, strict=True))
+
+    def segment(self, stored: Stored, start: int) -> Segment:
+        """Give the rows as they are, whose first has a position."""
+        payload = self.table.select(range(1, self.table.num_columns - len(self.infos)))
+        vectors = {info.name: _matrix(self.table, info) for info in self.infos}
+        prove = partial(_prove, self.path, stored, self.whole)
+        return Segment(start, self.table.column(0).chunk(0), payload, vectors, prove)
+
+
 def map_rows(
     path: Path, stored: Stored, start: int, infos: tuple[VectorInfo, ...], *, trusted: bool
 ) -> tuple[Segment, Schema]:
-    """Map a row file into memory.
+    """Map a row file that another has written.
 
     Args:
         path: of the file.
         stored: what the manifest says of it.
         start: position of its first row.
         infos: the vector fields.
-        trusted: its ids and payload have been compared with their checksum, or are our own; else their structure is
-            checked, so that no damage leads Arrow out of its buffers.
+        trusted: its ids and payload have been compared with their checksum; else their structure is checked, so that no
+            damage leads Arrow out of its buffers.
 
     Returns:
         The rows, and the schema they were written with.
@@ -67,33 +107,15 @@ def map_rows(
         SchemaError: the file is not what the manifest says.
     """
     try:
-        whole, table = _mapped(path)
-        schema = _schema(table, stored, infos)
+        file = RowFile.mapped(path, infos)
+        schema = _schema(file.table, stored, infos)
         if not trusted:
-            _check_structure(table)
-        vectors = {info.name: _matrix(table, info) for info in infos}
-        payload = table.select(range(1, 1 + len(schema.payload)))
-        rows = Segment(start, table.column(0).chunk(0), payload, vectors, partial(_prove, path, stored, whole))
+            _check_structure(file.table)
+        return file.segment(stored, start), schema
     except FileNotFoundError as exc:
         raise SchemaError(f"{path} is missing: the manifest names it") from exc
     except _UNREADABLE as exc:
         raise SchemaError(f"{path} is damaged: {exc}") from exc
-    return rows, schema
-
-
-def bulk_of(path: Path, infos: tuple[VectorInfo, ...]) -> tuple[int, int] | None:
-    """Find from which byte to which the vectors of a file lie; None where there are none."""
-    whole, table = _mapped(path)
-    if not len(table):
-        return None
-    matrices = [_matrix(table, info) for info in infos]
-    starts = [matrix.ctypes.data - whole.address for matrix in matrices]
-    return min(starts), max(at + matrix.nbytes for at, matrix in zip(starts, matrices, strict=True))
-
-
-def _mapped(path: Path) -> tuple[pa.Buffer, pa.Table]:
-    whole = pa.memory_map(str(path)).read_buffer()
-    return whole, pa.ipc.open_file(pa.BufferReader(whole)).read_all()
 
 
 def _schema(table: pa.Table, stored: Stored, infos: tuple[VectorInfo, ...]) -> Schema:

@@ -102,6 +102,7 @@ class FaissStore(LocalStore):
         self._manifest = Manifest()
         self._files: dict[Segment, Stored] = {}
         self._specs: dict[str, IndexSpec] = {}
+        self._doubtful = False  # a commit failed, maybe after it was made
         self._spec = config.spec or Flat()
         self.dimension = config.dimension
         self.metric = None if config.metric is None else DistanceMetric.of(config.metric)
@@ -164,7 +165,7 @@ class FaissStore(LocalStore):
         for name, stored in manifest.indexes.items():
             try:
                 built[name] = self._kept_index(name, stored) or self._opened(rows.schema.vector(name), stored, rows)
-            except (SchemaError, RuntimeError, MemoryError) as exc:
+            except SchemaError as exc:
                 if self._folder.manifest() != manifest:
                     raise SchemaError(f"{self.path} was written to meanwhile") from exc
                 warnings.warn(f"{exc}; every row is compared until the next write, or build_index()", stacklevel=2)
@@ -177,7 +178,10 @@ class FaissStore(LocalStore):
     def _opened(self, info: VectorInfo, stored: Stored, rows: Rows) -> FaissIndex:
         path, compared = self._folder.index(stored)
         spec = as_spec(stored.spec or {})
-        index = _faiss_index.read(path, spec, info.metric, trained=stored.rows)
+        try:
+            index = _faiss_index.read(path, spec, info.metric, trained=stored.rows)
+        except (RuntimeError, MemoryError) as exc:
+            raise SchemaError(f"{path} is damaged: {exc}") from exc
         if not compared and not _faiss_sound.sound(index.index, path, rows.total, info.dimensions):
             compare(path, stored)
         return index
@@ -225,8 +229,9 @@ class FaissStore(LocalStore):
 
     def _refreshed(self) -> Rows | None:
         """Become the writer, and start from the last commit, whoever made it."""
-        self._folder.claim()
-        self._renewed()
+        if self._folder.claim() or self._doubtful:
+            self._renewed()
+            self._doubtful = False
         return self._rows
 
     def _nearest(self, rows: Rows, request: Request, candidates: Candidates) -> Found:
@@ -239,7 +244,7 @@ class FaissStore(LocalStore):
             with self._folder.writing():
                 self._commit(rows, progress=progress)
         except BaseException:  # a full disk, an interrupt: the last commit stands, and nothing else is left
-            self._files = files
+            self._files, self._doubtful = files, True
             with suppress(OSError, SchemaError):
                 self._folder.sweep()
             raise
@@ -280,8 +285,8 @@ class FaissStore(LocalStore):
                 index = None
             if index is not None and rows.total - index.rows > max(BEHIND, BEHIND_SHARE * rows.total):
                 index = self._extended(name, index, rows)
-            if index is None:
-                for one in rows.segments:
+            if index is None and spec != Flat():
+                for one in rows.segments:  # an index of damaged rows would be damaged too
                     one.prove()
                 index = _faiss_index.build(spec, rows.blocks(name), rows.schema.vector(name).metric, progress=progress)
             if index is not None:
