@@ -15,31 +15,27 @@ docs/format.md tells it in full.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-
-from dkvector.backends import _checks
+from dkvector.backends import _checks, _dead, _disk
 from dkvector.backends._checks import Trust, checksums
 from dkvector.backends._lock import WriterLock
 from dkvector.backends._manifest import MANIFEST, Manifest, Stored
 from dkvector.backends._row_file import RowFile, map_rows, write_rows
 from dkvector.backends._rows import Mask, Rows, Segment
-from dkvector.errors import BackendUnavailableError, DkvectorError, SchemaError
+from dkvector.errors import BackendUnavailableError, SchemaError
 from dkvector.schema import Schema, VectorInfo
 
 FRESH = MANIFEST + ".new"
 OURS = re.compile(r"(rows|dead|index\d+)-\d{6,}\.(arrow|bits|index)")
-LOOSE = 1_000  # dead rows that a manifest lists itself, before they get a new mask
-FLUSHERS = 4  # files flushed at a time
+PATIENCE = 100  # times that reading begins anew, when each time a writer was quicker
 
 Known = Mapping[Segment, Stored]
+T = TypeVar("T")
 
 
 class Folder:
@@ -59,7 +55,7 @@ class Folder:
 
     def manifest(self) -> Manifest:
         """Read the manifest; an empty one where there is none."""
-        with told(f"{self.path} can't be read"):
+        with _disk.told(f"{self.path} can't be read"):
             try:
                 text = (self.path / MANIFEST).read_bytes()
             except FileNotFoundError:
@@ -73,6 +69,21 @@ class Folder:
                 return self.manifest()
             raise SchemaError(f"{self.path / MANIFEST} is missing: there are rows, but nothing says which count")
         return Manifest()
+
+    def steadily(self, read: Callable[[Manifest], T]) -> T:
+        """Read what the newest manifest names, once more wherever a writer took files away meanwhile.
+
+        Raises:
+            SchemaError: names a file that is missing or damaged.
+        """
+        for _ in range(PATIENCE):
+            manifest = self.manifest()
+            try:
+                return read(manifest)
+            except SchemaError:
+                if self.manifest() == manifest:
+                    raise
+        raise BackendUnavailableError(f"{self.path} is written to faster than it can be read; try again later")
 
     def claim(self) -> bool:
         """Become the folder's writer, until `close`.
@@ -98,7 +109,7 @@ class Folder:
         new = [one for one in (self.path, *self.path.parents) if not one.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         if self.durable and new:
-            _flush_all([one.parent for one in new])
+            _disk.flush_all([one.parent for one in new])
 
     def _begun(self) -> None:
         """Remove what a killed writer left; give a new folder its first manifest, by which it is known to be one."""
@@ -113,7 +124,7 @@ class Folder:
 
     def writing(self) -> AbstractContextManager[None]:
         """Tell what goes wrong with the disk as an error of ours."""
-        return told(f"writing to {self.path} failed, what was committed before stands")
+        return _disk.told(f"writing to {self.path} failed, what was committed before stands")
 
     def close(self) -> None:
         """Let another write, and write no more."""
@@ -169,7 +180,7 @@ class Folder:
         Args:
             before: the last manifest.
             known: `(n,)` marks the dead rows that it tells of.
-            dead: `(m,)` marks all, of the same positions.
+            dead: `(m,)` marks all, of the same positions and later ones.
             generation: of this commit.
 
         Returns:
@@ -177,26 +188,26 @@ class Folder:
         """
         if not dead.any():
             return None, ()
-        died = np.flatnonzero(dead[: len(known)] & ~known[: len(dead)]).tolist()
-        if len(buried := (*before.buried, *died)) <= LOOSE:
-            return before.dead, buried
-        bits = np.packbits(dead, bitorder="little")
-        return self.write(f"dead-{generation:06}.bits", len(dead), lambda path: _write(path, bits.tobytes())), ()
+        listed = _dead.buried(before, known, dead)
+        if listed is not None:
+            return before.dead, listed
+        bits = _dead.packed(dead)
+        return self.write(f"dead-{generation:06}.bits", len(dead), lambda path: _disk.write(path, bits)), ()
 
     def publish(self, manifest: Manifest, before: Manifest) -> None:
         """Make a manifest the one that counts, in one step, and remove what no longer does."""
         fresh = self.path / FRESH
         try:
-            _write(fresh, manifest.to_json())
+            _disk.write(fresh, manifest.to_json())
             if self.durable:
-                _flush_all([*self._written, fresh])
+                _disk.flush_all([*self._written, fresh])
             fresh.replace(self.path / MANIFEST)
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
         self._written.clear()
         if self.durable:
-            _flush(self.path)
+            _disk.flush(self.path)
         with suppress(OSError):  # it is committed: what can't be removed now is removed by a later writer
             for name in before.files - manifest.files:
                 (self.path / name).unlink(missing_ok=True)
@@ -238,21 +249,13 @@ class Folder:
             start += stored.rows
         if schema is None:
             raise SchemaError(f"{self.path / MANIFEST} is damaged: it names no rows")
-        return Rows(Schema(schema.id, infos, schema.payload), tuple(files), self._dead(manifest, start)), files
+        return Rows(
+            Schema(schema.id, infos, schema.payload), tuple(files), _dead.read(self.path, manifest, start)
+        ), files
 
     def _segment(self, stored: Stored, start: int, infos: tuple[VectorInfo, ...]) -> tuple[Segment, Schema]:
         path = self.path / stored.file
         return map_rows(path, stored, start, infos, trusted=self._trust.check(path, stored))
-
-    def _dead(self, manifest: Manifest, total: int) -> Mask:
-        dead = np.zeros(total, np.bool_)
-        if manifest.dead is not None:
-            path = self.path / manifest.dead.file
-            _checks.compare(path, manifest.dead)
-            bits = np.unpackbits(np.fromfile(path, np.uint8), bitorder="little")
-            dead[: manifest.dead.rows] = bits[: manifest.dead.rows]
-        dead[np.array(manifest.buried, np.intp)] = True
-        return dead
 
     def index(self, stored: Stored) -> tuple[Path, bool]:
         """Check an index file as far as opening does.
@@ -276,43 +279,3 @@ class Folder:
             self._lock.remove()
         with suppress(OSError):  # other files are not ours to remove
             self.path.rmdir()
-
-
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """Turn an error of the operating system into ours, with its reason.
-
-    Raises:
-        BackendUnavailableError: what could not be done, and why.
-    """
-    try:
-        yield
-    except DkvectorError:
-        raise
-    except OSError as exc:
-        raise BackendUnavailableError(f"{what}: {exc.strerror or exc}") from exc
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-
-
-def _flush_all(paths: Sequence[Path]) -> None:
-    """Flush several files at once: a disk makes them durable in hardly more time than one."""
-    *others, last = paths
-    if others:
-        with ThreadPoolExecutor(FLUSHERS) as pool:
-            flushing = pool.map(_flush, others)
-            _flush(last)
-            list(flushing)
-    else:
-        _flush(last)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

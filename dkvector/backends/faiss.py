@@ -14,27 +14,28 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pandas as pd
 
 from dkvector._loop import offload
-from dkvector.backends import _faiss_index, _faiss_sound
-from dkvector.backends._checks import compare, verify
+from dkvector.backends import _faiss_index
+from dkvector.backends._checks import verify
+from dkvector.backends._faiss_file import extended, opened
 from dkvector.backends._faiss_index import FaissIndex
 from dkvector.backends._faiss_search import nearest
 from dkvector.backends._folder import Folder
 from dkvector.backends._local import Candidates, Found, LocalStore
 from dkvector.backends._manifest import Manifest, Stored
 from dkvector.backends._rows import Rows, Segment
-from dkvector.errors import BackendUnavailableError, SchemaError
+from dkvector.errors import SchemaError
 from dkvector.indexes import HNSW, IVF, Auto, Flat, IndexSpec, as_spec, knobs_of, spec_dict
 from dkvector.metrics import DistanceMetric
 from dkvector.requests import Request, shown
 from dkvector.schema import Schema, Supports, VectorInfo
 
-PATIENCE = 100  # times that opening begins anew, when each time the writer was quicker
 GROWTH = 4  # an inverted file trained on fewer than a quarter of the rows is built anew
 BEHIND = 2_000  # rows that an index may lack, which are compared one by one,
 BEHIND_SHARE = 0.02  # or this share of all
@@ -127,17 +128,10 @@ class FaissStore(LocalStore):
         return self._folder.path
 
     def _load(self) -> None:
-        """Map what the folder holds, once more wherever a writer took files away meanwhile."""
-        for _ in range(PATIENCE):
-            manifest = self._folder.manifest()
-            try:
-                return self._map(manifest)
-            except SchemaError:
-                if self._folder.manifest() == manifest:
-                    raise
-        raise BackendUnavailableError(f"{self.path} is written to faster than it can be opened; try again later")
+        self._folder.steadily(self._map)
 
     def _map(self, manifest: Manifest) -> None:
+        """Map what a manifest names; what is mapped already is kept."""
         if not manifest.vectors:
             return self._forget()
         rows, files = self._folder.rows(manifest, self._files, self.schema)
@@ -164,7 +158,7 @@ class FaissStore(LocalStore):
         built = {}
         for name, stored in manifest.indexes.items():
             try:
-                built[name] = self._kept_index(name, stored) or self._opened(rows.schema.vector(name), stored, rows)
+                built[name] = self._kept_index(name, stored) or opened(self._folder, stored, name, rows)
             except SchemaError as exc:
                 if self._folder.manifest() != manifest:
                     raise SchemaError(f"{self.path} was written to meanwhile") from exc
@@ -174,17 +168,6 @@ class FaissStore(LocalStore):
     def _kept_index(self, name: str, stored: Stored) -> FaissIndex | None:
         same = self._rows is not None and self._manifest.indexes.get(name) == stored
         return self._rows.indexes.get(name) if same and self._rows is not None else None
-
-    def _opened(self, info: VectorInfo, stored: Stored, rows: Rows) -> FaissIndex:
-        path, compared = self._folder.index(stored)
-        spec = as_spec(stored.spec or {})
-        try:
-            index = _faiss_index.read(path, spec, info.metric, trained=stored.rows)
-        except (RuntimeError, MemoryError) as exc:
-            raise SchemaError(f"{path} is damaged: {exc}") from exc
-        if not compared and not _faiss_sound.sound(index.index, path, rows.total, info.dimensions):
-            compare(path, stored)
-        return index
 
     async def refresh(self) -> bool:
         """See what another process has committed since this store was opened, or last refreshed.
@@ -207,25 +190,14 @@ class FaissStore(LocalStore):
     async def verify(self, *, progress: bool | None = None) -> pd.DataFrame:
         """Compare every file of the newest commit with its checksum; opening reads large ones only in part.
 
-        Args:
-            progress: show a bar; None shows one when there is much to read.
-
         Returns:
             A frame indexed by file: kind, rows, bytes, crc32.
 
         Raises:
             SchemaError: names every file that is missing or damaged.
         """
-        return await offload(self._verified, shown(progress, await self.count()))
-
-    def _verified(self, progress: bool) -> pd.DataFrame:
-        while True:
-            manifest = self._folder.manifest()
-            try:
-                return verify(self.path, manifest, progress=progress)
-            except SchemaError:
-                if self._folder.manifest() == manifest:
-                    raise
+        check = partial(verify, self.path, progress=shown(progress, await self.count()))
+        return await offload(self._folder.steadily, check)
 
     def _refreshed(self) -> Rows | None:
         """Become the writer, and start from the last commit, whoever made it."""
@@ -284,7 +256,7 @@ class FaissStore(LocalStore):
             if index is not None and isinstance(spec, IVF) and rows.total > GROWTH * index.trained:
                 index = None
             if index is not None and rows.total - index.rows > max(BEHIND, BEHIND_SHARE * rows.total):
-                index = self._extended(name, index, rows)
+                index = extended(index, self.path, self._manifest.indexes[name], rows.blocks(name))
             if index is None and spec != Flat():
                 for one in rows.segments:  # an index of damaged rows would be damaged too
                     one.prove()
@@ -292,17 +264,6 @@ class FaissStore(LocalStore):
             if index is not None:
                 made[name] = index
         return made
-
-    def _extended(self, name: str, index: FaissIndex, rows: Rows) -> FaissIndex | None:
-        """Extend an index whose file is whole; None where it is not, so that no damage gets a fresh checksum."""
-        stored = self._manifest.indexes[name]
-        path = self.path / stored.file
-        try:
-            compare(path, stored)
-        except SchemaError as exc:
-            warnings.warn(f"{exc}; the index is built anew", stacklevel=2)
-            return None
-        return _faiss_index.extended(index, path, rows.blocks(name))
 
     def _index_files(self, rows: Rows, generation: int) -> dict[str, Stored]:
         """Write the indexes that are new; the others' files stand."""

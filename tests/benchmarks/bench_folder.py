@@ -1,7 +1,7 @@
 """The folder of a store: reopening to the first answer in a fresh process, and a durable write of one row.
 
-Run it alone on the machine, where the disk is the one that counts: ``python tests/benchmarks/bench_folder.py [200000]``.
-The folder is made beneath the current directory, since a temporary one may lie in memory; TMPDIR says otherwise.
+Run it alone on the machine, on the disk that counts: ``python tests/benchmarks/bench_folder.py [200000]``.
+It is made in the current directory, since a temporary one may lie in memory; TMPDIR says otherwise.
 """
 
 import os
@@ -43,9 +43,8 @@ def reopening(kind, folder, query) -> None:
         assert hits == 10
         runs.append((answered * 1e3, opened * 1e3))
     (best, opened), middle = min(runs), statistics.median(run[0] for run in runs)
-    print(
-        f"{kind}: reopening to the first answer{best:>26.1f} ms  median {middle:.1f}, of it opening {opened:.1f}  (≤ 50)"
-    )
+    name = f"{kind}: reopening to the first answer"
+    print(f"{name:<52}{best:>11.3f}{'':>19}  ≤ 50; median {middle:.1f}, opening {opened:.1f} of the fastest")
 
 
 def synced(path, data) -> None:
