@@ -270,6 +270,49 @@ def test_a_reader_keeps_what_it_has_when_the_newest_commit_is_damaged(folder):
         assert sorted(reader.to_frame().index) == [1, 2]
 
 
+def test_a_commit_that_can_not_be_read_is_not_written_over(folder):
+    fill(folder, rows(1, 2))
+    with opened(folder) as late:
+        fill(folder, rows(3, 4))
+        (path,) = folder.glob("rows-*")
+        flip(path, 700)
+        for _ in range(2):
+            with pytest.raises(SchemaError, match=f"{path.name} is damaged"):
+                late.upsert(rows(5))
+        flip(path, 700)
+        late.upsert(rows(5))
+        assert sorted(late.to_frame().index) == [1, 2, 3, 4, 5]
+
+
+def test_a_full_disk_can_be_dropped_from(folder, monkeypatch):
+    fill(folder, rows(1, 2), HNSW(m=4))
+    with opened(folder) as store:
+        with monkeypatch.context() as broken:
+            broken.setattr(_disk, "write", _no_room)
+            store.drop()
+        assert not folder.exists()
+        store.upsert(rows(3))
+        assert sorted(store.to_frame().index) == [3]
+
+
+def test_a_drop_that_fails_can_be_done_again(folder, monkeypatch):
+    fill(folder, rows(1, 2))
+    with opened(folder) as store:
+        with monkeypatch.context() as broken:
+            broken.setattr(Path, "unlink", _no_room)
+            broken.setattr(_disk, "write", _no_room)
+            with pytest.raises(BackendUnavailableError, match="No space left"):
+                store.drop()
+        store.upsert(rows(3))
+        assert sorted(store.to_frame().index) == [1, 2, 3]
+        store.drop()
+        assert not folder.exists()
+
+
+def _no_room(*_: object, **__: object):
+    raise OSError(28, "No space left on device")
+
+
 READER = """
     import sys, dkvector
     store = dkvector.connect("faiss", path=sys.argv[1])

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -215,7 +216,9 @@ class Folder:
     def sweep(self) -> None:
         """Remove what no manifest names: what a write left that failed or was killed."""
         self._written.clear()
-        named = self.manifest().files
+        self._remove_all_but(self.manifest().files)
+
+    def _remove_all_but(self, named: AbstractSet[str]) -> None:
         for path in self.path.iterdir():
             if path.name == FRESH or (OURS.fullmatch(path.name) and path.name not in named):
                 path.unlink(missing_ok=True)
@@ -273,9 +276,12 @@ class Folder:
     def remove(self) -> None:
         """Remove what belongs to the store, and the folder if nothing else is in it."""
         with self.writing():
-            self.publish(Manifest(), Manifest())  # first: one that names what is gone can't be opened
-            self.sweep()
-            (self.path / MANIFEST).unlink()
+            try:
+                self.publish(Manifest(), Manifest())  # first: one that names what is gone can't be opened
+            except OSError:  # a full disk is a reason to drop; a kill from here on leaves rows that nothing names
+                (self.path / MANIFEST).unlink(missing_ok=True)
+            self._remove_all_but(frozenset())
+            (self.path / MANIFEST).unlink(missing_ok=True)
             self._lock.remove()
         with suppress(OSError):  # other files are not ours to remove
             self.path.rmdir()

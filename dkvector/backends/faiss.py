@@ -103,7 +103,7 @@ class FaissStore(LocalStore):
         self._manifest = Manifest()
         self._files: dict[Segment, Stored] = {}
         self._specs: dict[str, IndexSpec] = {}
-        self._doubtful = False  # a commit failed, maybe after it was made
+        self._doubtful = False  # there may be a commit that this store does not know
         self._spec = config.spec or Flat()
         self.dimension = config.dimension
         self.metric = None if config.metric is None else DistanceMetric.of(config.metric)
@@ -201,7 +201,8 @@ class FaissStore(LocalStore):
 
     def _refreshed(self) -> Rows | None:
         """Become the writer, and start from the last commit, whoever made it."""
-        if self._folder.claim() or self._doubtful:
+        self._doubtful |= self._folder.claim()
+        if self._doubtful:
             self._renewed()
             self._doubtful = False
         return self._rows
@@ -320,6 +321,7 @@ class FaissStore(LocalStore):
     async def drop(self) -> None:
         """Remove the rows, the indexes, and the folder unless other files are in it."""
         self._folder.claim()
+        self._doubtful = True
         self._forget()
         self._folder.remove()
 

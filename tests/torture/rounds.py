@@ -5,18 +5,23 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
 from pathlib import Path
 
 from model import Op, check_answers, drawn, held
+from tqdm.auto import tqdm
 
 import dkvector as dkv
 from dkvector.backends import _dead, _disk
 from dkvector.backends import faiss as store_module
 
 CRASHED = 99
+PATIENCE = 120  # seconds until a child that hangs is ended
+tqdm.monitor_interval = 0  # no thread beside those that fork,
+tqdm.set_lock(threading.RLock())  # and no lock that a killed child keeps from the others
 
 
 class BrokenPromiseError(AssertionError):
@@ -52,6 +57,7 @@ def child(work, *args: object):
         with os.fdopen(telling, "w", buffering=1) as say:
             try:
                 warnings.simplefilter("ignore")
+                signal.alarm(PATIENCE)
                 eager()
                 work(lambda text: say.write(f"{text}\n"), *args)
                 code = 0
