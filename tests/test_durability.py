@@ -421,6 +421,29 @@ def test_a_folder_that_can_not_be_is_told(tmp_path):
     assert (tmp_path / "file").read_text("utf-8") == "mine"
 
 
+def test_a_commit_counts_when_all_of_it_is_durable(folder, monkeypatch):
+    fill(folder, rows(*range(20)), HNSW(m=4))
+    steps, flush, rename, unlink = [], _disk.flush, Path.replace, Path.unlink
+
+    def step(name, do):
+        def recorded(path, *args: object, **knobs: object):
+            if path.exists():
+                steps.append((name, path.name))
+            return do(path, *args, **knobs)
+
+        return recorded
+
+    with opened(folder) as store:
+        monkeypatch.setattr(_disk, "flush", step("flush", flush))
+        monkeypatch.setattr(Path, "replace", step("rename", rename))
+        monkeypatch.setattr(Path, "unlink", step("remove", unlink))
+        store.upsert(rows(1), mode="replace")
+    new = {("flush", name) for name in ("rows-000003.arrow", "index0-000003.index", "manifest.json.new")}
+    assert set(steps[:3]) == new
+    assert steps[3:5] == [("rename", "manifest.json.new"), ("flush", "rows")]
+    assert set(steps[5:]) == {("remove", "rows-000001.arrow"), ("remove", "index0-000002.index")}
+
+
 @pytest.mark.parametrize("spec", [Flat(), HNSW(m=8), IVF(lists=4)], ids=lambda spec: spec.kind)
 def test_one_row_more_writes_one_small_file(folder, spec, monkeypatch):
     """Whatever the store's size: a row file, and the manifest; two flushes after one another, of files and folder."""
