@@ -183,6 +183,50 @@ def test_links_that_lead_nowhere_are_found(part, message, tmp_path):
         _faiss_sound.sound(graph, tmp_path, 50, 8)
 
 
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (HNSW(m=8), "is damaged: "),  # newer versions of Faiss look at links themselves
+        (IVF(lists=4), "is damaged: a list names a row that there is not"),
+    ],
+)
+@pytest.mark.usefixtures("unread")
+def test_a_large_index_that_leads_nowhere_is_told_when_opened(folder, spec, message):
+    import faiss
+
+    frame = filled(folder, spec)
+    (path,) = folder.glob("*.index")
+    index = faiss.read_index(str(path))
+    harmed = index.hnsw.neighbors.data() if spec.kind == "hnsw" else index.invlists.get_ids(2)
+    faiss.rev_swig_ptr(harmed, 2)[:] = 300
+    path.unlink()
+    faiss.write_index(index, str(path))
+    with pytest.warns(UserWarning, match=f"{path.name} {message}.*; every row is compared"):
+        store = opened(folder)
+    with store:
+        assert store.search(frame.embedding.iloc[9], 1).index[0] == frame.index[9]
+
+
+@pytest.mark.usefixtures("unread")
+def test_a_large_row_file_that_leads_nowhere_is_refused_when_opened(folder):
+    fill(folder, rows(*range(40), text=[f"text {i}" for i in range(40)]))
+    (path,) = folder.glob("rows-*")
+    offsets = np.cumsum([0, *(len(f"text {i}") for i in range(40))]).astype("i8").tobytes()
+    at = path.read_bytes().index(offsets)
+    flip(path, at + 8 * 20 + 2)
+    with pytest.raises(SchemaError, match=f"{path.name} is damaged: .*offset"):
+        opened(folder)
+
+
+@pytest.mark.usefixtures("unread")
+def test_a_column_that_is_called_otherwise_is_refused(folder):
+    fill(folder, rows(1, 2, text=["a", "b"]))
+    (path,) = folder.glob("rows-*")
+    flip(path, path.read_bytes().rindex(b"text"))
+    with pytest.raises(SchemaError, match=f"{path.name} is damaged: the schema at its start"):
+        opened(folder)
+
+
 def test_lists_that_name_no_row_are_found(tmp_path):
     import faiss
 

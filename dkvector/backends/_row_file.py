@@ -21,6 +21,7 @@ from dkvector.errors import SchemaError
 from dkvector.metrics import Floats
 from dkvector.schema import Schema, VectorInfo
 
+MAGIC = b"ARROW1\0\0"  # before the schema
 LARGE = 1 << 20  # bytes from which a file's room is asked for
 _UNREADABLE = (pa.ArrowException, ValueError, TypeError, LookupError, OSError, OverflowError, MemoryError)
 _TEXT = (pa.types.is_string, pa.types.is_large_string)
@@ -110,7 +111,7 @@ def map_rows(
         file = RowFile.mapped(path, infos)
         schema = _schema(file.table, stored, infos)
         if not trusted:
-            _check_structure(file.table)
+            _check_structure(file)
         return file.segment(stored, start), schema
     except FileNotFoundError as exc:
         raise SchemaError(f"{path} is missing: the manifest names it") from exc
@@ -129,8 +130,11 @@ def _schema(table: pa.Table, stored: Stored, infos: tuple[VectorInfo, ...]) -> S
     return Schema(table.schema.field(0), infos, pa.schema(list(table.schema)[1 : 1 + payload]))
 
 
-def _check_structure(table: pa.Table) -> None:
-    """Check lengths and offsets; of text the offsets alone, since reading its letters could take long."""
+def _check_structure(file: RowFile) -> None:
+    """Check schema, lengths and offsets; of text the offsets alone, since reading its letters could take long."""
+    table = file.table
+    if not pa.ipc.read_schema(file.whole.slice(len(MAGIC))).equals(table.schema, check_metadata=True):
+        raise ValueError("the schema at its start is another than at its end")
     table.validate()
     for column in table.columns:
         plain = column

@@ -170,14 +170,7 @@ class FaissStore(LocalStore):
         return self._rows.indexes.get(name) if same and self._rows is not None else None
 
     async def refresh(self) -> bool:
-        """See what another process has committed since this store was opened, or last refreshed.
-
-        Returns:
-            Whether there was anything new.
-
-        Raises:
-            SchemaError: a file of the newest commit is damaged: names it; the snapshot stays as it was.
-        """
+        """See what another process has committed since this store was opened, or last refreshed."""
         _ = self.empty
         return bool(await offload(self._write, self._renewed))
 
@@ -188,14 +181,7 @@ class FaissStore(LocalStore):
         return True
 
     async def verify(self, *, progress: bool | None = None) -> pd.DataFrame:
-        """Compare every file of the newest commit with its checksum; opening reads large ones only in part.
-
-        Returns:
-            A frame indexed by file: kind, rows, bytes, crc32.
-
-        Raises:
-            SchemaError: names every file that is missing or damaged.
-        """
+        """Compare every file of the newest commit with its checksum."""
         check = partial(verify, self.path, progress=shown(progress, await self.count()))
         return await offload(self._folder.steadily, check)
 
