@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 import dkvector
-from dkvector.backends import _folder
+from dkvector.backends import _disk
 from dkvector.backends._folder import Folder
 from dkvector.errors import BackendUnavailableError, SchemaError
 from dkvector.indexes import HNSW, IVF, Flat, Tuning
@@ -65,10 +65,11 @@ def rows(*ids: int, **payload: object):
     return pd.DataFrame({**payload, "v": vectors}, index=list(ids))
 
 
-def in_a_process(code, *args: object):
+def in_a_process(code, *args: object, stdin=False):
     """Start Python with the store's imports and a pipe to read from."""
     start = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, args)]
-    return subprocess.Popen(start, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own code
+    pipe = subprocess.PIPE if stdin else None
+    return subprocess.Popen(start, stdout=subprocess.PIPE, stdin=pipe, text=True)  # noqa: S603 - our own code
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)
@@ -291,7 +292,7 @@ def test_leftovers_of_a_killed_write_go_with_the_next_commit(folder):
 @pytest.mark.parametrize("damage", ["short", "gone"])
 @pytest.mark.parametrize("kind", ["segment", "dead"])
 def test_damaged_rows_are_refused_by_name(folder, damage, kind, monkeypatch):
-    monkeypatch.setattr("dkvector.backends._folder.LOOSE", 0)  # every dead row has its bit in the mask
+    monkeypatch.setattr("dkvector.backends._dead.LOOSE", 0)  # every dead row has its bit in the mask
     with opened(folder) as store:
         store.upsert(rows(*range(40)))
         store.delete([3])
@@ -371,7 +372,7 @@ def full_disk(*_: object):
 @pytest.mark.parametrize("part", ["publish", "write", "segment", "_flush", "manifest"])
 @pytest.mark.parametrize("change", ["upsert", "delete", "replace", "build_index"])
 def test_a_write_that_fails_changes_nothing(folder, part, change, monkeypatch):
-    monkeypatch.setattr("dkvector.backends._folder.LOOSE", 0)  # a delete writes a mask
+    monkeypatch.setattr("dkvector.backends._dead.LOOSE", 0)  # a delete writes a mask
     with opened(folder) as store:
         store.upsert(rows(*range(20), x=range(20)))
         store.build_index(HNSW())
@@ -407,7 +408,7 @@ def failing(part, change):
     if part == "publish":
         return Folder, "publish", full_disk
     if part == "_flush":
-        return "dkvector.backends._folder._flush", full_disk
+        return "dkvector.backends._disk.flush", full_disk
     if part == "manifest":
         return "dkvector.backends._folder.Manifest.to_json", full_disk
     fill_file, calls = Folder._fill, []
@@ -432,7 +433,7 @@ def half(fill):
 def test_a_failure_after_the_commit_does_not_lose_it(folder, monkeypatch):
     """Once the manifest is renamed the rows are in, whatever is told of it: the next write starts from them."""
     fill(folder, rows(1))
-    flush = _folder._flush
+    flush = _disk.flush
 
     def no_directory(path):
         if path.is_dir():
@@ -441,7 +442,7 @@ def test_a_failure_after_the_commit_does_not_lose_it(folder, monkeypatch):
 
     with opened(folder) as store:
         with monkeypatch.context() as broken:
-            broken.setattr(_folder, "_flush", no_directory)
+            broken.setattr(_disk, "flush", no_directory)
             with pytest.raises(BackendUnavailableError, match="No space left"):
                 store.upsert(rows(2))
         store.upsert(rows(3))

@@ -15,31 +15,28 @@ docs/format.md tells it in full.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-
-from dkvector.backends import _checks
+from dkvector.backends import _checks, _dead, _disk
 from dkvector.backends._checks import Trust, checksums
 from dkvector.backends._lock import WriterLock
 from dkvector.backends._manifest import MANIFEST, Manifest, Stored
-from dkvector.backends._row_file import bulk_of, map_rows, write_rows
+from dkvector.backends._row_file import RowFile, map_rows, write_rows
 from dkvector.backends._rows import Mask, Rows, Segment
-from dkvector.errors import BackendUnavailableError, DkvectorError, SchemaError
+from dkvector.errors import BackendUnavailableError, SchemaError
 from dkvector.schema import Schema, VectorInfo
 
 FRESH = MANIFEST + ".new"
 OURS = re.compile(r"(rows|dead|index\d+)-\d{6,}\.(arrow|bits|index)")
-LOOSE = 1_000  # dead rows that a manifest lists itself, before they get a new mask
-FLUSHERS = 4  # files flushed at a time: a disk makes several durable in hardly more time than one
+PATIENCE = 100  # times that reading begins anew, when each time a writer was quicker
 
 Known = Mapping[Segment, Stored]
+T = TypeVar("T")
 
 
 class Folder:
@@ -59,7 +56,7 @@ class Folder:
 
     def manifest(self) -> Manifest:
         """Read the manifest; an empty one where there is none."""
-        with told(f"{self.path} can't be read"):
+        with _disk.told(f"{self.path} can't be read"):
             try:
                 text = (self.path / MANIFEST).read_bytes()
             except FileNotFoundError:
@@ -67,37 +64,68 @@ class Folder:
         return Manifest.from_json(text, self.path)
 
     def _no_manifest(self) -> Manifest:
-        """Take a folder of none of our files as a new one; one that lost its manifest is not, and loses nothing more."""
+        """Take a folder with no rows as a new one; one that lost its manifest is refused, and loses nothing more."""
         if self.path.exists() and any(OURS.fullmatch(path.name) for path in self.path.iterdir()):
             if (self.path / MANIFEST).exists():  # it came while we looked
                 return self.manifest()
-            raise SchemaError(
-                f"{self.path / MANIFEST} is missing: there are rows, but nothing says which of them count"
-            )
+            raise SchemaError(f"{self.path / MANIFEST} is missing: there are rows, but nothing says which count")
         return Manifest()
 
-    def claim(self) -> None:
-        """Become the folder's writer, until `release`.
+    def steadily(self, read: Callable[[Manifest], T]) -> T:
+        """Read what the newest manifest names, once more wherever a writer took files away meanwhile.
+
+        Raises:
+            SchemaError: names a file that is missing or damaged.
+        """
+        for _ in range(PATIENCE):
+            manifest = self.manifest()
+            try:
+                return read(manifest)
+            except SchemaError:
+                if self.manifest() == manifest:
+                    raise
+        raise BackendUnavailableError(f"{self.path} is written to faster than it can be read; try again later")
+
+    def claim(self) -> bool:
+        """Become the folder's writer, until `close`.
+
+        Returns:
+            Whether it was another's, so that there may be commits that are not known yet.
 
         Raises:
             BackendUnavailableError: another process, or another store of this one, writes here; or nobody can.
         """
         if self._closed:
             raise BackendUnavailableError(f"this store of {self.path} was closed; open it again")
+        if self._lock.mine:
+            return False
         with self.writing():
-            new = [one for one in (self.path, *self.path.parents) if not one.exists()]
-            self.path.mkdir(parents=True, exist_ok=True)
-            if self.durable and new:
-                _flush_all([one.parent for one in new])
-            if self._lock.claim():
-                with suppress(OSError):  # leftovers only take room
-                    self.sweep()
-            if self.durable and not (self.path / MANIFEST).exists():
+            self._made()
+            self._lock.claim()
+            if self.durable:
+                self._begun()
+        return True
+
+    def _made(self) -> None:
+        new = [one for one in (self.path, *self.path.parents) if not one.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.durable and new:
+            _disk.flush_all([one.parent for one in new])
+
+    def _begun(self) -> None:
+        """Remove what a killed writer left; give a new folder its first manifest, by which it is known to be one."""
+        try:
+            if not (self.path / MANIFEST).exists():
                 self.publish(self._no_manifest(), Manifest())
+            with suppress(OSError):  # leftovers only take room
+                self.sweep()
+        except BaseException:
+            self._lock.release()
+            raise
 
     def writing(self) -> AbstractContextManager[None]:
         """Tell what goes wrong with the disk as an error of ours."""
-        return told(f"writing to {self.path} failed, what was committed before stands")
+        return _disk.told(f"writing to {self.path} failed, what was committed before stands")
 
     def close(self) -> None:
         """Let another write, and write no more."""
@@ -126,9 +154,9 @@ class Folder:
         """Write a segment, and give it back as mapped from its file."""
         path = self.path / name
         self._fill(path, lambda path: write_rows(path, segment, schema))
-        bulk = bulk_of(path, schema.vectors) if self.durable else None
-        stored = self._stored(path, len(segment), path.stat().st_size, bulk)
-        return stored, map_rows(path, stored, segment.start, schema.vectors, trusted=True)[0]
+        file = RowFile.mapped(path, schema.vectors)
+        stored = self._stored(path, len(segment), file.whole.size, file.bulk if self.durable else None)
+        return stored, file.segment(stored, segment.start)
 
     def _fill(self, path: Path, fill: Callable[[Path], None]) -> None:
         self._written.append(path)
@@ -153,7 +181,7 @@ class Folder:
         Args:
             before: the last manifest.
             known: `(n,)` marks the dead rows that it tells of.
-            dead: `(m,)` marks all, of the same positions.
+            dead: `(m,)` marks all, of the same positions and later ones.
             generation: of this commit.
 
         Returns:
@@ -161,26 +189,26 @@ class Folder:
         """
         if not dead.any():
             return None, ()
-        died = np.flatnonzero(dead[: len(known)] & ~known[: len(dead)]).tolist()
-        if len(buried := (*before.buried, *died)) <= LOOSE:
-            return before.dead, buried
-        bits = np.packbits(dead, bitorder="little")
-        return self.write(f"dead-{generation:06}.bits", len(dead), lambda path: _write(path, bits.tobytes())), ()
+        listed = _dead.buried(before, known, dead)
+        if listed is not None:
+            return before.dead, listed
+        bits = _dead.packed(dead)
+        return self.write(f"dead-{generation:06}.bits", len(dead), lambda path: _disk.write(path, bits)), ()
 
     def publish(self, manifest: Manifest, before: Manifest) -> None:
         """Make a manifest the one that counts, in one step, and remove what no longer does."""
         fresh = self.path / FRESH
         try:
-            _write(fresh, manifest.to_json())
+            _disk.write(fresh, manifest.to_json())
             if self.durable:
-                _flush_all([*self._written, fresh])
+                _disk.flush_all([*self._written, fresh])
             fresh.replace(self.path / MANIFEST)
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
         self._written.clear()
         if self.durable:
-            _flush(self.path)
+            _disk.flush(self.path)
         with suppress(OSError):  # it is committed: what can't be removed now is removed by a later writer
             for name in before.files - manifest.files:
                 (self.path / name).unlink(missing_ok=True)
@@ -188,7 +216,9 @@ class Folder:
     def sweep(self) -> None:
         """Remove what no manifest names: what a write left that failed or was killed."""
         self._written.clear()
-        named = self.manifest().files
+        self._remove_all_but(self.manifest().files)
+
+    def _remove_all_but(self, named: AbstractSet[str]) -> None:
         for path in self.path.iterdir():
             if path.name == FRESH or (OURS.fullmatch(path.name) and path.name not in named):
                 path.unlink(missing_ok=True)
@@ -222,21 +252,13 @@ class Folder:
             start += stored.rows
         if schema is None:
             raise SchemaError(f"{self.path / MANIFEST} is damaged: it names no rows")
-        return Rows(Schema(schema.id, infos, schema.payload), tuple(files), self._dead(manifest, start)), files
+        return Rows(
+            Schema(schema.id, infos, schema.payload), tuple(files), _dead.read(self.path, manifest, start)
+        ), files
 
     def _segment(self, stored: Stored, start: int, infos: tuple[VectorInfo, ...]) -> tuple[Segment, Schema]:
         path = self.path / stored.file
         return map_rows(path, stored, start, infos, trusted=self._trust.check(path, stored))
-
-    def _dead(self, manifest: Manifest, total: int) -> Mask:
-        dead = np.zeros(total, np.bool_)
-        if manifest.dead is not None:
-            path = self.path / manifest.dead.file
-            _checks.compare(path, manifest.dead)
-            bits = np.unpackbits(np.fromfile(path, np.uint8), bitorder="little")
-            dead[: manifest.dead.rows] = bits[: manifest.dead.rows]
-        dead[np.array(manifest.buried, np.intp)] = True
-        return dead
 
     def index(self, stored: Stored) -> tuple[Path, bool]:
         """Check an index file as far as opening does.
@@ -254,45 +276,12 @@ class Folder:
     def remove(self) -> None:
         """Remove what belongs to the store, and the folder if nothing else is in it."""
         with self.writing():
-            self.publish(Manifest(), Manifest())  # first: one that names what is gone can't be opened
-            self.sweep()
-            (self.path / MANIFEST).unlink()
+            try:
+                self.publish(Manifest(), Manifest())  # first: one that names what is gone can't be opened
+            except OSError:  # a full disk is a reason to drop; a kill from here on leaves rows that nothing names
+                (self.path / MANIFEST).unlink(missing_ok=True)
+            self._remove_all_but(frozenset())
+            (self.path / MANIFEST).unlink(missing_ok=True)
             self._lock.remove()
         with suppress(OSError):  # other files are not ours to remove
             self.path.rmdir()
-
-
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """Turn an error of the operating system into ours, with its reason.
-
-    Raises:
-        BackendUnavailableError: what could not be done, and why.
-    """
-    try:
-        yield
-    except DkvectorError:
-        raise
-    except OSError as exc:
-        raise BackendUnavailableError(f"{what}: {exc.strerror or exc}") from exc
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-
-
-def _flush_all(paths: Sequence[Path]) -> None:
-    if len(paths) == 1:
-        return _flush(paths[0])
-    with ThreadPoolExecutor(FLUSHERS) as pool:
-        list(pool.map(_flush, paths))
-    return None
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

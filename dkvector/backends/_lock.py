@@ -26,24 +26,25 @@ class WriterLock:
         self._held: weakref.finalize[[int, int], WriterLock] | None = None
         self._owner = 0
 
-    def claim(self) -> bool:
-        """Take the lock, until `release`.
+    @property
+    def mine(self) -> bool:
+        """Whether this process has it."""
+        return self._held is not None and self._owner == os.getpid()
 
-        Returns:
-            Whether it was not ours already.
+    def claim(self) -> None:
+        """Take the lock, until `release`.
 
         Raises:
             BackendUnavailableError: another process, or another store of this one, has it.
         """
-        if self._held is not None and self._owner == os.getpid():
-            return False
+        if self.mine:
+            return
         if self._held is not None:  # a fork has the store, but not its right to write
             raise self._taken(self._owner)
         while (lock := self._locked()) is None:
             pass
         self._owner = os.getpid()
         self._held = weakref.finalize(self, _let_go, lock, self._owner)  # a forgotten store locks nobody out
-        return True
 
     def _locked(self) -> int | None:
         """Give the locked file; None where its owner removed it while we waited at the door."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import zlib
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import pyarrow as pa
 
@@ -21,6 +22,7 @@ from dkvector.errors import SchemaError
 from dkvector.metrics import Floats
 from dkvector.schema import Schema, VectorInfo
 
+MAGIC = b"ARROW1\0\0"  # before the schema
 LARGE = 1 << 20  # bytes from which a file's room is asked for
 _UNREADABLE = (pa.ArrowException, ValueError, TypeError, LookupError, OSError, OverflowError, MemoryError)
 _TEXT = (pa.types.is_string, pa.types.is_large_string)
@@ -48,18 +50,61 @@ def _reserve(file: BinaryIO, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
 
 
+@dataclass(frozen=True)
+class RowFile:
+    """A row file in memory.
+
+    Attributes:
+        path: of the file.
+        whole: its bytes, mapped.
+        table: its rows, in place.
+        infos: the vector fields, which are its last columns.
+    """
+
+    path: Path
+    whole: pa.Buffer
+    table: pa.Table
+    infos: tuple[VectorInfo, ...]
+
+    @classmethod
+    def mapped(cls, path: Path, infos: tuple[VectorInfo, ...]) -> Self:
+        """Map a file into memory."""
+        whole = pa.memory_map(str(path)).read_buffer()
+        return cls(path, whole, pa.ipc.open_file(pa.BufferReader(whole)).read_all(), infos)
+
+    @property
+    def bulk(self) -> tuple[int, int] | None:
+        """From which byte to which the vectors lie; None where there are none."""
+        if not len(self.table):
+            return None
+        matrices = [_matrix(self.table, info) for info in self.infos]
+        starts = [self._offset(matrix) for matrix in matrices]
+        return min(starts), max(at + matrix.nbytes for at, matrix in zip(starts, matrices, strict=True))
+
+    def segment(self, stored: Stored, start: int) -> Segment:
+        """Give the rows as they are, whose first has a position."""
+        payload = self.table.select(range(1, self.table.num_columns - len(self.infos)))
+        vectors = {info.name: _matrix(self.table, info) for info in self.infos}
+        single = {name: RowReader(self.path, self._offset(one), one.shape) for name, one in vectors.items()}
+        prove = partial(_prove, self.path, stored, self.whole)
+        return Segment(start, self.table.column(0).chunk(0), payload, vectors, single, prove)
+
+    def _offset(self, matrix: Floats) -> int:
+        return int(matrix.ctypes.data - self.whole.address)
+
+
 def map_rows(
     path: Path, stored: Stored, start: int, infos: tuple[VectorInfo, ...], *, trusted: bool
 ) -> tuple[Segment, Schema]:
-    """Map a row file into memory.
+    """Map a row file that another has written.
 
     Args:
         path: of the file.
         stored: what the manifest says of it.
         start: position of its first row.
         infos: the vector fields.
-        trusted: its ids and payload have been compared with their checksum, or are our own; else their structure is
-            checked, so that no damage leads Arrow out of its buffers.
+        trusted: its ids and payload have been compared with their checksum; else their structure is checked, so that no
+            damage leads Arrow out of its buffers.
 
     Returns:
         The rows, and the schema they were written with.
@@ -68,35 +113,15 @@ def map_rows(
         SchemaError: the file is not what the manifest says.
     """
     try:
-        whole, table = _mapped(path)
-        schema = _schema(table, stored, infos)
+        file = RowFile.mapped(path, infos)
+        schema = _schema(file.table, stored, infos)
         if not trusted:
-            _check_structure(table)
-        vectors = {info.name: _matrix(table, info) for info in infos}
-        payload = table.select(range(1, 1 + len(schema.payload)))
-        single = {name: RowReader(path, _offset(matrix, whole), matrix.shape) for name, matrix in vectors.items()}
-        prove = partial(_prove, path, stored, whole)
-        rows = Segment(start, table.column(0).chunk(0), payload, vectors, single, prove)
+            _check_structure(file)
+        return file.segment(stored, start), schema
     except FileNotFoundError as exc:
         raise SchemaError(f"{path} is missing: the manifest names it") from exc
     except _UNREADABLE as exc:
         raise SchemaError(f"{path} is damaged: {exc}") from exc
-    return rows, schema
-
-
-def bulk_of(path: Path, infos: tuple[VectorInfo, ...]) -> tuple[int, int] | None:
-    """Find from which byte to which the vectors of a file lie; None where there are none."""
-    whole, table = _mapped(path)
-    if not len(table):
-        return None
-    matrices = [_matrix(table, info) for info in infos]
-    starts = [_offset(matrix, whole) for matrix in matrices]
-    return min(starts), max(at + matrix.nbytes for at, matrix in zip(starts, matrices, strict=True))
-
-
-def _mapped(path: Path) -> tuple[pa.Buffer, pa.Table]:
-    whole = pa.memory_map(str(path)).read_buffer()
-    return whole, pa.ipc.open_file(pa.BufferReader(whole)).read_all()
 
 
 def _schema(table: pa.Table, stored: Stored, infos: tuple[VectorInfo, ...]) -> Schema:
@@ -110,8 +135,11 @@ def _schema(table: pa.Table, stored: Stored, infos: tuple[VectorInfo, ...]) -> S
     return Schema(table.schema.field(0), infos, pa.schema(list(table.schema)[1 : 1 + payload]))
 
 
-def _check_structure(table: pa.Table) -> None:
-    """Check lengths and offsets; of text the offsets alone, since reading its letters could take long."""
+def _check_structure(file: RowFile) -> None:
+    """Check schema, lengths and offsets; of text the offsets alone, since reading its letters could take long."""
+    table = file.table
+    if not pa.ipc.read_schema(file.whole.slice(len(MAGIC))).equals(table.schema, check_metadata=True):
+        raise ValueError("the schema at its start is another than at its end")
     table.validate()
     for column in table.columns:
         plain = column
@@ -125,10 +153,6 @@ def _matrix(table: pa.Table, info: VectorInfo) -> Floats:
     lists = table.column(info.name).chunk(0)  # the one batch; combining chunks would copy it
     matrix: Floats = lists.flatten().to_numpy().reshape(len(table), info.dimensions)
     return matrix
-
-
-def _offset(matrix: Floats, whole: pa.Buffer) -> int:
-    return int(matrix.ctypes.data) - int(whole.address)
 
 
 def _prove(path: Path, stored: Stored, whole: pa.Buffer) -> None:

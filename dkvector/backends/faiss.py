@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,13 +27,11 @@ from dkvector.backends._folder import Folder
 from dkvector.backends._local import Candidates, Found, LocalStore
 from dkvector.backends._manifest import Manifest, Stored
 from dkvector.backends._rows import Rows, Segment
-from dkvector.errors import BackendUnavailableError, SchemaError
+from dkvector.errors import SchemaError
 from dkvector.indexes import HNSW, IVF, Flat, IndexSpec, Quantization, as_spec, knobs_of, spec_dict
 from dkvector.metrics import DistanceMetric
 from dkvector.requests import Request, shown
 from dkvector.schema import Schema, Supports, VectorInfo
-
-PATIENCE = 100  # times that opening begins anew, when each time the writer was quicker
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,7 @@ class FaissStore(LocalStore):
         self._manifest = Manifest()
         self._files: dict[Segment, Stored] = {}
         self._specs: dict[str, IndexSpec] = {}
+        self._doubtful = False  # there may be a commit that this store does not know
         self._spec = config.spec or Flat()
         self.dimension = config.dimension
         self.metric = None if config.metric is None else DistanceMetric.of(config.metric)
@@ -132,17 +132,10 @@ class FaissStore(LocalStore):
         return Upkeep(self._folder, self._manifest, {} if self._rows is None else self._rows.indexes)
 
     def _load(self) -> None:
-        """Map what the folder holds, once more wherever a writer took files away meanwhile."""
-        for _ in range(PATIENCE):
-            manifest = self._folder.manifest()
-            try:
-                return self._map(manifest)
-            except SchemaError:
-                if self._folder.manifest() == manifest:
-                    raise
-        raise BackendUnavailableError(f"{self.path} is written to faster than it can be opened; try again later")
+        self._folder.steadily(self._map)
 
     def _map(self, manifest: Manifest) -> None:
+        """Map what a manifest names; what is mapped already is kept."""
         if not manifest.vectors:
             return self._forget()
         rows, files = self._folder.rows(manifest, self._files, self.schema)
@@ -165,14 +158,7 @@ class FaissStore(LocalStore):
                 raise SchemaError(f"{self.path} measures by {info.metric.value}, the config says {self.metric!s}")
 
     async def refresh(self) -> bool:
-        """See what another process has committed since this store was opened, or last refreshed.
-
-        Returns:
-            Whether there was anything new.
-
-        Raises:
-            SchemaError: a file of the newest commit is damaged: names it; the snapshot stays as it was.
-        """
+        """See what another process has committed since this store was opened, or last refreshed."""
         _ = self.empty
         return bool(await offload(self._write, self._renewed))
 
@@ -183,32 +169,16 @@ class FaissStore(LocalStore):
         return True
 
     async def verify(self, *, progress: bool | None = None) -> pd.DataFrame:
-        """Compare every file of the newest commit with its checksum; opening reads large ones only in part.
-
-        Args:
-            progress: show a bar; None shows one when there is much to read.
-
-        Returns:
-            A frame indexed by file: kind, rows, bytes, crc32.
-
-        Raises:
-            SchemaError: names every file that is missing or damaged.
-        """
-        return await offload(self._verified, shown(progress, await self.count()))
-
-    def _verified(self, progress: bool) -> pd.DataFrame:
-        while True:
-            manifest = self._folder.manifest()
-            try:
-                return verify(self.path, manifest, progress=progress)
-            except SchemaError:
-                if self._folder.manifest() == manifest:
-                    raise
+        """Compare every file of the newest commit with its checksum."""
+        check = partial(verify, self.path, progress=shown(progress, await self.count()))
+        return await offload(self._folder.steadily, check)
 
     def _refreshed(self) -> Rows | None:
         """Become the writer, and start from the last commit, whoever made it."""
-        self._folder.claim()
-        self._renewed()
+        self._doubtful |= self._folder.claim()
+        if self._doubtful:
+            self._renewed()
+            self._doubtful = False
         return self._rows
 
     def _nearest(self, rows: Rows, request: Request, candidates: Candidates) -> Found:
@@ -221,7 +191,7 @@ class FaissStore(LocalStore):
             with self._folder.writing():
                 self._commit(rows, progress=progress)
         except BaseException:  # a full disk, an interrupt: the last commit stands, and nothing else is left
-            self._files = files
+            self._files, self._doubtful = files, True
             with suppress(OSError, SchemaError):
                 self._folder.sweep()
             raise
@@ -297,6 +267,7 @@ class FaissStore(LocalStore):
     async def drop(self) -> None:
         """Remove the rows, the indexes, and the folder unless other files are in it."""
         self._folder.claim()
+        self._doubtful = True
         self._forget()
         self._folder.remove()
 

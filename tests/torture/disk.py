@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model import check_answers, drawn, held
-from rounds import Fault, named, opened, outcome
+from rounds import BrokenPromiseError, named, opened, outcome
 
 from dkvector.errors import BackendUnavailableError
 
@@ -76,7 +76,7 @@ def write_until_full(say, disk, mounted, state, seed):
                 break
             size = int(size * rng.uniform(0.5, 1))
         else:
-            raise Fault("the disk was never full")
+            raise BrokenPromiseError("the disk was never full")
         say(json.dumps(sorted(state.items())))
 
 
@@ -97,11 +97,11 @@ def check_kept(store, folder, state, rng):
     if folder.exists():
         left = {path.name for path in folder.iterdir()} - {"lock"}
         if left and left - named(folder):
-            raise Fault(f"left behind: {sorted(left - named(folder))}")
+            raise BrokenPromiseError(f"left behind: {sorted(left - named(folder))}")
     with opened(folder) as reader:
         for each in (store, reader):
             if held(each) != state:
-                raise Fault(f"{held(each)} instead of {state}")
+                raise BrokenPromiseError(f"{held(each)} instead of {state}")
         reader.verify()
 
 

@@ -24,7 +24,7 @@ class Op:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of(cls, text):
+    def of(cls, text) -> "Op":
         return cls(**json.loads(text))
 
     def after(self, state):
@@ -57,7 +57,9 @@ def drawn(rng, state):
 
 def vectors(ids, stamps):
     """The vectors of rows: of their id and stamp, and of nothing else."""
-    drawn_each = [np.random.default_rng([one, stamp]).standard_normal(DIMENSIONS) for one, stamp in zip(ids, stamps)]
+    drawn_each = [
+        np.random.default_rng([one, stamp]).standard_normal(DIMENSIONS) for one, stamp in zip(ids, stamps, strict=True)
+    ]
     return np.array(drawn_each, "f4").reshape(-1, DIMENSIONS)
 
 
@@ -72,7 +74,7 @@ def held(store):
     frame = store.to_frame()
     if not len(frame):
         return {}
-    state = dict(zip(frame.index.tolist(), frame.stamp.tolist()))
+    state = dict(zip(frame.index.tolist(), frame.stamp.tolist(), strict=True))
     assert len(state) == len(frame) == store.count(), "an id is there twice"
     np.testing.assert_array_equal(np.stack(frame.v), vectors(frame.index, frame.stamp))
     assert frame.text.tolist() == [f"row {one} of {stamp}" for one, stamp in state.items()]
@@ -88,7 +90,7 @@ def check_answers(store, state, rng):
     every /= np.linalg.norm(every, axis=1, keepdims=True)
     for one in rng.sample(ids, min(2, len(ids))):
         query = every[ids.index(one)]
-        right = dict(zip(ids, 1 - every @ query))
+        right = dict(zip(ids, 1 - every @ query, strict=True))
         for exact in (True, False):
             hits = store.search(query, 10, tuning={"exact": exact})
             assert (hits.index[0] == one) or not exact, f"{one} is not nearest to itself"

@@ -5,21 +5,26 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
 from pathlib import Path
 
 from model import Op, check_answers, drawn, held
+from tqdm.auto import tqdm
 
 import dkvector as dkv
-from dkvector.backends import _folder
+from dkvector.backends import _dead, _disk
 from dkvector.backends import _faiss_upkeep as upkeep
 
 CRASHED = 99
+PATIENCE = 120  # seconds until a child that hangs is ended
+tqdm.monitor_interval = 0  # no thread beside those that fork,
+tqdm.set_lock(threading.RLock())  # and no lock that a killed child keeps from the others
 
 
-class Fault(AssertionError):
+class BrokenPromiseError(AssertionError):
     """A promise was broken."""
 
 
@@ -36,10 +41,10 @@ def named(folder):
 
 def eager():
     """Small stores do what large ones do: extend an index, write masks of dead rows."""
-    upkeep.BEHIND, upkeep.BEHIND_SHARE, _folder.LOOSE = 5, 0.0, 5
+    upkeep.BEHIND, upkeep.BEHIND_SHARE, _dead.LOOSE = 5, 0.0, 5
 
 
-def child(work, *args):
+def child(work, *args: object):
     """Run work in a child, and give its process and the end of a pipe that tells what it says."""
     told, telling = os.pipe()
     process = os.fork()
@@ -52,6 +57,7 @@ def child(work, *args):
         with os.fdopen(telling, "w", buffering=1) as say:
             try:
                 warnings.simplefilter("ignore")
+                signal.alarm(PATIENCE)
                 eager()
                 work(lambda text: say.write(f"{text}\n"), *args)
                 code = 0
@@ -61,14 +67,14 @@ def child(work, *args):
         os._exit(code)
 
 
-def outcome(work, *args):
+def outcome(work, *args: object):
     """Run work in a child to its end.
 
     Returns:
         The lines it said.
 
     Raises:
-        Fault: it failed, or was ended by a signal.
+        BrokenPromiseError: it failed, or was ended by a signal.
     """
     process, lines = child(work, *args)
     with lines:
@@ -76,11 +82,11 @@ def outcome(work, *args):
     status = os.waitpid(process, 0)[1]
     for line in said:
         if line.startswith("fault "):
-            raise Fault(json.loads(line[6:]))
+            raise BrokenPromiseError(json.loads(line[6:]))
     if os.WIFSIGNALED(status):
-        raise Fault(f"crashed by signal {signal.Signals(os.WTERMSIG(status)).name} after {said[-1:]}")
+        raise BrokenPromiseError(f"crashed by signal {signal.Signals(os.WTERMSIG(status)).name} after {said[-1:]}")
     if status:
-        raise Fault(f"ended with {status} after {said[-1:]}")
+        raise BrokenPromiseError(f"ended with {status} after {said[-1:]}")
     return said
 
 
@@ -98,7 +104,7 @@ def write_on(say, folder, state, seed, step):
         state = op.after(state)
         left = {path.name for path in folder.iterdir()} - named(folder)
         if left:
-            raise Fault(f"left behind: {sorted(left)}")
+            raise BrokenPromiseError(f"left behind: {sorted(left)}")
 
 
 def kill_at(step):
@@ -112,13 +118,13 @@ def kill_at(step):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    flush = _folder._flush
+    flush = _disk.flush
 
     def flushed(path):
         count("open", ())
         flush(path)
 
-    _folder._flush = flushed
+    _disk.flush = flushed
 
 
 def check_committed(say, folder, candidates, seed):
@@ -126,7 +132,7 @@ def check_committed(say, folder, candidates, seed):
     with opened(folder) as store:
         state = held(store)
         if state not in candidates:
-            raise Fault(f"{state} is none of {candidates}")
+            raise BrokenPromiseError(f"{state} is none of {candidates}")
         check_answers(store, state, random.Random(seed))
         store.verify()
         say(json.dumps(sorted(state.items())))
@@ -146,7 +152,7 @@ def killed(folder: Path, state, rng):
     candidates = [state]
     for line in said:
         if line.startswith("fault "):
-            raise Fault(json.loads(line[6:]))
+            raise BrokenPromiseError(json.loads(line[6:]))
         if line == "done\n":
             candidates = candidates[-1:]
         elif line.endswith("}\n"):

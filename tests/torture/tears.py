@@ -1,13 +1,12 @@
 """Files torn at random: cut, flipped, emptied, gone, longer."""
 
 import json
-import os
 import random
 import shutil
 import warnings
 
-from model import SPECS, Op, check_answers, held
-from rounds import Fault, opened, outcome
+from model import Op, check_answers, held
+from rounds import BrokenPromiseError, opened, outcome
 
 from dkvector.backends import _checks
 from dkvector.errors import SchemaError
@@ -42,14 +41,14 @@ def tear(path, rng):
         data[at:stop] = bytes(stop - at)
     whole = path.with_name("torn")
     whole.write_bytes(data)  # another inode, as after a copy or a repair of the disk
-    os.replace(whole, path)
+    whole.replace(path)
     return harm, at
 
 
-def look(say, folder, name, state, seed, budget):
+def look(say, folder, name, state, draw):
     """Open what was torn: what is not refused or told must be right, wherever opening promises to notice."""
-    _checks.READ = budget
-    rng = random.Random(seed)
+    seed, budget = draw
+    _checks.READ, rng = budget, random.Random(seed)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
@@ -65,10 +64,10 @@ def look(say, folder, name, state, seed, budget):
             if not told:
                 found = verdict(str(exc), name, "verified")
                 if budget:
-                    raise Fault(f"{found}: opening read everything, and did not notice") from exc
-                return say(try_everything(store, folder, name, state, rng))
+                    raise BrokenPromiseError(f"{found}: opening read everything, and did not notice") from exc
+                return say(try_everything(store, name, state, rng))
         if held(store) != state:
-            raise Fault(f"{held(store)} instead of {state}")
+            raise BrokenPromiseError(f"{held(store)} instead of {state}")
         check_answers(store, state, rng)
         Op("upsert", [1, 2], 9).do(store)
         check_answers(store, Op("upsert", [1, 2], 9).after(state), rng)
@@ -77,11 +76,11 @@ def look(say, folder, name, state, seed, budget):
 
 def verdict(message, name, kind):
     if name not in message and not (name == "manifest.json" and "another version" in message):
-        raise Fault(f"{name} was torn, but the message is: {message}")
+        raise BrokenPromiseError(f"{name} was torn, but the message is: {message}")
     return kind
 
 
-def try_everything(store, folder, name, state, rng):
+def try_everything(store, name, state, rng):
     """What is read only on demand may be wrong, but it crashes nothing and is never copied under a new checksum."""
     queries = [[rng.gauss(0, 1) for _ in range(32)] for _ in range(5)]
     for exact in (True, False):
@@ -93,7 +92,7 @@ def try_everything(store, folder, name, state, rng):
     except SchemaError as exc:
         return verdict(str(exc), name, "found by verify, not copied")
     if name.startswith("rows"):
-        raise Fault(f"{name} was torn, and copied")
+        raise BrokenPromiseError(f"{name} was torn, and copied")
     store.verify()
     return "found by verify, built anew"
 
@@ -104,11 +103,8 @@ def torn(template, folder, state, rng):
     name = rng.choice(sorted(path.name for path in template.iterdir() if path.name != "lock"))
     harm, at = tear(folder / name, rng)
     try:
-        said = outcome(look, folder, name, state, rng.random(), rng.choice([0, _checks.READ]))
-    except Fault as fault:
-        raise Fault(f"{harm} at {at} of {name} in {folder}: {fault}") from fault
+        said = outcome(look, folder, name, state, (rng.random(), rng.choice([0, _checks.READ])))
+    except BrokenPromiseError as fault:
+        raise BrokenPromiseError(f"{harm} at {at} of {name} in {folder}: {fault}") from fault
     shutil.rmtree(folder)
     return said[-1]
-
-
-__all__ = ["SPECS", "make", "torn"]
