@@ -15,6 +15,7 @@ LAYERS = """
 ← primitives operations store blocking
 ← backends registry
 ← datasets testing hybrid evaluation projection local frames frame_columns
+← verbs
 ← plotting widgets interop
 ← accessor series_accessor
 ← __init__ demo
