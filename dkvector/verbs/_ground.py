@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -50,6 +50,10 @@ class Ground:
     def directions(self) -> Floats:
         """The vectors as clusters and samples compare them: at unit length under cosine."""
         return normalize(self.matrix) if self.metric is DistanceMetric.COSINE else self.matrix
+
+    def by(self, metric: DistanceMetric) -> Ground:
+        """Give the same rows, measured by another metric."""
+        return replace(self, metric=metric)
 
     def take(self, columns: Sequence[Any], positions: Positions) -> dict[Any, Any]:
         """Give columns of some rows."""

@@ -10,9 +10,11 @@ import pandas as pd
 from dkvector.frame_columns import FrameColumns
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric
-from dkvector.verbs import clusters, outliers, sampling
-from dkvector.verbs._ground import distinctive, ground
+from dkvector.verbs import clusters, lint, outliers, sampling
+from dkvector.verbs._ground import distinctive, ground, whole
+from dkvector.verbs._subject import Subject
 from dkvector.verbs.outliers import Method
+from dkvector.verbs.report import Report
 
 _COSINE = DistanceMetric.COSINE
 
@@ -56,11 +58,13 @@ class Exploring(FrameColumns):
 
         Example:
             >>> import dkvector as dkv
-            >>> words = dkv.datasets.load_wordnet().query("lexname in ['noun.food', 'noun.body', 'verb.motion']")
-            >>> pd.crosstab(words["lexname"].astype(str), words.vec.cluster(3))
-            cluster        0    1    2
-            lexname
-            noun.body     ...
+            >>> words = dkv.datasets.load_wordnet().query("lexname in ['noun.food', 'noun.body', 'noun.location']")
+            >>> words["lexname"].groupby(words.vec.cluster(3)).agg(lambda names: names.mode()[0])
+            cluster
+            0    noun.location
+            1        noun.food
+            2        noun.body
+            Name: lexname, dtype: ...
         """
         rows = ground(self._frame, self.column(on), distinctive(metric, "cluster"), on_bad=on_bad)
         labels = clusters.cluster(rows, k, seed=seed, iterations=iterations, progress=progress)
@@ -151,3 +155,43 @@ class Exploring(FrameColumns):
         """
         rows = ground(self._frame, self.column(on), distinctive(metric, "sample"), on_bad=on_bad)
         return rows.frame.iloc[sampling.sample(rows, n, diverse=diverse, seed=seed, progress=progress)]
+
+    def check(
+        self,
+        *,
+        on: Any = None,
+        metric: DistanceMetric | str = _COSINE,
+        sample: int = 20_000,
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> Report:
+        """Look for what is odd about the vectors: each finding comes with its rows, and with code that mends it.
+
+        It looks for vectors that can't be used, wasteful storage, constant dimensions, lengths that don't suit the
+        metric, copies and near-duplicates, hubs (Radovanović et al., JMLR 2010), a direction that all share
+        (Ethayarajh, EMNLP 2019), and signs of two models or two pipelines. Vectors of two topics are no sign.
+
+        Args:
+            on: the vector column, where there are several.
+            metric: what the vectors will be measured by.
+            sample: rows that are compared with each other; where there are more, so many are drawn by chance.
+            seed: of the drawing.
+            progress: show a bar; by default where there is much to do.
+
+        Returns:
+            The report: print it, show it in a notebook, loop over its findings, take one by name, or make it a frame.
+
+        Example:
+            >>> import dkvector as dkv
+            >>> print(dkv.datasets.load_wordnet_queries().vec.check())
+            embedding: 1,000 vectors of 384 dimensions, by cosine: 1 finding
+            · constant (info)
+                2 of 384 dimensions are the same in all rows; all of them 0 (127, 223): they cost memory and
+                tell nothing. Without them the same must be left out of every query.
+                    matrix = df['embedding'].vec.to_numpy()
+                    useful = matrix.min(axis=0) < matrix.max(axis=0)
+                    df['embedding'] = dkv.VectorArray(matrix[:, useful])
+        """
+        few = whole(sample, "sample")
+        subject = Subject(self._frame, self.column(on), DistanceMetric.of(metric), few, seed, progress)
+        return lint.check(subject)
