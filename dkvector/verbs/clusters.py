@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,32 @@ from dkvector.verbs._ground import Ground, whole
 GAIN = 1e-6  # of the objective: an iteration that gains less is the last
 
 
-def cluster(rows: Ground, k: int, *, seed: int, iterations: int, progress: bool | None) -> Positions:
+@dataclass(frozen=True)
+class Effort:
+    """How hard the best clusters are looked for.
+
+    Attributes:
+        seed: of the rows that are the first centroids.
+        restarts: how often it begins anew; the tightest clusters count.
+        iterations: of each, at most.
+    """
+
+    seed: int
+    restarts: int
+    iterations: int
+
+    def __post_init__(self) -> None:
+        whole(self.restarts, "restarts")
+        whole(self.iterations, "iterations")
+
+
+def cluster(rows: Ground, k: int, effort: Effort, *, progress: bool | None) -> Positions:
     """Cut the rows into k clusters.
 
     Args:
         rows: the frame.
         k: how many.
-        seed: of the rows that are the first centroids.
-        iterations: at most.
+        effort: how hard to look.
         progress: show a bar.
 
     Returns:
@@ -33,25 +52,34 @@ def cluster(rows: Ground, k: int, *, seed: int, iterations: int, progress: bool 
     if whole(k, "k") > len(rows):
         raise SchemaError(f"{k} clusters of {len(rows)} rows: k must be at most the number of rows")
     vectors = rows.directions
-    centroids = _centroids(_kmeans(vectors, k, rows.metric, seed), vectors, whole(iterations, "iterations"), progress)
+    steps = effort.restarts * effort.iterations
+    show = vectors.size * k * steps >= MUCH if progress is None else progress
+    with tqdm(total=steps, desc="k-means", unit=" iterations", disable=not show) as bar:
+        seeds = np.random.default_rng(effort.seed).integers(2**31, size=effort.restarts).tolist()
+        runs = [_run(_kmeans(vectors, k, rows.metric, seed), vectors, effort.iterations, bar) for seed in seeds]
+    centroids = max(runs, key=lambda run: run[0])[1]
     labels = nearest(Block(0, centroids), vectors, 1, DistanceMetric.EUCLIDEAN).positions
-    sizes = np.bincount(labels, minlength=k)
     places = np.empty(k, np.intp)
-    places[np.argsort(-sizes, kind="stable")] = np.arange(k)
+    places[np.argsort(-np.bincount(labels, minlength=k), kind="stable")] = np.arange(k)
     return places[labels]
 
 
-def _centroids(means: Any, vectors: Floats, iterations: int, progress: bool | None) -> Floats:
-    """Let Faiss better the centroids step by step, from all rows and not the sample that it would take."""
+def _run(means: Any, vectors: Floats, iterations: int, bar: Any) -> tuple[float, Floats]:
+    """Let Faiss better the centroids step by step, from all rows and not the sample that it would take.
+
+    Returns:
+        How tight the clusters are, the larger the better, and the centroids `(k, d)`.
+    """
     centroids, before = None, np.inf
-    show = vectors.size * means.k * iterations >= MUCH if progress is None else progress
-    for _ in tqdm(range(iterations), desc="k-means", unit=" iterations", disable=not show):
+    for step in range(iterations):
         now = float(means.train(vectors, init_centroids=centroids))
         centroids = means.centroids
+        bar.update(1)
         if abs(now - before) <= GAIN * abs(now):
+            bar.update(iterations - step - 1)
             break
         before = now
-    return np.ascontiguousarray(centroids)
+    return now if means.cp.spherical else -now, np.ascontiguousarray(centroids)
 
 
 def _kmeans(vectors: Floats, k: int, metric: DistanceMetric, seed: int) -> Any:

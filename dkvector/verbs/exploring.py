@@ -29,6 +29,7 @@ class Exploring(FrameColumns):
         on: Any = None,
         metric: DistanceMetric | str = _COSINE,
         seed: int = 0,
+        restarts: int = 4,
         iterations: int = 25,
         on_bad: OnBad = "raise",
         progress: bool | None = None,
@@ -43,7 +44,8 @@ class Exploring(FrameColumns):
             on: the vector column, where there are several.
             metric: "cosine" or "euclidean".
             seed: of the first centroids.
-            iterations: at most; fewer where nothing is gained any more.
+            restarts: how often it begins anew, each time from other centroids; the tightest clusters count.
+            iterations: of each, at most; fewer where nothing is gained any more.
             on_bad: "drop" gives rows whose vectors can't be used no cluster, and the labels a dtype that has missing
                 values.
             progress: show a bar; by default where there is much to do.
@@ -67,7 +69,7 @@ class Exploring(FrameColumns):
             Name: lexname, dtype: ...
         """
         rows = ground(self._frame, self.column(on), distinctive(metric, "cluster"), on_bad=on_bad)
-        labels = clusters.cluster(rows, k, seed=seed, iterations=iterations, progress=progress)
+        labels = clusters.cluster(rows, k, clusters.Effort(seed, restarts, iterations), progress=progress)
         return clusters.as_series(self._frame, rows, labels, missing=on_bad == "drop")
 
     def outliers(
