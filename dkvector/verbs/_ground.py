@@ -55,6 +55,12 @@ class Ground:
         """Give the same rows, measured by another metric."""
         return replace(self, metric=metric)
 
+    def some(self, places: Positions) -> Ground:
+        """Give some of the rows; all of them where so many are named."""
+        if len(places) == len(self):
+            return self
+        return Ground(self.frame.iloc[places], np.ascontiguousarray(self.matrix[places]), self.metric)
+
     def take(self, columns: Sequence[Any], positions: Positions) -> dict[Any, Any]:
         """Give columns of some rows."""
         return {name: self.frame[name].array.take(positions) for name in columns}

@@ -18,11 +18,12 @@ from dkvector.backends._knn import nearest
 from dkvector.backends._topk import Positions
 from dkvector.metrics import Floats
 from dkvector.verbs._mixture import Graph, two_models
-from dkvector.verbs._subject import Subject
+from dkvector.verbs._subject import NEIGHBOURS, Subject
 from dkvector.verbs.report import Finding
 
 Mask = NDArray[np.bool_]
 
+CUT = 4000  # rows that are enough to see two spaces
 SHARE = 0.01  # of the rows, from which a second kind is one
 UNIT, RING = 1e-3, 5e-2  # lengths that are 1 but for rounding to float16; the lengths around
 PRECISE = 8  # numbers of a row, not whole, that tell its precision
@@ -123,12 +124,14 @@ def padding(subject: Subject) -> Iterator[Finding]:
 
 def unrelated(subject: Subject) -> Iterator[Finding]:
     """Find a part of the rows whose space has nothing to do with that of the others."""
-    few, near = subject.few, subject.near
-    graph = Graph(np.repeat(np.arange(len(few)), near.counts), near.positions, len(few))
-    second = two_models(few.matrix, graph)
+    rows, few = subject.rows, subject.few
+    near = subject.near
+    if len(few) > CUT:
+        few = rows.some(subject.draw(CUT))
+        near = few.neighbors(NEIGHBOURS, subject.progress)
+    second = two_models(few.matrix, Graph(np.repeat(np.arange(len(few)), near.counts), near.positions, len(few)))
     if second is None:
         return
-    rows = subject.rows
     if few is not rows:  # each of the others is on the side of its nearest
         second = second[nearest(few.block, rows.matrix, 1, rows.metric, progress=subject.progress).positions]
     message = (

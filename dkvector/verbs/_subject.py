@@ -50,18 +50,19 @@ class Subject:
     @cached_property
     def places(self) -> Positions:
         """Which of the rows are compared with each other, ascending."""
+        return self.draw(self.sample)
+
+    def draw(self, most: int) -> Positions:
+        """Draw rows by chance; all where there are no more."""
         count = len(self.rows)
-        if count <= self.sample:
+        if count <= most:
             return np.arange(count)
-        return np.sort(np.random.default_rng(self.seed).choice(count, self.sample, replace=False))
+        return np.sort(np.random.default_rng(self.seed).choice(count, most, replace=False))
 
     @cached_property
     def few(self) -> Ground:
-        """These rows."""
-        if len(self.places) == len(self.rows):
-            return self.rows
-        matrix = np.ascontiguousarray(self.rows.matrix[self.places])
-        return Ground(self.rows.frame.iloc[self.places], matrix, self.metric)
+        """The rows that are compared with each other."""
+        return self.rows.some(self.places)
 
     @cached_property
     def near(self) -> Nearest:

@@ -69,7 +69,9 @@ class Report:
         """Give a row for each finding: `check`, `severity`, `rows` (how many; 0 for all), `message` and `fix`."""
         columns = ["check", "severity", "rows", "message", "fix"]
         values = [(one.check, one.severity, len(one.rows), one.message, one.fix) for one in self.findings]
-        return pd.DataFrame(values, columns=columns).astype({"rows": "int64"})
+        return pd.DataFrame(values, columns=columns).astype(
+            {name: "int64" if name == "rows" else "str" for name in columns}
+        )
 
     def __str__(self) -> str:
         return "\n".join([f"{self.title}: {self._count}", *map(_text, self.findings)])
