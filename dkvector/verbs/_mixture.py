@@ -23,7 +23,7 @@ STEPS, VECTORS = 60, 6  # of the search for eigenvectors
 LEAST = 0.05  # share of the rows in the smaller set
 ACROSS = 0.02  # share of a set's neighbours that may be across
 RELATED = 0.1  # likeness of covariances of one model; of unrelated ones it is 0 ± 1 / d
-UNRELATED = 0.25  # likeness between two models, as a part of that within each
+UNRELATED = 0.15  # likeness between two models, as a part of that within each
 ENOUGH = 40  # rows in each half of a set
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from dkvector.backends._knn import MUCH, nearest
 from dkvector.backends._topk import Block, Positions
 from dkvector.errors import MissingExtraError, SchemaError
 from dkvector.metrics import DistanceMetric, Floats
+from dkvector.progress import bar
 from dkvector.verbs._ground import Ground, whole
 
 GAIN = 1e-6  # of the objective: an iteration that gains less is the last
@@ -54,9 +55,9 @@ def cluster(rows: Ground, k: int, effort: Effort, *, progress: bool | None) -> P
     vectors = rows.directions
     steps = effort.restarts * effort.iterations
     show = vectors.size * k * steps >= MUCH if progress is None else progress
-    with tqdm(total=steps, desc="k-means", unit=" iterations", disable=not show) as bar:
+    with bar(steps, "k-means", unit="iterations", show=show) as done:
         seeds = np.random.default_rng(effort.seed).integers(2**31, size=effort.restarts).tolist()
-        runs = [_run(_kmeans(vectors, k, rows.metric, seed), vectors, effort.iterations, bar) for seed in seeds]
+        runs = [_run(_kmeans(vectors, k, rows.metric, seed), vectors, effort.iterations, done) for seed in seeds]
     centroids = max(runs, key=lambda run: run[0])[1]
     labels = nearest(Block(0, centroids), vectors, 1, DistanceMetric.EUCLIDEAN).positions
     places = np.empty(k, np.intp)
@@ -64,7 +65,7 @@ def cluster(rows: Ground, k: int, effort: Effort, *, progress: bool | None) -> P
     return places[labels]
 
 
-def _run(means: Any, vectors: Floats, iterations: int, bar: Any) -> tuple[float, Floats]:
+def _run(means: Any, vectors: Floats, iterations: int, done: Callable[[int], object]) -> tuple[float, Floats]:
     """Let Faiss better the centroids step by step, from all rows and not the sample that it would take.
 
     Returns:
@@ -74,9 +75,9 @@ def _run(means: Any, vectors: Floats, iterations: int, bar: Any) -> tuple[float,
     for step in range(iterations):
         now = float(means.train(vectors, init_centroids=centroids))
         centroids = means.centroids
-        bar.update(1)
+        done(1)
         if abs(now - before) <= GAIN * abs(now):
-            bar.update(iterations - step - 1)
+            done(iterations - step - 1)
             break
         before = now
     return now if means.cp.spherical else -now, np.ascontiguousarray(centroids)

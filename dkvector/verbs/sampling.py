@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from dkvector.backends._knn import MUCH
 from dkvector.backends._topk import Positions
 from dkvector.errors import SchemaError
 from dkvector.metrics import Floats
+from dkvector.progress import bar
 from dkvector.vectors import BLOCK, squared_norms
 from dkvector.verbs._ground import Ground, whole
 
@@ -56,10 +56,13 @@ def farthest_first(vectors: Floats, n: int, first: int, *, progress: bool | None
     chosen = np.full(n, first)
     nearest = np.full(len(vectors), np.inf, np.float32)
     show = vectors.size * n >= MUCH if progress is None else progress
-    for place in tqdm(range(1, n), desc="sample", unit=" rows", disable=not show):
-        _approach(nearest, vectors, vectors[chosen[place - 1]])
-        nearest[chosen[place - 1]] = -1  # below every distance: no row is taken twice
-        chosen[place] = nearest.argmax()
+    with bar(n, "sample", unit="rows", show=show) as done:
+        for place in range(1, n):
+            _approach(nearest, vectors, vectors[chosen[place - 1]])
+            nearest[chosen[place - 1]] = -1  # below every distance: no row is taken twice
+            chosen[place] = nearest.argmax()
+            done(1)
+        done(1)
     return chosen
 
 
