@@ -5,18 +5,7 @@ import pandas as pd
 import pytest
 
 import dkvector as dkv
-from dkvector.backends import _faiss_knn, _knn
 from dkvector.testing import naive_distance
-
-
-@pytest.fixture(params=["faiss", "ours"])
-def engine(request, monkeypatch):
-    """Let Faiss take every batch, however small; or let it not be there."""
-    if request.param == "ours":
-        monkeypatch.setattr(_knn, "find_spec", lambda _: None)
-    else:
-        monkeypatch.setattr(_faiss_knn, "many", lambda _: True)
-    return request.param
 
 
 @pytest.fixture
@@ -105,6 +94,14 @@ def test_a_left_join_has_the_dtypes_that_a_left_merge_has(right):
     for name in ["name", "big", "n", "f", "t", "c", "w"]:
         assert found[name].dtype == merged[name].dtype, name
         pd.testing.assert_series_equal(found[name], merged[name], check_index=False)
+
+
+def test_a_pair_of_just_the_least_score_is_one():
+    left, right = pd.DataFrame({"v": [[1.0, 0.0]]}), pd.DataFrame({"v": [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]})
+    assert left.vec.join(right, 3, min_score=1, metric="euclidean")["match"].tolist() == [0]
+    least = left.vec.join(right, 3, metric="euclidean")["score"].iloc[1]
+    assert left.vec.join(right, 3, min_score=least, metric="euclidean")["match"].tolist() == [0, 1]
+    assert left.vec.join(right, 3, min_score=least + 1e-6, metric="euclidean")["match"].tolist() == [0]
 
 
 def test_rows_that_meet_several_are_repeated_nearest_first(left, right):

@@ -125,6 +125,10 @@ def test_every_fix_of_a_report_runs_alone(plants, case):
             exec(finding.fix, {"df": broken.copy(), "np": np, "dkv": dkv, "pd": pd})  # noqa: S102 - ours
 
 
+def test_copies_are_copies_and_no_near_duplicates(plants):
+    assert "near_duplicates" not in plants["copies"][0].vec.check()
+
+
 def test_every_check_is_planted():
     kinds = {case.split(",")[0] for case in PLANTED}
     assert len(kinds) == len(CHECKS)
@@ -150,7 +154,8 @@ def honest(name, words):
         "two heaps": framed(np.vstack([gaussian(), gaussian(seed=1) + 4])),
         "two hundred heaps": framed(centres[np.arange(4000) % 200] + RNG(1).standard_normal((4000, 64))),
         "cars": framed(gaussian(), model=["Golf", "Corolla"] * 200, version=["1", "2"] * 200),
-        "lengths round 1": framed(gaussian(2000) / np.sqrt(24)),
+        "lengths round 1": framed(gaussian(500, 1000) / np.sqrt(1000)),
+        "open ends": framed(np.where(np.arange(24) < RNG(0).integers(8, 30, (400, 1)), gaussian(), 0)),
         "counts": framed(RNG(0).poisson(0.3, (500, 32)) + np.eye(500, 32)),
         "few": framed(gaussian(5)),
     }[name]
@@ -158,7 +163,8 @@ def honest(name, words):
 
 HONEST = [
     "nouns and verbs", "plants and persons", "a tenth of the words", "sentences", "digits", "zeros and ones",
-    "digits of unit length", "noise", "two heaps", "two hundred heaps", "cars", "lengths round 1", "counts", "few",
+    "digits of unit length",
+    "noise", "two heaps", "two hundred heaps", "cars", "lengths round 1", "open ends", "counts", "few",
 ]  # fmt: skip
 
 

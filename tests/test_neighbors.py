@@ -7,20 +7,10 @@ import pandas as pd
 import pytest
 
 import dkvector as dkv
-from dkvector.backends import _faiss_knn, _knn
+from dkvector.backends import _knn
 from dkvector.testing import naive_distance
 
 COSINE, EUCLIDEAN, DOT = dkv.DistanceMetric
-
-
-@pytest.fixture(params=["faiss", "ours"])
-def engine(request, monkeypatch):
-    """Let Faiss take every batch, however small; or let it not be there."""
-    if request.param == "ours":
-        monkeypatch.setattr(_knn, "find_spec", lambda _: None)
-    else:
-        monkeypatch.setattr(_faiss_knn, "many", lambda _: True)
-    return request.param
 
 
 def random(rows=80, dimensions=6, seed=0):
@@ -83,6 +73,22 @@ def test_whole_numbers_tie_in_the_order_of_the_frame(offset):
     matrix = np.random.default_rng(5).integers(0, 3, (60, 3)).astype("f4") + offset
     found = pd.DataFrame({"v": list(matrix)}).vec.neighbors(7, metric="euclidean")
     assert_same(table(found), naive(matrix, 7, EUCLIDEAN))
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("metric", [COSINE, EUCLIDEAN])
+def test_rows_far_from_the_origin_are_told_apart(metric):
+    """A product of such vectors rounds by more than they differ: no order comes of it."""
+    matrix = (0.02 * np.random.default_rng(6).standard_normal((200, 3)) + [50, 20, 0]).astype("f4")
+    if metric is COSINE:
+        matrix[:, :2] = [0.001, 0]
+        matrix[:, 2] = 1
+        matrix[:, 0] *= np.arange(200)
+    found = table(pd.DataFrame({"v": list(matrix)}).vec.neighbors(5, metric=metric))
+    expected = naive(matrix, 5, metric)
+    for row, near in found.items():
+        got = [naive_distance(matrix[row], matrix[one], metric) for one, _ in near]
+        np.testing.assert_allclose(got, [distance for _, distance in expected[row]], atol=3e-7)
 
 
 @pytest.mark.usefixtures("engine")

@@ -183,8 +183,7 @@ def _maybe(values: Any, pairs: _Pairs, how: How) -> Any:
     """Take values of the right frame, missing where a row has no partner: as a left merge has them."""
     if how == "inner" or not (pairs.right < 0).any():
         return values.take(pairs.right)
-    places = np.where(pairs.right < 0, len(values), pairs.right)
-    return pd.Series(values, copy=False).reindex(places).array
+    return pd.Series(values, copy=False).reindex(pairs.right).array  # no row is called -1
 
 
 def _names(left: Sequence[Any], right: Sequence[Any], suffixes: Suffixes) -> tuple[dict[Any, Any], dict[Any, Any]]:
