@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dkvector as dkv
-from dkvector.backends import _faiss_knn, _knn
+from dkvector.backends import _faiss_knn
 from dkvector.testing import naive_distance
 from dkvector.verbs import duplicates as module
 
@@ -44,7 +44,7 @@ def frame_of(matrix):
 
 @pytest.fixture(params=[1024, 7], ids=["one batch", "batches of 7"])
 def batch(request, monkeypatch):
-    monkeypatch.setattr(_knn, "BATCH", request.param)
+    monkeypatch.setattr(module, "TOGETHER", request.param)
 
 
 @pytest.mark.usefixtures("batch")
@@ -67,7 +67,7 @@ def test_the_rows_that_stay_are_those_of_a_loop(metric, threshold, keep):
 def test_no_two_that_stay_are_near_and_who_goes_is_near_one_that_stays(vectors, threshold, metric, batch):
     matrix = np.float32(vectors)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_knn, "BATCH", batch)
+        patch.setattr(module, "TOGETHER", batch)
         stay = frame_of(matrix).vec.drop_duplicates(threshold, metric=metric)["n"].tolist()
     near = [[worth(one, other, metric) >= threshold - 1e-6 for other in matrix[stay]] for one in matrix]
     assert np.sum([near[row] for row in stay]) == len(stay)

@@ -26,6 +26,7 @@ from dkvector.verbs._ground import Ground
 
 Keep = Literal["first", "last", False]
 
+TOGETHER = 1024  # rows of which every pair is looked at: a megabyte of answers
 ROUNDING = 1e-6  # of a distance in float32: a vector's cosine with itself may be less than 1 by as much
 
 
@@ -98,7 +99,7 @@ def leaders(rows: Ground, threshold: float, *, last: bool, progress: bool | None
     limit = radius(threshold, rows.metric)
     chosen, count = np.empty_like(rows.matrix), 0
     positions = [np.empty(0, np.intp)]
-    for at in batches(len(matrix), matrix.size // 2, progress, label="duplicates"):
+    for at in batches(len(matrix), matrix.size // 2, progress, label="duplicates", size=TOGETHER):
         some = np.ascontiguousarray(matrix[at])
         fresh = np.flatnonzero(~_near(chosen[:count], some, rows.metric, limit))
         fresh = fresh[_greedy(some[fresh], rows.metric, limit)]
