@@ -66,8 +66,8 @@ def vector_columns(frame: pd.DataFrame) -> list[Any]:
     return [name for at, name in enumerate(frame.columns) if is_vector_column(frame.iloc[:, at])]
 
 
-def vector_column(frame: pd.DataFrame, on: Any = None) -> Any:
-    """Find the vector column: the one named, or the only one.
+def vector_column(frame: pd.DataFrame, on: Any = None, *, option: str = "on") -> Any:
+    """Find the vector column: the one named by an option, or the only one.
 
     Raises:
         NotFoundError: no such vector column.
@@ -78,7 +78,7 @@ def vector_column(frame: pd.DataFrame, on: Any = None) -> Any:
     if on is not None and on not in names:
         raise NotFoundError.of("vector column", str(on), map(str, names))
     if on is None and len(names) != 1:
-        found = f"several vector columns: name one of {', '.join(map(repr, names))} with on=" if names else ""
+        found = f"several vector columns: name one of {', '.join(map(repr, names))} with {option}=" if names else ""
         spread = "the vectors are spread over columns: gather() them first" if is_spread(frame) else ""
         raise SchemaError(found or spread or f"no column holds vectors among {list(frame.columns)}")
     return names[0] if on is None else on

@@ -174,6 +174,8 @@ def test_each_frame_names_its_vector_column(left, right):
     both = left.assign(w=[[0.0, 1.0]] * 4)
     with pytest.raises(dkv.SchemaError, match="several vector columns"):
         both.vec.join(right)
+    with pytest.raises(dkv.SchemaError, match="name one of 'v', 'w' with other_on="):
+        right.vec.join(both)
     assert both.vec.join(right, on="w")["match"].tolist() == ["b"] * 4
     assert right.vec.join(both, other_on="w")["match"].tolist() == [10] * 3
 

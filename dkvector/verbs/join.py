@@ -83,9 +83,10 @@ class Side:
         include_vectors: bool,
         on_bad: OnBad,
         where: Any = None,
+        option: str = "on",
     ) -> Self:
         """Read one of the frames."""
-        rows = ground(frame, vector_column(frame, on), metric, where=where, on_bad=on_bad)
+        rows = ground(frame, vector_column(frame, on, option=option), metric, where=where, on_bad=on_bad)
         return cls(rows, frame, payload(frame, None, include_vectors=include_vectors))
 
     def positions(self, at: Positions) -> Positions:

@@ -129,7 +129,9 @@ class Relating(FrameColumns):
             raise SchemaError(f"join takes another DataFrame, not {type(other).__name__}")
         by = DistanceMetric.of(metric)
         left = Side.of(self._frame, on, by, include_vectors=include_vectors, on_bad=on_bad)
-        right = Side.of(other, other_on, by, where=where, include_vectors=include_vectors, on_bad=on_bad)
+        right = Side.of(
+            other, other_on, by, where=where, include_vectors=include_vectors, on_bad=on_bad, option="other_on"
+        )
         return join.join(left, right, Joining(k, min_score, how, suffixes, validate), progress=progress)
 
 
