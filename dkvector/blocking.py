@@ -69,6 +69,8 @@ class VectorStore:
     indexes = blocking(AsyncVectorStore.indexes)
     stats = blocking(AsyncVectorStore.stats)
     explain = blocking(AsyncVectorStore.explain)
+    refresh = blocking(AsyncVectorStore.refresh)
+    verify = blocking(AsyncVectorStore.verify)
     drop = blocking(AsyncVectorStore.drop)
     close = blocking(AsyncVectorStore.aclose)
     search = framed(AsyncVectorStore.search, Hits.to_frame)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import pandas as pd
 import pyarrow as pa
 
-from dkvector.errors import BackendUnavailableError, SchemaError, hint
+from dkvector.errors import BackendUnavailableError, SchemaError, UnsupportedError, hint
 from dkvector.filters import Filter, as_filter, check_columns
 from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.ingest import Batch, Reading, as_batch
@@ -279,6 +279,30 @@ class Primitives(VectorOperations):
     async def indexes(self) -> dict[str, IndexSpec]:
         """Give the index spec of every vector field."""
         return {} if self.empty else await self._indexes()
+
+    async def refresh(self) -> bool:
+        """See what others have committed since; a store that keeps no snapshot sees it anyway.
+
+        Returns:
+            Whether there was anything new to see.
+        """
+        _ = self.empty
+        return False
+
+    async def verify(self, *, progress: bool | None = None) -> pd.DataFrame:  # noqa: ARG002 - a backend's own uses it
+        """Compare the files that a store keeps with what was written.
+
+        Args:
+            progress: show a bar; None shows one when there is much to read.
+
+        Returns:
+            A frame of the files, all of them whole.
+
+        Raises:
+            SchemaError: names every file that is missing or damaged.
+            UnsupportedError: the store keeps no files of its own.
+        """
+        raise UnsupportedError(f"{self.name} keeps no files of its own: there is nothing to verify")
 
     @abstractmethod
     async def stats(self) -> pd.Series:

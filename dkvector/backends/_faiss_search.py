@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from dkvector.backends._faiss_knn import FaissKnn, by_index, is_unit, many, patc
 from dkvector.backends._local import Candidates, Found
 from dkvector.backends._plan import Effort
 from dkvector.backends._rows import Mask, Rows
-from dkvector.backends._topk import Block, Nearest
-from dkvector.indexes import HNSW, Tuning
+from dkvector.backends._topk import Block, Nearest, Positions
+from dkvector.errors import UnsupportedError
+from dkvector.indexes import HNSW, IVF, Tuning
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.requests import Request
 
@@ -64,13 +66,11 @@ class Search:
     def through(self, index: FaissIndex, effort: Effort) -> Nearest:
         """Search the index, and compare the rows that it does not cover yet."""
         request, rows = self.request, self.rows
-        near = index.search(
-            request.queries,
-            request.k,
-            self._covered(index),
-            ef_search=effort.ef_search,
-            probes=effort.probes,
-        )
+        mask = None if self.candidates.mask is None else self.candidates.mask[: index.rows]
+        if index.spec.quantization is not None and request.tuning.rescore:
+            near = self._rescored(self._coded(index, mask, effort))
+        else:
+            near = index.search(request.queries, mask, effort)
         if behind := tail(self.blocks, index.rows):
             among = self.candidates.positions
             rest = _topk.search(behind, request.queries, request.k, request.metric, rows=among, ranks=rows.ranks)
@@ -79,8 +79,19 @@ class Search:
             near = merged([near], request.k, rows)
         return near
 
-    def _covered(self, index: FaissIndex) -> Mask | None:
-        return None if self.candidates.mask is None else self.candidates.mask[: index.rows]
+    def _rescored(self, positions: Positions) -> Nearest:
+        """Measure candidates `(q, w)` again against the full vectors, and keep the k nearest; -1 stands for none."""
+        request, blocks = self.request, self.rows.single(self.request.info.name)
+        query, at = np.nonzero(positions >= 0)
+        found = blocks, request.queries, query, positions[query, at]
+        return _topk.measured(*found, k=request.k, metric=request.metric, ranks=self.rows.ranks)
+
+    def _coded(self, index: FaissIndex, mask: Mask | None, effort: Effort) -> Positions:
+        """Give the candidates of an index of codes, `(q, w)`."""
+        if mask is None or index.selects:
+            return index.candidates(self.request.queries, mask, effort)[1]
+        positions = index.candidates(self.request.queries, None, effort)[1]
+        return np.where((positions >= 0) & mask[positions], positions, -1)
 
 
 def nearest(rows: Rows, index: FaissIndex | None, request: Request, candidates: Candidates) -> Found:
@@ -106,17 +117,36 @@ def nearest(rows: Rows, index: FaissIndex | None, request: Request, candidates: 
     short = np.flatnonzero(near.counts < min(request.k, candidates.count))
     if len(short) and request.tuning.exact is None:
         near = patched(near, short, search.exactly(request.queries[short]))
-    return Found(near, index.spec.kind + (" with a selector" if among else ""), _native(index, effort, len(short)))
+    return Found(near, _plan_of(index, request, selector=bool(among)), _native(index, effort, len(short)))
 
 
 def effort_of(index: FaissIndex, tuning: Tuning, k: int, candidates: Candidates, rows: Rows) -> Effort:
     """Say how wide the index must be searched for the share of rows that match."""
     share = max(candidates.count, 1) / max(rows.total, 1)
-    dimensions = int(index.index.d)
-    if isinstance(index.spec, HNSW):
-        return _plan.graph_effort(max(tuning.ef_search or EF_SEARCH, k), index.spec.m, share, dimensions)
-    probes = tuning.probes or PROBES
-    return _plan.lists_effort(min(probes, index.index.nlist), index.index.nlist, index.rows, share, dimensions)
+    wide = _widened(index, tuning, k, share)
+    dimensions, spec = int(index.index.d), index.spec
+    if isinstance(spec, HNSW):
+        ef_search = max(tuning.ef_search or EF_SEARCH, wide)
+        effort = _plan.graph_effort(ef_search, spec.m, share, dimensions, code=index.code.graph)
+    else:
+        lists = index.index.nlist
+        probes = min(tuning.probes or PROBES, lists)
+        effort = _plan.lists_effort(probes, lists, index.rows, share, dimensions, code=index.code.lists)
+    again = 0 if wide == k else _plan.exact_cost(wide, 1, dimensions)
+    return replace(effort, candidates=wide, cost=effort.cost + again)
+
+
+def _widened(index: FaissIndex, tuning: Tuning, k: int, share: float) -> int:
+    """Count the neighbours that the index is asked for: more than k where they are measured again."""
+    quantization = index.spec.quantization
+    if quantization is None:
+        return k
+    if not tuning.rescore:
+        if quantization == "binary":
+            raise UnsupportedError("a binary index counts bits, which are no distance: leave rescore=True")
+        return k
+    wide = max(tuning.candidates or k * index.code.widen, k)
+    return min(wide if index.selects else ceil(wide / share), max(index.rows, k))
 
 
 def _exact_is_cheaper(candidates: Candidates, effort: Effort, request: Request) -> bool:
@@ -126,9 +156,22 @@ def _exact_is_cheaper(candidates: Candidates, effort: Effort, request: Request) 
     return candidates.count <= request.k or exact <= effort.cost
 
 
+def _plan_of(index: FaissIndex, request: Request, *, selector: bool) -> str:
+    spec = index.spec
+    coded = "" if spec.quantization is None else f" of {spec.quantization}"
+    rescored = ", rescored" if coded and request.tuning.rescore else ""
+    return spec.kind + coded + (" with a selector" if selector else "") + rescored
+
+
 def _native(index: FaissIndex, effort: Effort, short: int) -> dict[str, object]:
-    knob = {"ef_search": effort.ef_search} if isinstance(index.spec, HNSW) else {"probes": effort.probes}
-    return {"index": index.spec, **knob} | ({"completed": f"{short:,} queries exactly"} if short else {})
+    knobs: dict[str, object] = {"index": index.spec}
+    if isinstance(index.spec, HNSW):
+        knobs["ef_search"] = effort.ef_search
+    elif isinstance(index.spec, IVF):
+        knobs["probes"] = effort.probes
+    if index.spec.quantization is not None:
+        knobs["candidates"] = effort.candidates
+    return knobs | ({"completed": f"{short:,} queries exactly"} if short else {})
 
 
 def _faiss_is_faster(queries: Floats, block: Block, request: Request) -> bool:
