@@ -11,7 +11,7 @@ import pandas as pd
 
 from dkvector import frames
 from dkvector.blocking import VectorStore
-from dkvector.frame_columns import FrameColumns, listed
+from dkvector.frame_columns import listed
 from dkvector.indexes import IndexSpec, as_spec
 from dkvector.ingest import OnBad, Reading
 from dkvector.metrics import DistanceMetric
@@ -19,9 +19,11 @@ from dkvector.records import Record
 from dkvector.registry import Target, connect
 from dkvector.requests import Mode
 from dkvector.series_accessor import SeriesVecAccessor
+from dkvector.verbs.exploring import Exploring
+from dkvector.verbs.relating import Deduplicating, Relating
 
 
-class VecAccessor(FrameColumns):
+class VecAccessor(Relating, Deduplicating, Exploring):
     """Vectors of a DataFrame: search them, push them to a store, read them.
 
     Example:

@@ -45,37 +45,62 @@ class FrameColumns:
         read = read_vectors(self._frame[name], on_bad=on_bad, name=str(name))
         return VectorField(read.matrix, read.dimensions, {"name": name})
 
-    def column(self, on: str | None = None) -> Any:
+    def column(self, on: Any = None) -> Any:
         """Find the name of the vector column.
 
         Raises:
             NotFoundError: no such vector column.
             SchemaError: several, and none named; or several of that name.
         """
-        names = self._names()
-        frames.check_once(self._frame, names if on is None else [on])
-        if on is not None and on not in names:
-            raise NotFoundError.of("vector column", str(on), map(str, names))
-        if on is None and len(names) != 1:
-            found = f"several vector columns: name one of {', '.join(map(repr, names))} with on=" if names else ""
-            raise SchemaError(found or "the vectors are spread over columns: gather() them first")
-        return names[0] if on is None else on
+        return vector_column(self._frame, on)
 
     def _names(self) -> list[Any]:
-        frame = self._frame
-        return [name for at, name in enumerate(frame.columns) if is_vector_column(frame.iloc[:, at])]
+        return vector_columns(self._frame)
 
     def _payload(self, columns: Sequence[Any] | None, *, include_vectors: bool) -> list[Any]:
-        vectors = self._names()
-        names = listed(columns)
-        if names is None:
-            names = [name for name in self._frame.columns if name not in vectors]
-        for name in names:
-            if name not in self._frame.columns:
-                raise NotFoundError.of("column", str(name), map(str, self._frame.columns))
-        names += [name for name in vectors if include_vectors and name not in names]
-        frames.check_once(self._frame, names)
-        return names
+        return payload(self._frame, columns, include_vectors=include_vectors)
+
+
+def vector_columns(frame: pd.DataFrame) -> list[Any]:
+    """Give the names of the columns that hold vectors."""
+    return [name for at, name in enumerate(frame.columns) if is_vector_column(frame.iloc[:, at])]
+
+
+def vector_column(frame: pd.DataFrame, on: Any = None, *, option: str = "on") -> Any:
+    """Find the vector column: the one named by an option, or the only one.
+
+    Raises:
+        NotFoundError: no such vector column.
+        SchemaError: several, and none named; or several of that name; or none at all.
+    """
+    names = vector_columns(frame)
+    frames.check_once(frame, names if on is None else [on])
+    if on is not None and on not in names:
+        raise NotFoundError.of("vector column", str(on), map(str, names))
+    if on is None and len(names) != 1:
+        found = f"several vector columns: name one of {', '.join(map(repr, names))} with {option}=" if names else ""
+        spread = "the vectors are spread over columns: gather() them first" if is_spread(frame) else ""
+        raise SchemaError(found or spread or f"no column holds vectors among {list(frame.columns)}")
+    return names[0] if on is None else on
+
+
+def payload(frame: pd.DataFrame, columns: Sequence[Any] | None, *, include_vectors: bool) -> list[Any]:
+    """Give the names of the columns that a result shows: all but the vectors by default.
+
+    Raises:
+        NotFoundError: no such column.
+        SchemaError: several columns of one name.
+    """
+    vectors = vector_columns(frame)
+    names = listed(columns)
+    if names is None:
+        names = [name for name in frame.columns if name not in vectors]
+    for name in names:
+        if name not in frame.columns:
+            raise NotFoundError.of("column", str(name), map(str, frame.columns))
+    names += [name for name in vectors if include_vectors and name not in names]
+    frames.check_once(frame, names)
+    return names
 
 
 def listed(names: Any) -> list[Any] | None:

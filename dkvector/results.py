@@ -133,7 +133,7 @@ def assemble(
     columns["distance"] = distances
     ours, taken = list(columns), {*columns, *payload}
     for name, values in payload.items():
-        columns[_free(name, taken) if name in ours else name] = kept(values)
+        columns[free(name, taken) if name in ours else name] = kept(values)
     return framed(columns, index)
 
 
@@ -153,7 +153,8 @@ def _names(names: tuple[Any, ...]) -> pd.Index:
     return index
 
 
-def _free(name: str, taken: set[Any]) -> str:
+def free(name: str, taken: set[Any]) -> str:
+    """Give a name that is not taken yet, by underscores, and take it."""
     while name in taken:
         name += "_"
     taken.add(name)

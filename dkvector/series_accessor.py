@@ -11,7 +11,7 @@ from dkvector import frames
 from dkvector.detect import dimensions, is_vector_column
 from dkvector.dtype import VectorArray
 from dkvector.metrics import DistanceMetric, Floats, score
-from dkvector.vectors import normalize, read_queries, read_vectors
+from dkvector.vectors import normalize, read_queries, read_vectors, squared_norms
 
 
 class SeriesVecAccessor:
@@ -45,7 +45,7 @@ class SeriesVecAccessor:
         """Length of each vector, float32; missing where there is no vector that can be used."""
         read = read_vectors(self._series, on_bad="drop", name=self._name)
         norms = np.full(len(self._series), np.nan, np.float32)
-        norms[slice(None) if read.rows is None else read.rows] = np.linalg.norm(read.matrix, axis=1)
+        norms[slice(None) if read.rows is None else read.rows] = np.sqrt(squared_norms(read.matrix))
         return pd.Series(norms, index=self._series.index, name=self._series.name)
 
     def normalize(self) -> pd.Series:

@@ -8,13 +8,14 @@ import pytest
 
 LAYERS = """
   errors
-← metrics vectors detect _forms _cells _parsed filters _tree _where _scalars _loop indexes columns \
+← metrics vectors detect progress _forms _cells _parsed filters _tree _where _scalars _loop indexes columns \
   _vector_arrow _vector_parse _vector_rows
 ← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
 ← results ingest requests
 ← primitives operations store blocking
 ← backends registry
 ← datasets testing hybrid evaluation projection local frames frame_columns
+← verbs
 ← plotting widgets interop
 ← accessor series_accessor
 ← __init__ demo

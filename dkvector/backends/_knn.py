@@ -11,13 +11,13 @@ from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from dkvector.backends import _topk
 from dkvector.backends._topk import Block, Nearest, Positions
 from dkvector.metrics import DistanceMetric, Floats
+from dkvector.progress import bar
 
-BATCH = 1024  # queries between two looks at the progress bar
+BATCH = 4096  # queries between two looks at the progress bar: as many as Faiss multiplies at once
 MUCH = 3e11  # multiplications from which a progress bar shows by itself: some seconds
 
 Engine = Callable[[Floats, int], Nearest]
@@ -53,13 +53,16 @@ def nearest(
     return _topk.joined(parts)
 
 
-def batches(queries: int, cost: int, progress: bool | None, *, label: str = "neighbours") -> Iterator[slice]:
+def batches(
+    queries: int, cost: int, progress: bool | None, *, label: str = "neighbours", size: int | None = None
+) -> Iterator[slice]:
     """Cut queries into batches, each of which costs `cost` multiplications a query."""
     show = queries * cost >= MUCH if progress is None else progress
-    with tqdm(total=queries, desc=label, unit=" rows", unit_scale=True, disable=not show) as bar:
-        for at in range(0, queries, BATCH):
-            yield slice(at, at + BATCH)
-            bar.update(min(BATCH, queries - at))
+    with bar(queries, label, unit="rows", show=show) as done:
+        size = size or BATCH
+        for at in range(0, queries, size):
+            yield slice(at, at + size)
+            done(min(size, queries - at))
 
 
 def engine_for(block: Block, queries: Floats, metric: DistanceMetric) -> Engine:

@@ -176,7 +176,7 @@ def measured(
     for block in blocks:
         inside = (row >= block.start) & (row < block.start + len(block.matrix))
         at = slice(None) if inside.all() else inside
-        distance[at] = _distances(block, queries, query[at], row[at] - block.start, metric)
+        distance[at] = pair_distances(block, queries, query[at], row[at] - block.start, metric)
     return best_of(query, row, distance, len(queries), k=k, ranks=ranks)
 
 
@@ -198,7 +198,8 @@ def tied(near: Nearest) -> bool:
     return _tied(np.repeat(np.arange(len(near.counts)), near.counts), near.distances)
 
 
-def _distances(block: Block, queries: Floats, query: Positions, row: Positions, metric: DistanceMetric) -> Floats:
+def pair_distances(block: Block, queries: Floats, query: Positions, row: Positions, metric: DistanceMetric) -> Floats:
+    """Measure pairs of a query and a row of the block, `(p,)` each, from the two vectors themselves."""
     result = np.empty(len(row), np.float32)
     lengths = np.sqrt(squared_norms(queries))
     for i in range(0, len(row), PAIRS):
