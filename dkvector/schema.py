@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -46,11 +47,23 @@ class VectorInfo:
         """Refuse vectors of another length, metric or model: mixed spaces answer without an error, and wrongly."""
         for knob in ("dimensions", "metric", "model", "version"):
             ours, theirs = getattr(self, knob), getattr(other, knob)
-            if theirs is not None and ours is not None and ours != theirs:
+            same = same_model if knob == "model" else operator.eq
+            if theirs is not None and ours is not None and not same(ours, theirs):
                 raise SchemaError(
                     f"the store's field {self.name!r} has {knob} {_plain(ours)}, these vectors have {_plain(theirs)}; "
                     "write them to a store of their own"
                 )
+
+
+def same_model(one: str, other: str) -> bool:
+    """Tell whether two names mean one model: an organisation that only one of them has is passed over.
+
+    Example:
+        >>> same_model("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2"), same_model("a/m", "b/m")
+        (True, False)
+    """
+    whole = "/" in one and "/" in other
+    return one == other if whole else one.rpartition("/")[2] == other.rpartition("/")[2]
 
 
 def _plain(value: object) -> str:

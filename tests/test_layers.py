@@ -8,10 +8,10 @@ import pytest
 
 LAYERS = """
   errors
-← metrics vectors detect _forms _cells _parsed filters _tree _where _scalars _loop indexes columns \
+← metrics vectors detect _forms _cells _parsed filters _tree _where _scalars _loop indexes columns _gelu _html \
   _vector_arrow _vector_parse _vector_rows
 ← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
-← results ingest requests
+← results ingest requests encoders _weights _minilm environment
 ← primitives operations store blocking
 ← backends registry
 ← datasets testing hybrid evaluation projection local frames

@@ -1,0 +1,294 @@
+"""Encoders: anything that turns texts into vectors, made safe to use.
+
+An encoder is a callable `list[str] → (n, d)`, or an object with `.encode(list[str])` such as a SentenceTransformer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import MethodType
+from typing import Any
+from weakref import finalize
+
+import numpy as np
+import pandas as pd
+
+from dkvector.errors import SchemaError, VectorError, some
+from dkvector.metrics import Floats
+from dkvector.schema import VectorInfo, same_model
+
+BATCH = 64  # texts given to an encoder at once
+REMEMBERED = 1 << 28  # bytes of vectors kept of each encoder
+SLOW = 1_000  # texts from which a progress bar shows by itself
+_SHOWN = 60  # characters of a text named in a message
+
+
+class Memory:
+    """The vectors of texts seen lately, up to so many bytes.
+
+    What a call puts in or takes out is not forgotten before the call ends: a call of more texts than fit keeps the
+    first of them, so that the same call, after an interruption, finds them.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size = limit, 0
+        self._held: OrderedDict[str, Floats] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def known(self, texts: Iterable[str]) -> dict[str, Floats]:
+        """Give what is known of these texts, and mark it as used last."""
+        with self._lock:
+            found = {text: self._held[text] for text in texts if text in self._held}
+            for text in found:
+                self._held.move_to_end(text)
+        return found
+
+    def add(self, vectors: dict[str, Floats], using: int) -> None:
+        """Remember vectors; the `using` last ones stay whatever happens."""
+        with self._lock:
+            for text, vector in vectors.items():
+                while self._held and self._size + vector.nbytes > self._limit and len(self._held) > using:
+                    self._size -= self._held.popitem(last=False)[1].nbytes
+                if self._size + vector.nbytes > self._limit:
+                    return
+                if text not in self._held:
+                    self._held[text] = vector.copy()  # a row of its own: it must not keep its whole batch alive
+                    self._size += vector.nbytes
+                    using += 1
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._held.clear()
+            self._size = 0
+
+
+# By the identity of the encoder, as two that are equal need not give equal vectors; an entry goes with its encoder,
+# before another object can have its `id`. A model's methods have a memory each.
+_MEMORIES: dict[int, dict[Any, Memory]] = {}
+
+
+class Encoder:
+    """An encoder whose answers are checked, and remembered.
+
+    Equal texts are embedded once, also across calls and columns: the vectors are kept with the encoder's object, as
+    long as it lives, up to 256 MB. An encoder that changes in place (a model in training) must be told to `forget()`,
+    or be wrapped with ``remember=False``.
+
+    Args:
+        source: a callable `list[str] → (n, d)`, or an object with `.encode(list[str])`.
+        model: the model's name; by default what the encoder tells of itself. A store whose vectors were made by
+            another model refuses its texts.
+        batch_size: texts given to it at once.
+        remember: keep vectors across calls.
+
+    Raises:
+        SchemaError: something that is no encoder.
+
+    Example:
+        >>> def lengths(texts: list[str]) -> list[list[float]]:
+        ...     return [[len(text), text.count(" ")] for text in texts]
+        >>> Encoder(lengths).encode(["one", "and two"])
+        array([[3., 0.],
+               [7., 1.]], dtype=float32)
+    """
+
+    def __init__(
+        self, source: Any, *, model: str | None = None, batch_size: int = BATCH, remember: bool = True
+    ) -> None:
+        self._call = _callable(source)
+        self.batch_size = _count(batch_size)
+        self.source = source
+        self.model = _model_of(source) if model is None else model
+        self._memory = _memory_of(self._call) if remember else Memory(0)
+        told = getattr(source, "dimensions", None)
+        self.dimensions: int | None = told if isinstance(told, int) else None
+
+    def encode(self, texts: Sequence[str], *, batch_size: int | None = None, progress: bool | None = None) -> Floats:
+        """Embed texts, each different one once.
+
+        Args:
+            texts: `n` texts.
+            batch_size: texts given to the encoder at once; `self.batch_size` by default.
+            progress: show a bar; None shows one from 1,000 new texts on.
+
+        Returns:
+            Vectors `(n, d)` float32, C-contiguous, finite.
+
+        Raises:
+            VectorError: the encoder gave another number of vectors, vectors of different lengths, or NaN: names the
+                texts. What it gave before is remembered.
+            SchemaError: something that is no text.
+        """
+        texts = _texts(texts)
+        known = self._memory.known(dict.fromkeys(texts))
+        self.dimensions = next((len(vector) for vector in known.values()), self.dimensions)
+        # of like length together: an encoder that pads a batch wastes little
+        new = sorted((text for text in dict.fromkeys(texts) if text not in known), key=len)
+        size = self.batch_size if batch_size is None else _count(batch_size)
+        for batch in _shown([new[at : at + size] for at in range(0, len(new), size)], len(new), progress):
+            made = dict(zip(batch, self._embedded(batch), strict=True))
+            self._memory.add(made, using=len(known))
+            known |= made
+        vectors = np.empty((len(texts), self.dimensions or 0), np.float32)
+        for at, text in enumerate(texts):
+            vectors[at] = known[text]
+        return vectors
+
+    def forget(self) -> None:
+        """Forget every vector that was remembered: the encoder has changed."""
+        self._memory.clear()
+
+    def check_field(self, info: VectorInfo) -> None:
+        """Refuse a field whose vectors another model made, or are of another length.
+
+        Raises:
+            SchemaError: names both.
+        """
+        if self.dimensions not in {None, info.dimensions}:
+            raise SchemaError(f"{info.name!r} has {info.dimensions} dimensions, the encoder gives {self.dimensions}")
+        if self.model is not None and info.model is not None and not same_model(self.model, info.model):
+            raise SchemaError(
+                f"the vectors of {info.name!r} were made by {info.model!r}, the encoder is {self.model!r}: "
+                "their distances would mean nothing"
+            )
+
+    def _embedded(self, texts: list[str]) -> Floats:
+        """Call the encoder, and check what it gives."""
+        made = _matrix(self._call(list(texts)), len(texts))
+        if self.dimensions not in {None, made.shape[1]}:
+            raise VectorError(f"the encoder gave {made.shape[1]} dimensions, {self.dimensions} before")
+        finite = np.isfinite(made).all(axis=1)
+        if not finite.all():
+            named = [_short(texts[at]) for at in np.flatnonzero(~finite)]
+            raise VectorError.at_rows("the encoder gave NaN or infinity", named, way_out="leave these texts out")
+        self.dimensions = made.shape[1]
+        return made
+
+    def __repr__(self) -> str:
+        named = f"model={self.model!r}" if self.model else type(self.source).__name__
+        return f"Encoder({named}, dimensions={self.dimensions})"
+
+
+def as_encoder(encoder: Any) -> Encoder:
+    """Wrap an encoder, unless it is wrapped already.
+
+    Raises:
+        SchemaError: something that is no encoder.
+    """
+    return encoder if isinstance(encoder, Encoder) else Encoder(encoder)
+
+
+def needed(encoder: Any, way_out: str) -> Encoder:
+    """Wrap the encoder that a text is to be embedded by.
+
+    Raises:
+        SchemaError: there is none; says how to name one.
+    """
+    if encoder is None:
+        raise SchemaError(f"text= needs an encoder: {way_out}")
+    return as_encoder(encoder)
+
+
+def queries_of(text: Any, encoder: Encoder) -> Any:
+    """Embed what is searched for.
+
+    Args:
+        text: one text, or many.
+        encoder: embeds them.
+
+    Returns:
+        One vector `(d,)` for one text; a Series of vectors for many, labelled by the texts, or by the index of a
+        Series of texts.
+    """
+    if isinstance(text, str):
+        return encoder.encode([text])[0]
+    if not isinstance(text, Sequence | np.ndarray | pd.Series | pd.Index):
+        raise SchemaError(f"text= takes one text or a list of them, not {type(text).__name__}")
+    vectors = encoder.encode(list(text))
+    labels = text.index if isinstance(text, pd.Series) else pd.Index(list(text))
+    return pd.Series(list(vectors), index=labels, dtype=object)
+
+
+def _callable(source: Any) -> Callable[[list[str]], Any]:
+    encode = getattr(source, "encode", None)
+    if isinstance(source, str | bytes | type) or not callable(encode or source):
+        raise SchemaError(
+            f"an encoder is a callable list[str] → (n, d), or an object with .encode(list[str]), not {source!r}"
+        )
+    call: Callable[[list[str]], Any] = encode if callable(encode) else source
+    return call
+
+
+def _memory_of(call: Callable[..., Any]) -> Memory:
+    owner, method = _owner(call), getattr(call, "__func__", None)
+    try:
+        if id(owner) not in _MEMORIES:
+            finalize(owner, _MEMORIES.pop, id(owner), None)
+            _MEMORIES[id(owner)] = {}
+    except TypeError:  # it can't be watched, so that its `id` is no name for it
+        return Memory(REMEMBERED)
+    return _MEMORIES[id(owner)].setdefault(method, Memory(REMEMBERED))
+
+
+def _owner(call: Any) -> Any:
+    """Give the model of a bound method, which is another object at every access."""
+    return call.__self__ if isinstance(call, MethodType) else call
+
+
+def _model_of(source: Any) -> str | None:
+    """Read the model's name from where encoders of this field tell it."""
+    owner = _owner(source)
+    card = getattr(owner, "model_card_data", None)  # sentence-transformers
+    places = ((owner, "model_name"), (owner, "model"), (card, "model_id"), (card, "base_model"))
+    names = (getattr(place, name, None) for place, name in places)
+    return next((name for name in names if isinstance(name, str) and name), None)
+
+
+def _count(size: Any) -> int:
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise SchemaError(f"batch_size must be a whole number of at least 1, not {size!r}")
+    return int(size)
+
+
+def _texts(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise SchemaError("encode takes a list of texts; one text is [text]")
+    listed = list(texts)
+    if wrong := [at for at, text in enumerate(listed) if not isinstance(text, str)]:
+        raise SchemaError(f"not text, such as {listed[wrong[0]]!r}, at {some(wrong)}")
+    return [str(text) for text in listed]  # NumPy's own str is not what a tokenizer takes
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _shown(batches: list[list[str]], texts: int, progress: bool | None) -> Iterator[list[str]]:
+    if not (texts >= SLOW if progress is None else progress):
+        yield from batches
+        return
+    from tqdm.auto import tqdm  # noqa: PLC0415 - who shows no bar does not pay for it
+
+    with tqdm(total=texts, desc="embedding", unit=" texts") as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch))
+
+
+def _matrix(made: Any, count: int) -> Floats:
+    """Read what an encoder gave: an array, a tensor on any device, lists, a generator of vectors."""
+    for step in ("detach", "cpu"):
+        made = getattr(made, step, lambda made=made: made)()
+    if not hasattr(made, "__array__") and hasattr(made, "__iter__"):
+        made = list(made)
+    try:
+        with np.errstate(over="ignore"):  # what float32 can't hold is found as infinity
+            matrix: Floats = np.ascontiguousarray(made, dtype=np.float32)
+    except (TypeError, ValueError) as exc:
+        raise VectorError(f"the encoder gave no vectors of one length for {count} texts: {exc}") from exc
+    if matrix.ndim != 2 or len(matrix) != count or not matrix.shape[1]:  # noqa: PLR2004 - rows and dimensions
+        raise VectorError(f"the encoder gave an array of shape {matrix.shape} for {count} texts, not ({count}, d)")
+    return matrix
