@@ -14,9 +14,9 @@ LAYERS = """
 ← results ingest requests encoders _weights _minilm environment
 ← primitives operations store blocking
 ← backends registry
-← datasets testing hybrid evaluation projection local frames
+← datasets testing hybrid evaluation projection local frames frame_columns
 ← plotting widgets interop
-← accessor
+← accessor series_accessor
 ← __init__ demo
 """
 # pandas asks a dtype for its array and an array for its dtype: the one circle, closed inside functions.

@@ -1,0 +1,83 @@
+"""Which columns of a frame are meant: the ground that everything under `df.vec` stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from dkvector import frames
+from dkvector.detect import dimensions, is_spread, is_vector_column
+from dkvector.errors import NotFoundError, SchemaError
+from dkvector.fields import VectorField
+from dkvector.ingest import OnBad
+from dkvector.vectors import read_vectors
+
+
+class FrameColumns:
+    """The vector columns of a frame, and the others."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        if not any(is_vector_column(frame.iloc[:, at]) for at in range(frame.shape[1])) and not is_spread(frame):
+            raise AttributeError("no column of this frame holds vectors; without rows only a vector[d] column tells")
+        self._frame = frame
+
+    @property
+    def fields(self) -> dict[Any, int]:
+        """The vector columns, with their dimensions."""
+        return {name: dimensions(self._frame[self.column(name)]) for name in self._names()}
+
+    def field(self, on: str | None = None, *, on_bad: OnBad = "raise") -> VectorField:
+        """Give a whole vector column, validated.
+
+        Args:
+            on: the column, where there are several.
+            on_bad: "drop" leaves out the rows whose vectors can't be used.
+
+        Returns:
+            The field: float32 `(n, d)`.
+
+        Raises:
+            VectorError: vectors that can't be used; names the rows.
+        """
+        name = self.column(on)
+        read = read_vectors(self._frame[name], on_bad=on_bad, name=str(name))
+        return VectorField(read.matrix, read.dimensions, {"name": name})
+
+    def column(self, on: str | None = None) -> Any:
+        """Find the name of the vector column.
+
+        Raises:
+            NotFoundError: no such vector column.
+            SchemaError: several, and none named; or several of that name.
+        """
+        names = self._names()
+        frames.check_once(self._frame, names if on is None else [on])
+        if on is not None and on not in names:
+            raise NotFoundError.of("vector column", str(on), map(str, names))
+        if on is None and len(names) != 1:
+            found = f"several vector columns: name one of {', '.join(map(repr, names))} with on=" if names else ""
+            raise SchemaError(found or "the vectors are spread over columns: gather() them first")
+        return names[0] if on is None else on
+
+    def _names(self) -> list[Any]:
+        frame = self._frame
+        return [name for at, name in enumerate(frame.columns) if is_vector_column(frame.iloc[:, at])]
+
+    def _payload(self, columns: Sequence[Any] | None, *, include_vectors: bool) -> list[Any]:
+        vectors = self._names()
+        names = listed(columns)
+        if names is None:
+            names = [name for name in self._frame.columns if name not in vectors]
+        for name in names:
+            if name not in self._frame.columns:
+                raise NotFoundError.of("column", str(name), map(str, self._frame.columns))
+        names += [name for name in vectors if include_vectors and name not in names]
+        frames.check_once(self._frame, names)
+        return names
+
+
+def listed(names: Any) -> list[Any] | None:
+    """Give names as a list; one name is a list of one."""
+    return None if names is None else [names] if isinstance(names, str) else list(names)
