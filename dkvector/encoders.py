@@ -192,6 +192,18 @@ def needed(encoder: Any, way_out: str) -> Encoder:
     return as_encoder(encoder)
 
 
+def agreed_model(model: str | None, encoder: Encoder | None) -> str | None:
+    """Give the model that made vectors, by what was said and what their encoder tells.
+
+    Raises:
+        SchemaError: the two differ.
+    """
+    told = None if encoder is None else encoder.model
+    if model is not None and told is not None and not same_model(model, told):
+        raise SchemaError(f"model={model!r} is given with an encoder that is {told!r}")
+    return told if model is None else model
+
+
 def queries_of(text: Any, encoder: Encoder) -> Any:
     """Embed what is searched for.
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector._loop import offload
+from dkvector._repr import Shown
 from dkvector.columns import to_index
 from dkvector.encoders import Encoder, as_encoder, needed, queries_of
 from dkvector.errors import BackendUnavailableError, SchemaError, hint
@@ -28,16 +29,14 @@ from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.vectors import to_matrix
 
 
-class Primitives(VectorOperations):
+class Primitives(Shown, VectorOperations):
     """A named collection of rows with vectors."""
 
     name: ClassVar[str]
     supports: ClassVar[Supports]
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
-    schema: Schema | None = None
     last: Explanation | None = None  # what the last search did
     written: Written | None = None  # what the last write did
-    closed: bool = False
     dimension: int | None = None  # what the config promises of a store that is still empty
     metric: DistanceMetric | None = None
     _encoder: Encoder | None = None
@@ -222,12 +221,15 @@ class Primitives(VectorOperations):
 
     @property
     def encoder(self) -> Encoder | None:
-        """What embeds the texts of `search(text=…)`; any encoder can be set."""
+        """What embeds the texts of `search(text=…)`; any encoder of the field's model can be set."""
         return self._encoder
 
     @encoder.setter
     def encoder(self, encoder: Any) -> None:
-        self._encoder = None if encoder is None else as_encoder(encoder)
+        embeds = None if encoder is None else as_encoder(encoder)
+        if embeds is not None and self.schema is not None and len(self.schema.vectors) == 1:
+            embeds.check_field(self.schema.vectors[0])
+        self._encoder = embeds
 
     def _where(self, where: Any) -> Filter | None:
         return None if where is None else filter_of(where, self.known)
@@ -312,13 +314,3 @@ class Primitives(VectorOperations):
 
     @abstractmethod
     async def _indexes(self) -> dict[str, IndexSpec]: ...
-
-    def __repr__(self) -> str:
-        if self.schema is None:
-            return f"<{type(self).__name__}: empty>"
-        fields = ", ".join(f"{one.name} vector[{one.dimensions}] by {one.metric.value}" for one in self.schema.vectors)
-        return f"<{type(self).__name__}: {self._size()}{fields}; {len(self.schema.payload)} payload columns>"
-
-    def _size(self) -> str:
-        """Tell the number of rows where that takes no I/O."""
-        return ""
