@@ -55,7 +55,7 @@ def test_every_form_of_vector_column_is_found(values):
     "frame",
     [
         pd.DataFrame(),
-        pd.DataFrame({"a": [1], "b": ["x"]}),
+        pd.DataFrame({"a": [1], "b": [None], "c": [True]}),
         pd.DataFrame({"a": [["x", "y"]]}),
         pd.DataFrame({"e_0": [1.0]}),
         pd.DataFrame({"v": [[1.0, 2.0]]}).iloc[:0],
