@@ -16,7 +16,7 @@ def block(*parts: str) -> str:
 
 def heading(title: str, beside: str = "") -> str:
     """Show a title, and less loudly what stands beside it."""
-    return f'<p style="margin: 0 0 0.5em"><strong>{escape(title)}</strong> {escape(beside)}</p>'
+    return f'<p style="margin: 0 0 0.5em"><strong>{escape(title)}</strong>{escape(f" {beside}" if beside else "")}</p>'
 
 
 def facts(title: str, told: Mapping[str, str]) -> str:

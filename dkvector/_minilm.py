@@ -111,6 +111,7 @@ class MiniLM:
 
     model: ClassVar[str] = MODEL
     dimensions: ClassVar[int] = 384
+    batch_size: ClassVar[int] = 512  # sentences that fill a forward pass
 
     def __init__(self, folder: Path) -> None:
         weights, self._tokenizer = _read(folder)

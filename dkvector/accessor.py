@@ -115,8 +115,8 @@ class VecAccessor(FrameColumns):
             on_bad: "drop" leaves out the rows whose vectors can't be used.
             model: the model that made the vectors, kept with the store.
             version: its version.
-            encoder: embeds the texts of the store's ``search(text=…)``; where it tells its model, the vectors are
-                taken to be of that model.
+            encoder: embeds the texts of the store's ``search(text=…)``; where it tells its model, the vectors of an
+                only column are taken to be of that model.
             progress: show bars; by default where there is much to do.
 
         Returns:
@@ -128,11 +128,12 @@ class VecAccessor(FrameColumns):
             SchemaError: rows, a model or an encoder that don't fit what is stored; nothing is written.
         """
         embeds = None if encoder is None else as_encoder(encoder)
+        told = agreed_model(model, embeds)
         reading = Reading(
             None if on is None else tuple(listed(on) or ()),
             None if columns is None else tuple(listed(columns) or ()),
             None if metric is None else DistanceMetric.of(metric),
-            agreed_model(model, embeds),
+            told if len(listed(on) or self._names()) == 1 else model,  # one encoder made not every column
             version,
             on_bad,
         )
@@ -168,7 +169,7 @@ class VecAccessor(FrameColumns):
             encoder: a callable `list[str] → (n, d)`, or an object with `.encode(list[str])` such as a
                 SentenceTransformer; `dkv.Encoder` wraps one with a model's name, or without a memory.
             into: name of the vector column.
-            batch_size: texts given to the encoder at once; 64 by default.
+            batch_size: texts given to the encoder at once; what it tells of itself, or 64, by default.
             progress: show a bar; by default from 1,000 new texts on.
 
         Returns:

@@ -103,8 +103,8 @@ def load_encoder(folder: str | PathLike[str] | None = None) -> MiniLM:
 
     Example:
         >>> words = load_wordnet()
-        >>> words.vec.search(text="a small pet that purrs", encoder=load_encoder(), k=2).index.tolist()
-        ['domestic_cat.n.01', 'kitten.n.01']
+        >>> words.vec.search(text="someone who repairs shoes", encoder=load_encoder(), k=2).index.tolist()
+        ['cobbler.n.01', 'repairman.n.01']
     """
     return _loaded(_weights.located(folder))
 

@@ -81,7 +81,7 @@ class Encoder:
         source: a callable `list[str] → (n, d)`, or an object with `.encode(list[str])`.
         model: the model's name; by default what the encoder tells of itself. A store whose vectors were made by
             another model refuses its texts.
-        batch_size: texts given to it at once.
+        batch_size: texts given to it at once; by default what the encoder tells of itself, or 64.
         remember: keep vectors across calls.
 
     Raises:
@@ -96,15 +96,14 @@ class Encoder:
     """
 
     def __init__(
-        self, source: Any, *, model: str | None = None, batch_size: int = BATCH, remember: bool = True
+        self, source: Any, *, model: str | None = None, batch_size: int | None = None, remember: bool = True
     ) -> None:
         self._call = _callable(source)
-        self.batch_size = _count(batch_size)
+        self.batch_size = _count(_told(source, "batch_size", BATCH) if batch_size is None else batch_size)
         self.source = source
         self.model = _model_of(source) if model is None else model
         self._memory = _memory_of(self._call) if remember else Memory(0)
-        told = getattr(source, "dimensions", None)
-        self.dimensions: int | None = told if isinstance(told, int) else None
+        self.dimensions: int | None = _told(source, "dimensions", None)
 
     def encode(self, texts: Sequence[str], *, batch_size: int | None = None, progress: bool | None = None) -> Floats:
         """Embed texts, each different one once.
@@ -257,6 +256,12 @@ def _model_of(source: Any) -> str | None:
     places = ((owner, "model_name"), (owner, "model"), (card, "model_id"), (card, "base_model"))
     names = (getattr(place, name, None) for place, name in places)
     return next((name for name in names if isinstance(name, str) and name), None)
+
+
+def _told(source: Any, name: str, default: int | None) -> int | None:
+    """Read a number that an encoder may tell of itself."""
+    told = getattr(_owner(source), name, None)
+    return told if isinstance(told, int) and told > 0 else default
 
 
 def _count(size: Any) -> int:

@@ -293,6 +293,13 @@ def test_push_keeps_the_encoders_model_and_refuses_another(notes, tmp_path):
         assert (len(store), store.search(text=["b"], k=1)["query"].tolist()) == (3, ["b"])
 
 
+def test_of_several_columns_none_is_taken_to_be_the_encoders(notes):
+    both = notes.assign(other=[[1.0, 2.0]] * 3)
+    models = {one.name: one.model for one in both.vec.push("exact", encoder=named("m")).schema.vectors}
+    assert models == {"v": None, "other": None}
+    assert both.vec.push("exact", on="v", encoder=named("m")).schema.vector("v").model == "m"
+
+
 def test_a_model_that_contradicts_the_encoder_is_refused_before_anything_is_written(notes, tmp_path):
     with pytest.raises(dkv.SchemaError, match=r"model='one' is given with an encoder that is 'two'"):
         notes.vec.push("faiss", path=tmp_path / "s", encoder=named("two"), model="one")

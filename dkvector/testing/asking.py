@@ -66,7 +66,11 @@ class AskTests(StoreBase):
         hits = await store.search(like=rows.index, k=4)
         assert hits.counts.tolist() == [4] * 20
         for at, label in enumerate(rows.index):
-            assert list(hits.ids[4 * at : 4 * at + 4]) == [one for one in rows.index[:5] if one != label][:4]
+            found = list(hits.ids[4 * at : 4 * at + 4])
+            assert label not in found
+            assert found == sorted(set(found))
+            if self.floor == 1:  # an approximate index may find others of the same distance
+                assert found == [one for one in rows.index[:5] if one != label][:4]
 
     async def test_like_several_rows_labels_each_query(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
@@ -86,7 +90,7 @@ class AskTests(StoreBase):
         own = frame.index[~frame["flag"]][0]
         hits = await store.search(like=own, k=5, where="flag == True")
         assert len(hits.ids) == 5
-        assert frame["flag"][list(hits.ids)].all()
+        assert frame.loc[hits.ids, "flag"].all()
 
     async def test_like_more_than_there_are_gives_all_the_others(
         self, store: AsyncVectorStore, frame: pd.DataFrame
