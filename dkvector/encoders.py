@@ -5,69 +5,20 @@ An encoder is a callable `list[str] → (n, d)`, or an object with `.encode(list
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import MethodType
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from weakref import finalize
 
 import numpy as np
 import pandas as pd
 
+from dkvector._memory import Memory, memory_of, owner_of
 from dkvector.errors import SchemaError, VectorError, some
 from dkvector.metrics import Floats
 from dkvector.schema import VectorInfo, same_model
 
 BATCH = 64  # texts given to an encoder at once
-REMEMBERED = 1 << 28  # bytes of vectors kept of each encoder
 SLOW = 1_000  # texts from which a progress bar shows by itself
 _SHOWN = 60  # characters of a text named in a message
-
-
-class Memory:
-    """The vectors of texts seen lately, up to so many bytes.
-
-    What a call puts in or takes out is not forgotten before the call ends: a call of more texts than fit keeps the
-    first of them, so that the same call, after an interruption, finds them.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._size = limit, 0
-        self._held: OrderedDict[str, Floats] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def known(self, texts: Iterable[str]) -> dict[str, Floats]:
-        """Give what is known of these texts, and mark it as used last."""
-        with self._lock:
-            found = {text: self._held[text] for text in texts if text in self._held}
-            for text in found:
-                self._held.move_to_end(text)
-        return found
-
-    def add(self, vectors: dict[str, Floats], using: int) -> None:
-        """Remember vectors; the `using` last ones stay whatever happens."""
-        with self._lock:
-            for text, vector in vectors.items():
-                while self._held and self._size + vector.nbytes > self._limit and len(self._held) > using:
-                    self._size -= self._held.popitem(last=False)[1].nbytes
-                if self._size + vector.nbytes > self._limit:
-                    return
-                if text not in self._held:
-                    self._held[text] = vector.copy()  # a row of its own: it must not keep its whole batch alive
-                    self._size += vector.nbytes
-                    using += 1
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._held.clear()
-            self._size = 0
-
-
-# By the identity of the encoder, as two that are equal need not give equal vectors; an entry goes with its encoder,
-# before another object can have its `id`. A model's methods have a memory each.
-_MEMORIES: dict[int, dict[Any, Memory]] = {}
 
 
 class Encoder:
@@ -102,7 +53,7 @@ class Encoder:
         self.batch_size = _count(_told(source, "batch_size", BATCH) if batch_size is None else batch_size)
         self.source = source
         self.model = _model_of(source) if model is None else model
-        self._memory = _memory_of(self._call) if remember else Memory(0)
+        self._memory = memory_of(self._call) if remember else Memory(0)
         self.dimensions: int | None = _told(source, "dimensions", None)
 
     def encode(self, texts: Sequence[str], *, batch_size: int | None = None, progress: bool | None = None) -> Floats:
@@ -233,25 +184,9 @@ def _callable(source: Any) -> Callable[[list[str]], Any]:
     return call
 
 
-def _memory_of(call: Callable[..., Any]) -> Memory:
-    owner, method = _owner(call), getattr(call, "__func__", None)
-    try:
-        if id(owner) not in _MEMORIES:
-            finalize(owner, _MEMORIES.pop, id(owner), None)
-            _MEMORIES[id(owner)] = {}
-    except TypeError:  # it can't be watched, so that its `id` is no name for it
-        return Memory(REMEMBERED)
-    return _MEMORIES[id(owner)].setdefault(method, Memory(REMEMBERED))
-
-
-def _owner(call: Any) -> Any:
-    """Give the model of a bound method, which is another object at every access."""
-    return call.__self__ if isinstance(call, MethodType) else call
-
-
 def _model_of(source: Any) -> str | None:
     """Read the model's name from where encoders of this field tell it."""
-    owner = _owner(source)
+    owner = owner_of(source)
     card = getattr(owner, "model_card_data", None)  # sentence-transformers
     places = ((owner, "model_name"), (owner, "model"), (card, "model_id"), (card, "base_model"))
     names = (getattr(place, name, None) for place, name in places)
@@ -260,7 +195,7 @@ def _model_of(source: Any) -> str | None:
 
 def _told(source: Any, name: str, default: int | None) -> int | None:
     """Read a number that an encoder may tell of itself."""
-    told = getattr(_owner(source), name, None)
+    told = getattr(owner_of(source), name, None)
     return told if isinstance(told, int) and told > 0 else default
 
 

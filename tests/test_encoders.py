@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dkvector as dkv
-from dkvector import encoders
-from dkvector.encoders import Encoder, Memory, as_encoder
+from dkvector import _memory
+from dkvector._memory import Memory
+from dkvector.encoders import Encoder, as_encoder
 
 
 def code(texts):
@@ -179,13 +180,13 @@ def test_a_new_encoder_never_gets_the_vectors_of_one_that_is_gone():
     for weight in range(50):
         assert as_encoder(lambda texts, weight=weight: [[weight]] * len(texts)).encode(["x"]).item() == weight
     gc.collect()
-    before = len(encoders._MEMORIES)
+    before = len(_memory._MEMORIES)
     source = Recorded()
     as_encoder(source).encode(["a"])
-    assert len(encoders._MEMORIES) == before + 1
+    assert len(_memory._MEMORIES) == before + 1
     del source
     gc.collect()
-    assert len(encoders._MEMORIES) == before
+    assert len(_memory._MEMORIES) == before
 
 
 def test_a_remembered_vector_is_not_the_callers_to_change():
@@ -232,7 +233,7 @@ def test_a_memory_is_bounded_and_keeps_what_was_used_last():
 
 
 def test_a_call_larger_than_the_memory_keeps_its_beginning(monkeypatch):
-    monkeypatch.setattr(encoders, "REMEMBERED", 4 * 12)
+    monkeypatch.setattr(_memory, "REMEMBERED", 4 * 12)
     source = Recorded()
     texts = [f"{at:02}" for at in range(10)]
     for _ in range(2):

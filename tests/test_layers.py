@@ -8,7 +8,7 @@ import pytest
 
 LAYERS = """
   errors
-← metrics vectors detect _forms _cells _parsed filters _tree _where _scalars _loop indexes columns _gelu _html \
+← metrics vectors detect _forms _cells _parsed filters _tree _where _scalars _loop indexes columns _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
 ← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
 ← results ingest requests encoders _weights _minilm _repr environment

@@ -80,8 +80,8 @@ class AskTests(StoreBase):
         assert found["query"].tolist() == [label for label in labels for _ in range(3)]
         assert found["rank"].tolist() == [1, 2, 3] * 3
         assert (found.index != found["query"]).all()
-        for label, vector in found["embedding"].items():
-            np.testing.assert_array_equal(vector, frame.embedding[label])
+        expected = frame.embedding.loc[found.index].tolist()
+        np.testing.assert_array_equal(np.stack(found["embedding"].tolist()), np.stack(expected))
 
     async def test_like_a_row_that_does_not_satisfy_the_filter(
         self, store: AsyncVectorStore, frame: pd.DataFrame
