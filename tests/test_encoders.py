@@ -195,6 +195,24 @@ def test_a_remembered_vector_is_not_the_callers_to_change():
     assert encoder.encode(["a"]).tolist() == [[1, 97, 1]]
 
 
+def test_an_encoder_may_use_its_buffer_again():
+    buffer = np.empty((1, 3), np.float32)
+
+    def reusing(texts):
+        buffer[:] = code(texts)
+        return buffer
+
+    encoder = Encoder(reusing, batch_size=1)
+    for _ in range(2):
+        assert encoder.encode(["a", "bb"]).tolist() == code(["a", "bb"])
+
+
+def test_a_memory_keeps_rows_not_their_batches():
+    memory = Memory(limit=100)
+    memory.add({"a": np.zeros((1000, 2), np.float32)[0]}, using=0)
+    assert memory.known(["a"])["a"].base is None
+
+
 def test_forgetting_and_not_remembering():
     source = Recorded()
     Encoder(source).encode(["a"])
