@@ -338,6 +338,15 @@ def test_an_encoder_of_another_length_than_the_field_is_refused(notes):
         store.search(text="ccc")
 
 
+def test_a_store_that_refuses_its_encoder_is_closed(notes, tmp_path, monkeypatch):
+    notes.vec.push("faiss", path=tmp_path / "s", model="one").close()
+    closed, close = [], dkv.VectorStore.close
+    monkeypatch.setattr(dkv.VectorStore, "close", lambda store: closed.append(close(store)))
+    with pytest.raises(dkv.SchemaError, match="'one'.*'two'"):
+        dkv.connect("faiss", path=tmp_path / "s", encoder=named("two"))
+    assert len(closed) == 1
+
+
 def test_no_encoder_is_left_with_an_open_store(tmp_path):
     with pytest.raises(dkv.SchemaError, match="an encoder is a callable"):
         dkv.connect("faiss", path=tmp_path / "s", encoder="minilm")
