@@ -342,7 +342,7 @@ def test_a_store_that_refuses_its_encoder_is_closed(notes, tmp_path, monkeypatch
     notes.vec.push("faiss", path=tmp_path / "s", model="one").close()
     closed, close = [], dkv.VectorStore.close
     monkeypatch.setattr(dkv.VectorStore, "close", lambda store: closed.append(close(store)))
-    with pytest.raises(dkv.SchemaError, match="'one'.*'two'"):
+    with pytest.raises(dkv.SchemaError, match=r"'one'.*'two'"):
         dkv.connect("faiss", path=tmp_path / "s", encoder=named("two"))
     assert len(closed) == 1
 
