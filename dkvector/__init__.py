@@ -7,6 +7,8 @@ from dkvector import datasets
 from dkvector.accessor import register
 from dkvector.blocking import VectorStore
 from dkvector.dtype import VectorArray, VectorDtype
+from dkvector.encoders import Encoder
+from dkvector.environment import show_versions
 from dkvector.errors import (
     BackendUnavailableError,
     DkvectorError,
@@ -44,6 +46,7 @@ __all__ = [
     "DistanceMetric",
     "DkvectorError",
     "DuplicateIdError",
+    "Encoder",
     "Explanation",
     "Field",
     "FieldType",
@@ -76,6 +79,7 @@ __all__ = [
     "datasets",
     "read_parquet",
     "register",
+    "show_versions",
     "to_parquet",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -11,13 +12,15 @@ import pandas as pd
 
 from dkvector import frames
 from dkvector.blocking import VectorStore
+from dkvector.embedding import embedded
+from dkvector.encoders import agreed_model, as_encoder, needed, queries_of
 from dkvector.frame_columns import listed
 from dkvector.indexes import IndexSpec, as_spec
 from dkvector.ingest import OnBad, Reading
 from dkvector.metrics import DistanceMetric
 from dkvector.records import Record
 from dkvector.registry import Target, connect
-from dkvector.requests import Mode
+from dkvector.requests import Mode, Search
 from dkvector.series_accessor import SeriesVecAccessor
 from dkvector.verbs.exploring import Exploring
 from dkvector.verbs.relating import Deduplicating, Relating
@@ -37,6 +40,8 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         query: Any = None,
         k: int = 10,
         *,
+        text: Any = None,
+        encoder: Any = None,
         like: Any = None,
         on: str | None = None,
         where: Any = None,
@@ -48,8 +53,11 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         """Find the k nearest rows of this frame, exactly.
 
         Args:
-            query: one vector `(d,)` or many `(q, d)`; an array, a Series, a `VectorField`.
+            query: one vector `(d,)` or many `(q, d)`: an array, a Series, a `VectorField`; or a `VectorQuery`, which
+                brings k, column, filter and metric with it.
             k: neighbours of each query.
+            text: instead of a query, one text or a list of them.
+            encoder: embeds the texts: a callable `list[str] → (n, d)`, or an object with `.encode(list[str])`.
             like: instead of a query, the label of a row, or a list of labels; a row is not its own neighbour.
             on: the vector column, where there are several.
             where: a filter, applied before the neighbours are taken.
@@ -65,12 +73,17 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         Raises:
             VectorError: vectors or queries that can't be used; names the rows.
             FilterError: a filter that can't be read.
+            SchemaError: text without an encoder.
         """
+        asked = Search(query, k, text, like, on, where, metric).unfolded()
+        column, by = self.column(asked.field), DistanceMetric.of(asked.metric or metric)
+        if text is not None:
+            asked = replace(asked, text=None, queries=queries_of(text, needed(encoder, "search(text=…, encoder=…)")))
         return frames.search(
             self._frame,
-            self.column(on),
-            frames.Asked(query, like, k, DistanceMetric.of(metric)),
-            where=where,
+            column,
+            frames.Asked(asked.queries, like, asked.k, by),
+            where=asked.where,
             columns=self._payload(columns, include_vectors=include_vectors),
             on_bad=on_bad,
         )
@@ -88,6 +101,7 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         on_bad: OnBad = "raise",
         model: str | None = None,
         version: str | None = None,
+        encoder: Any = None,
         progress: bool | None = None,
     ) -> VectorStore:
         """Write this frame to a store: the index of the frame is the id of its rows.
@@ -103,6 +117,8 @@ class VecAccessor(Relating, Deduplicating, Exploring):
             on_bad: "drop" leaves out the rows whose vectors can't be used.
             model: the model that made the vectors, kept with the store.
             version: its version.
+            encoder: embeds the texts of the store's ``search(text=…)``; where it tells its model, the vectors of an
+                only column are taken to be of that model.
             progress: show bars; by default where there is much to do.
 
         Returns:
@@ -111,17 +127,20 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         Raises:
             VectorError: vectors that can't be used; nothing is written.
             DuplicateIdError: labels that are not unique; nothing is written.
+            SchemaError: rows, a model or an encoder that don't fit what is stored; nothing is written.
         """
+        embeds = None if encoder is None else as_encoder(encoder)
+        told = agreed_model(model, embeds)
         reading = Reading(
             None if on is None else tuple(listed(on) or ()),
             None if columns is None else tuple(listed(columns) or ()),
             None if metric is None else DistanceMetric.of(metric),
-            model,
+            told if len(listed(on) or self._names()) == 1 else model,  # one encoder made not every column
             version,
             on_bad,
         )
         spec = None if index is None else as_spec(index)
-        store = connect(target, path=path)
+        store = connect(target, path=path, encoder=embeds)
         try:
             if spec is not None:
                 store.supports.check_index(store.name, spec)
@@ -133,6 +152,44 @@ class VecAccessor(Relating, Deduplicating, Exploring):
             store.close()
             raise
         return store
+
+    def embed(
+        self,
+        column: Any,
+        encoder: Any,
+        into: str = "embedding",
+        batch_size: int | None = None,
+        *,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """Embed a column of texts; the frame needs no vectors yet.
+
+        Equal texts are embedded once, also across calls: an interrupted call goes on where it stopped.
+
+        Args:
+            column: the column of texts; a missing text gets a missing vector.
+            encoder: a callable `list[str] → (n, d)`, or an object with `.encode(list[str])` such as a
+                SentenceTransformer; `dkv.Encoder` wraps one with a model's name, or without a memory.
+            into: name of the vector column.
+            batch_size: texts given to the encoder at once; what it tells of itself, or 64, by default.
+            progress: show a bar; by default from 1,000 new texts on.
+
+        Returns:
+            A new frame: `into` stands last, with dtype `vector[d]`.
+
+        Raises:
+            NotFoundError: no such column.
+            SchemaError: a column that is not text, or `into` is there already.
+            VectorError: the encoder gave no usable vector; names the texts.
+
+        Example:
+            >>> notes = pd.DataFrame({"note": ["a tame wolf", None]})
+            >>> notes.vec.embed("note", lambda texts: [[len(text), 1.0] for text in texts])["embedding"]
+            0    [11.00, 1.00] ‖11.05‖
+            1    <NA>
+            Name: embedding, dtype: vector[2]
+        """
+        return embedded(self._frame, column, encoder, into, batch_size=batch_size, progress=progress)
 
     def gather(self, columns: str | Sequence[str], into: str) -> pd.DataFrame:
         """Turn one column per dimension into one vector column.

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dkvector._loop import LOOP, run_inline
 from dkvector.columns import kept
+from dkvector.encoders import Encoder
 from dkvector.requests import Written
 from dkvector.results import Explanation, Hits, TableSource
 from dkvector.results import framed as framed_columns
@@ -152,6 +153,15 @@ class VectorStore:
         return self.store.last
 
     @property
+    def encoder(self) -> Encoder | None:
+        """What embeds the texts of `search(text=…)`; any encoder can be set."""
+        return self.store.encoder
+
+    @encoder.setter
+    def encoder(self, encoder: Any) -> None:
+        self.store.encoder = encoder
+
+    @property
     def written(self) -> Written | None:
         """What the last write did: rows inserted, replaced, and left out for their vectors."""
         return self.store.written
@@ -167,3 +177,6 @@ class VectorStore:
 
     def __repr__(self) -> str:
         return f"{self.store!r}"
+
+    def _repr_html_(self) -> str:
+        return self.store._repr_html_()

@@ -35,6 +35,22 @@ def is_vector_column(series: pd.Series) -> bool:
     return (objects or isinstance(dtype, pd.StringDtype)) and _looks_like_vector(_first(series))
 
 
+def is_text_column(series: pd.Series) -> bool:
+    """Tell from the dtype, or the first value, whether a column holds texts, which can be embedded.
+
+    Example:
+        >>> is_text_column(pd.Series(["a cat", None])), is_text_column(pd.Series([1, 2]))
+        (True, False)
+    """
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return is_text_column(dtype.categories.to_series())
+    if isinstance(dtype, pd.ArrowDtype):
+        return is_text(dtype.pyarrow_dtype)
+    objects = isinstance(dtype, np.dtype) and dtype.kind == "O"
+    return isinstance(dtype, pd.StringDtype) or (objects and isinstance(_first(series), str))
+
+
 def _first(series: pd.Series) -> Any:
     start, stop = 0, 64
     while start < len(series):

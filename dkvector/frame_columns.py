@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dkvector import frames
-from dkvector.detect import dimensions, is_spread, is_vector_column
+from dkvector.detect import dimensions, is_spread, is_text_column, is_vector_column
 from dkvector.errors import NotFoundError, SchemaError
 from dkvector.fields import VectorField
 from dkvector.ingest import OnBad
@@ -19,8 +19,11 @@ class FrameColumns:
     """The vector columns of a frame, and the others."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        if not any(is_vector_column(frame.iloc[:, at]) for at in range(frame.shape[1])) and not is_spread(frame):
-            raise AttributeError("no column of this frame holds vectors; without rows only a vector[d] column tells")
+        columns = [frame.iloc[:, at] for at in range(frame.shape[1])]
+        if not any(map(is_vector_column, columns)) and not is_spread(frame) and not any(map(is_text_column, columns)):
+            raise AttributeError(
+                "no column of this frame holds vectors, or text to embed; without rows only a vector[d] column tells"
+            )
         self._frame = frame
 
     @property
@@ -80,7 +83,7 @@ def vector_column(frame: pd.DataFrame, on: Any = None, *, option: str = "on") ->
     if on is None and len(names) != 1:
         found = f"several vector columns: name one of {', '.join(map(repr, names))} with {option}=" if names else ""
         spread = "the vectors are spread over columns: gather() them first" if is_spread(frame) else ""
-        raise SchemaError(found or spread or f"no column holds vectors among {list(frame.columns)}")
+        raise SchemaError(found or spread or "no column holds vectors: df.vec.embed(column, encoder) makes them")
     return names[0] if on is None else on
 
 

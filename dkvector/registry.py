@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from dkvector.blocking import VectorStore
+from dkvector.encoders import as_encoder
 from dkvector.errors import MissingExtraError, SchemaError, UnsupportedError, hint
 from dkvector.store import AsyncVectorStore
 
@@ -114,13 +115,15 @@ def _read_url(url: str) -> tuple[str, dict[str, Any]]:
     return parts.scheme, {"url": url}
 
 
-def connect(target: Target, *, path: str | PathLike[str] | None = None) -> VectorStore:
+def connect(target: Target, *, path: str | PathLike[str] | None = None, encoder: Any = None) -> VectorStore:
     """Open a store, the blocking way.
 
     Args:
         target: a backend's name, a URL such as ``"faiss:///data/words"``, the folder of a store, or a config dict
             such as ``{"backend": "faiss", "dimension": 384, "index_path": "./words"}``.
         path: the folder of an embedded store.
+        encoder: embeds the texts of ``search(text=…)``: a callable `list[str] → (n, d)`, or an object with
+            `.encode(list[str])` such as a SentenceTransformer.
 
     Returns:
         The store, which is empty where there was none.
@@ -128,7 +131,7 @@ def connect(target: Target, *, path: str | PathLike[str] | None = None) -> Vecto
     Raises:
         UnsupportedError: no such backend.
         MissingExtraError: its package is not installed.
-        SchemaError: a config that does not fit the backend, or what is stored.
+        SchemaError: a config that does not fit the backend, or a config or an encoder that does not fit what is stored.
 
     Example:
         >>> connect("exact")
@@ -136,7 +139,14 @@ def connect(target: Target, *, path: str | PathLike[str] | None = None) -> Vecto
     """
     name, config = read_target(target, path)
     cls = backend(name)
-    return VectorStore(lambda: cls.open(config), inline=cls.inline)
+    embeds = None if encoder is None else as_encoder(encoder)
+    store = VectorStore(lambda: cls.open(config), inline=cls.inline)
+    try:
+        store.encoder = embeds
+    except SchemaError:
+        store.close()
+        raise
+    return store
 
 
 class VectorStoreFactory:

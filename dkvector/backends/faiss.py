@@ -241,7 +241,13 @@ class FaissStore(LocalStore):
         return Flat() if index is None else index.spec
 
     async def _indexes(self) -> dict[str, IndexSpec]:
-        return {info.name: self._is(info.name) for info in self.known.vectors}
+        return self._specs_known()
+
+    def _specs_known(self) -> dict[str, IndexSpec]:
+        return {} if self.schema is None else {info.name: self._is(info.name) for info in self.schema.vectors}
+
+    def _place(self) -> str:
+        return f"in {self.path}" if self._gone is None else "in a temporary folder, which goes with it"
 
     async def stats(self) -> pd.Series:
         """Measure the store.
