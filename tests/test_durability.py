@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 from test_folder import fill, in_a_process, manifest, named, names, opened, rows
 
-from dkvector.backends import _checks, _dead, _disk, _faiss_sound
-from dkvector.backends import faiss as store_module
+from dkvector.backends import _checks, _dead, _disk, _faiss_sound, _faiss_upkeep
 from dkvector.backends._checks import Trust
 from dkvector.backends._manifest import FORMAT, Manifest, Stored
 from dkvector.errors import BackendUnavailableError, SchemaError, UnsupportedError
@@ -153,7 +152,7 @@ def test_of_a_large_file_all_but_the_vectors_is_compared(folder, monkeypatch):
 
 @pytest.mark.usefixtures("unread")
 def test_a_damaged_index_is_not_extended(folder, monkeypatch):
-    monkeypatch.setattr(store_module, "BEHIND", 0)
+    monkeypatch.setattr(_faiss_upkeep, "BEHIND", 0)
     frame = filled(folder, HNSW(m=8))
     (path,) = folder.glob("*.index")
     flip(path, path.stat().st_size - 10)  # of a vector, which leads nowhere
