@@ -79,11 +79,12 @@ class FaissKnn:
         distances = pair_distances(queries, self.block, positions, self.metric)
         order = np.argsort(distances, axis=1, kind="stable")
         nearest = np.take_along_axis(distances, order, axis=1)
-        if (nearest[:, 1:] == nearest[:, :-1]).any():
-            query = np.repeat(np.arange(len(queries)), positions.shape[1])
-            flat = positions.reshape(-1), distances.reshape(-1)
-            return _topk.best_of(query, *flat, len(queries), k=k, ranks=ranks)
-        rows = np.take_along_axis(positions, order, axis=1)[:, :k]
+        tied = np.flatnonzero((nearest[:, 1:] == nearest[:, :-1]).any(axis=1))
+        if len(tied):
+            rows = positions[tied]
+            places = rows if ranks is None else ranks(rows.reshape(-1)).reshape(rows.shape)
+            order[tied] = np.lexsort((places, distances[tied]), axis=1)
+        rows = np.take_along_axis(positions, order[:, :k], axis=1)
         counts = np.full(len(queries), rows.shape[1])
         return Nearest(rows.reshape(-1), np.ascontiguousarray(nearest[:, :k]).reshape(-1), counts)
 
