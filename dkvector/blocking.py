@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dkvector._loop import LOOP, run_inline
 from dkvector.columns import kept
+from dkvector.encoders import Encoder
 from dkvector.requests import Written
 from dkvector.results import Explanation, Hits, KeywordHits, TableSource
 from dkvector.results import framed as framed_columns
@@ -69,6 +70,8 @@ class VectorStore:
     indexes = blocking(AsyncVectorStore.indexes)
     stats = blocking(AsyncVectorStore.stats)
     explain = blocking(AsyncVectorStore.explain)
+    refresh = blocking(AsyncVectorStore.refresh)
+    verify = blocking(AsyncVectorStore.verify)
     drop = blocking(AsyncVectorStore.drop)
     close = blocking(AsyncVectorStore.aclose)
     search = framed(AsyncVectorStore.search, Hits.to_frame)
@@ -155,6 +158,15 @@ class VectorStore:
         return self.store.last
 
     @property
+    def encoder(self) -> Encoder | None:
+        """What embeds the texts of `search(text=…)`; any encoder can be set."""
+        return self.store.encoder
+
+    @encoder.setter
+    def encoder(self, encoder: Any) -> None:
+        self.store.encoder = encoder
+
+    @property
     def written(self) -> Written | None:
         """What the last write did: rows inserted, replaced, and left out for their vectors."""
         return self.store.written
@@ -170,3 +182,6 @@ class VectorStore:
 
     def __repr__(self) -> str:
         return f"{self.store!r}"
+
+    def _repr_html_(self) -> str:
+        return self.store._repr_html_()

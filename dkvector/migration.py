@@ -6,17 +6,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
-from dkvector.errors import SchemaError, UnsupportedError
+from dkvector.encoders import Encoder, as_encoder
+from dkvector.errors import SchemaError
 from dkvector.filters import Filter
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.operations import VectorOperations
 from dkvector.requests import Backfill, as_count
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.vectors import read_vectors
-
-Encoder = Callable[[list[str]], Any]
 
 
 class Migration(VectorOperations):
@@ -71,7 +68,7 @@ class Migration(VectorOperations):
     async def backfill(
         self,
         field: str,
-        encoder: Encoder,
+        encoder: Any,
         *,
         text: str | Sequence[str],
         where: Any = None,
@@ -93,12 +90,15 @@ class Migration(VectorOperations):
 
         Raises:
             VectorError: what the encoder made can't be used; what was filled before stays.
+            SchemaError: something that is no encoder, or is of another model or length than the field.
         """
         self.supports.check_migration(self.name)
         info = self.known.vector(field)
+        embeds = as_encoder(encoder)
+        embeds.check_field(info)
         columns = tuple(self.known.text(text))
         wanted = Backfill(info, columns, self._where(where), as_count(batch_size, "batch_size"), progress)
-        return await self._backfill(wanted, lambda texts: encoded(encoder, texts, info))
+        return await self._backfill(wanted, lambda texts: encoded(embeds, texts, info))
 
     async def index_columns(self, columns: str | Sequence[str], *, words: bool = False) -> None:
         """Index payload columns, so that filters on them, or searches for their words, need not read every row.
@@ -121,18 +121,13 @@ class Migration(VectorOperations):
         raise NotImplementedError(columns, words)
 
 
-def encoded(encoder: Any, texts: list[str], info: VectorInfo) -> Floats:
-    """Encode texts, and check what came.
+def encoded(encoder: Encoder, texts: list[str], info: VectorInfo) -> Floats:
+    """Encode texts, and check that the field can have what came.
 
     Raises:
-        VectorError: vectors of another number or length, or that can't be used.
-        UnsupportedError: an encoder that can't be called.
+        VectorError: vectors that the field's metric can't measure.
+        SchemaError: vectors of another length than the field's.
     """
-    call = getattr(encoder, "encode", encoder)
-    if isinstance(encoder, str) or not callable(call):
-        raise UnsupportedError(f"an encoder is a function or has a method encode; {type(encoder).__name__} is neither")
-    made = call(texts)
-    read = read_vectors(np.asarray(made), dimensions=info.dimensions, metric=info.metric, name=info.name)
-    if len(read.matrix) != len(texts):
-        raise SchemaError(f"the encoder made {len(read.matrix):,} vectors of {len(texts):,} texts")
-    return read.matrix
+    made = encoder.encode(texts, progress=False)
+    encoder.check_field(info)
+    return read_vectors(made, dimensions=info.dimensions, metric=info.metric, name=info.name).matrix

@@ -6,37 +6,41 @@ Validated requests go to the backend's own `_…` methods: a backend implements 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import pandas as pd
 import pyarrow as pa
 
+from dkvector._loop import offload
+from dkvector._repr import Shown
+from dkvector.columns import to_index
+from dkvector.encoders import Encoder, as_encoder, needed, queries_of
 from dkvector.errors import BackendUnavailableError, SchemaError, hint
-from dkvector.filters import Filter, as_filter, check_columns
+from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.ingest import Batch, Reading, as_batch
 from dkvector.keyword import KeywordSearch
 from dkvector.metrics import DistanceMetric
 from dkvector.migration import Migration
-from dkvector.query import VectorQuery
-from dkvector.requests import MODES, Mode, Request, Written, as_count, as_ids, shown
+from dkvector.requests import MODES, Mode, Request, Search, Written, as_ids, filter_of, labels_of, shown
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, VectorInfo
-from dkvector.vectors import read_queries
+from dkvector.vectors import to_matrix
+
+Found = tuple[Hits, Explanation]
 
 
-class Primitives(KeywordSearch, Migration):
+class Primitives(Shown, KeywordSearch, Migration):
     """A named collection of rows with vectors."""
 
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
-    schema: Schema | None = None
     last: Explanation | None = None  # what the last search did
     written: Written | None = None  # what the last write did
-    closed: bool = False
     dimension: int | None = None  # what the config promises of a store that is still empty
     metric: DistanceMetric | None = None
+    _encoder: Encoder | None = None
 
     @classmethod
     @abstractmethod
@@ -132,9 +136,11 @@ class Primitives(KeywordSearch, Migration):
 
     async def search(
         self,
-        queries: Any,
+        queries: Any = None,
         k: int = 10,
         *,
+        text: Any = None,
+        like: Any = None,
         field: str | None = None,
         where: Any = None,
         metric: DistanceMetric | str | None = None,
@@ -148,6 +154,8 @@ class Primitives(KeywordSearch, Migration):
             queries: one vector `(d,)` or many `(q, d)`: an array, a Series, a frame's column, a `VectorField`; or a
                 `VectorQuery`, which brings k, field, filter and metric with it.
             k: neighbours of each query.
+            text: instead of a query, one text or a list of them, which the store's `encoder` embeds.
+            like: instead of a query, the label of a row, or a list of labels; a row is not its own neighbour.
             field: the vector field, where there are several.
             where: a filter, applied before the neighbours are taken.
             metric: what to measure by; the field's own by default.
@@ -161,26 +169,21 @@ class Primitives(KeywordSearch, Migration):
         Raises:
             VectorError: queries of another length, not finite, or of no direction under cosine.
             FilterError: a filter that can't be read or names unknown columns.
-            UnsupportedError: a metric that this field can't be searched by.
+            NotFoundError: a row to search like that is not there.
+            SchemaError: text without an encoder, or with one of another model than the field's.
+            UnsupportedError: a metric that this field can't be searched by; text beside queries.
         """
-        request = self.request(
-            queries,
-            k,
-            field=field,
-            where=where,
-            metric=metric,
-            tuning=tuning,
-            columns=columns,
-            include_vectors=include_vectors,
-        )
-        hits, self.last = await self._search(request)
+        search = Search(queries, k, text, like, field, where, metric, tuning, columns, include_vectors)
+        hits, self.last = await self._answer(search, self._search)
         return hits
 
     async def explain(
         self,
-        queries: Any,
+        queries: Any = None,
         k: int = 10,
         *,
+        text: Any = None,
+        like: Any = None,
         field: str | None = None,
         where: Any = None,
         metric: DistanceMetric | str | None = None,
@@ -190,54 +193,49 @@ class Primitives(KeywordSearch, Migration):
 
         Takes what `search` takes, and raises what it raises.
         """
-        request = self.request(queries, k, field=field, where=where, metric=metric, tuning=tuning, columns=())
-        return await self._explain(request)
-
-    async def _explain(self, request: Request) -> Explanation:
-        _, told = await self._search(request)
+        search = Search(queries, k, text, like, field, where, metric, tuning, ())
+        _, told = await self._answer(search, self._explain)
         return told
 
-    def request(
-        self,
-        queries: Any,
-        k: int = 10,
-        *,
-        field: str | None = None,
-        where: Any = None,
-        metric: DistanceMetric | str | None = None,
-        tuning: Tuning | Mapping[str, Any] | None = None,
-        columns: Sequence[str] | None = None,
-        include_vectors: bool = False,
-    ) -> Request:
-        """Check the arguments of a search, without any I/O."""
-        vector = queries if isinstance(queries, VectorQuery) else getattr(queries, "vector_query", None)
-        if isinstance(vector, VectorQuery):
-            queries, k, field = vector.vector, vector.k, vector.vector_field
-            where, metric = vector.filter, vector.metric
-        info = self.known.vector(field)
-        by = info.metric if metric is None else DistanceMetric.of(metric)
-        self.supports.check_metric(self.name, by, info.metric)
-        k = as_count(k)
-        matrix, single, labels = read_queries(queries, dimensions=info.dimensions, metric=by)
-        if not single and labels is None:
-            labels = pd.RangeIndex(len(matrix))
-        return Request(
-            matrix,
-            None if single else labels,
-            k,
-            info,
-            by,
-            self._where(where),
-            Tuning.of(tuning),
-            tuple(self.known.select(columns)),
-            include_vectors,
-        )
+    async def _answer(self, search: Search, find: Callable[[Request], Awaitable[Found]]) -> Found:
+        """Check all that can be checked, then turn what is searched for into vectors, then search."""
+        search = search.unfolded()
+        request = search.checked(self.name, self.supports, self.known)
+        if search.like is not None:
+            return await self._answer_like(search.like, request, find)
+        if search.text is None:
+            return await find(request.of(search.queries))
+        encoder = needed(self.encoder, "connect(…, encoder=…) or store.encoder = …")
+        encoder.check_field(request.info)
+        return await find(request.of(await offload(queries_of, search.text, encoder)))
+
+    async def _answer_like(self, like: Any, request: Request, find: Callable[[Request], Awaitable[Found]]) -> Found:
+        """Search by the stored vectors of rows, with one neighbour more than is wanted in place of the row itself."""
+        labels, single = labels_of(like)
+        known = labels.unique()
+        table = await self._get(known, [], include_vectors=True)
+        at = known.get_indexer(labels)
+        ids = to_index(table.column(0), table.schema.field(0)).take(at)
+        vectors = pd.Series(list(to_matrix(table.column(request.info.name))[0][at]), index=ids, dtype=object)
+        asked = request.of(vectors.iloc[0] if single else vectors)
+        hits, told = await find(replace(asked, k=request.k + 1))
+        hits = hits.without(ids, request.k)
+        return hits, told.without_own(request.k, len(hits.distances))
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """What embeds the texts of `search(text=…)`; any encoder of the field's model can be set."""
+        return self._encoder
+
+    @encoder.setter
+    def encoder(self, encoder: Any) -> None:
+        embeds = None if encoder is None else as_encoder(encoder)
+        if embeds is not None and self.schema is not None and len(self.schema.vectors) == 1:
+            embeds.check_field(self.schema.vectors[0])
+        self._encoder = embeds
 
     def _where(self, where: Any) -> Filter | None:
-        read = as_filter(where)
-        if read is not None:
-            check_columns(read, self.known.columns)
-        return read
+        return None if where is None else filter_of(where, self.known)
 
     async def scan(
         self,
@@ -304,7 +302,11 @@ class Primitives(KeywordSearch, Migration):
     async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table: ...
 
     @abstractmethod
-    async def _search(self, request: Request) -> tuple[Hits, Explanation]: ...
+    async def _search(self, request: Request) -> Found: ...
+
+    async def _explain(self, request: Request) -> Found:
+        """Search, and find out what really ran, where that takes more than a search tells."""
+        return await self._search(request)
 
     @abstractmethod
     def _scan(
@@ -319,13 +321,3 @@ class Primitives(KeywordSearch, Migration):
 
     @abstractmethod
     async def _indexes(self) -> dict[str, IndexSpec]: ...
-
-    def __repr__(self) -> str:
-        if self.schema is None:
-            return f"<{type(self).__name__}: empty>"
-        fields = ", ".join(f"{one.name} vector[{one.dimensions}] by {one.metric.value}" for one in self.schema.vectors)
-        return f"<{type(self).__name__}: {self._size()}{fields}; {len(self.schema.payload)} payload columns>"
-
-    def _size(self) -> str:
-        """Tell the number of rows where that takes no I/O."""
-        return ""

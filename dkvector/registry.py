@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from dkvector.blocking import VectorStore
+from dkvector.encoders import as_encoder
 from dkvector.errors import MissingExtraError, SchemaError, UnsupportedError, hint
 from dkvector.store import AsyncVectorStore
 
@@ -145,7 +146,9 @@ def _read_url(url: str) -> tuple[str, dict[str, Any]]:
     return parts.scheme.partition("+")[0], {"url": url}  # what follows names a driver or a transport
 
 
-def connect(target: Target, *, path: str | PathLike[str] | None = None, table: str | None = None) -> VectorStore:
+def connect(
+    target: Target, *, path: str | PathLike[str] | None = None, table: str | None = None, encoder: Any = None
+) -> VectorStore:
     """Open a store, the blocking way.
 
     Args:
@@ -154,6 +157,8 @@ def connect(target: Target, *, path: str | PathLike[str] | None = None, table: s
             ``{"backend": "faiss", "dimension": 384, "index_path": "./words"}``.
         path: the folder of an embedded store.
         table: the table of a database, or the index of a search engine.
+        encoder: embeds the texts of ``search(text=…)``: a callable `list[str] → (n, d)`, or an object with
+            `.encode(list[str])` such as a SentenceTransformer.
 
     Returns:
         The store, which is empty where there was none.
@@ -161,7 +166,7 @@ def connect(target: Target, *, path: str | PathLike[str] | None = None, table: s
     Raises:
         UnsupportedError: no such backend.
         MissingExtraError: its package is not installed.
-        SchemaError: a config that does not fit the backend, or what is stored.
+        SchemaError: a config that does not fit the backend, or a config or an encoder that does not fit what is stored.
 
     Example:
         >>> connect("exact")
@@ -169,7 +174,14 @@ def connect(target: Target, *, path: str | PathLike[str] | None = None, table: s
     """
     name, config = read_target(target, path, table)
     cls = backend(name)
-    return VectorStore(lambda: cls.open(config), inline=cls.inline)
+    embeds = None if encoder is None else as_encoder(encoder)
+    store = VectorStore(lambda: cls.open(config), inline=cls.inline)
+    try:
+        store.encoder = embeds
+    except SchemaError:
+        store.close()
+        raise
+    return store
 
 
 class VectorStoreFactory:

@@ -1,21 +1,81 @@
-"""What goes in and out of a store's calls: a search that has been checked, and what a write did."""
+"""What goes in and out of a store's calls: a search as it was asked for and once checked, and what a write did."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
-from dkvector.errors import SchemaError
-from dkvector.filters import Filter
+from dkvector.errors import SchemaError, UnsupportedError
+from dkvector.filters import Filter, as_filter, check_columns
 from dkvector.indexes import Tuning
 from dkvector.metrics import DistanceMetric, Floats
-from dkvector.schema import VectorInfo
+from dkvector.query import VectorQuery
+from dkvector.schema import Schema, Supports, VectorInfo
+from dkvector.vectors import read_queries
 
 Mode = Literal["upsert", "insert", "replace"]
 MODES = ("upsert", "insert", "replace")
 MUCH = 50_000  # rows from which a progress bar shows by itself
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search as it was asked for: see `AsyncVectorStore.search` for what each argument takes.
+
+    Raises:
+        SchemaError: not one of queries, text and like; a k that is no count.
+        UnsupportedError: text beside queries.
+    """
+
+    queries: Any = None
+    k: int = 10
+    text: Any = None
+    like: Any = None
+    field: str | None = None
+    where: Any = None
+    metric: DistanceMetric | str | None = None
+    tuning: Tuning | Mapping[str, Any] | None = None
+    columns: Sequence[str] | None = None
+    include_vectors: bool = False
+
+    def __post_init__(self) -> None:
+        check_one(self.queries, self.text, self.like)
+        as_count(self.k)
+
+    def unfolded(self) -> Search:
+        """Take vector, k, field, filter and metric from a `VectorQuery`, or from the `Query` that holds one."""
+        asked = vector_query(self.queries)
+        if asked is None:
+            return self
+        return replace(
+            self,
+            queries=asked.vector,
+            k=asked.k,
+            field=asked.vector_field,
+            where=asked.filter,
+            metric=asked.metric,
+        )
+
+    def checked(self, backend: str, supports: Supports, schema: Schema) -> Request:
+        """Check everything but what is searched for, which may have to be embedded or read first."""
+        info = schema.vector(self.field)
+        by = info.metric if self.metric is None else DistanceMetric.of(self.metric)
+        supports.check_metric(backend, by, info.metric)
+        return Request(
+            np.empty((0, info.dimensions), np.float32),
+            None,
+            int(self.k),
+            info,
+            by,
+            filter_of(self.where, schema),
+            Tuning.of(self.tuning),
+            tuple(schema.select(self.columns)),
+            self.include_vectors,
+        )
 
 
 @dataclass(frozen=True)
@@ -43,6 +103,17 @@ class Request:
     tuning: Tuning
     columns: tuple[str, ...]
     include_vectors: bool
+
+    def of(self, queries: Any) -> Request:
+        """Search for these vectors.
+
+        Raises:
+            VectorError: another length, NaN or infinity, no direction under cosine.
+        """
+        matrix, single, labels = read_queries(queries, dimensions=self.info.dimensions, metric=self.metric)
+        if not single and labels is None:
+            labels = pd.RangeIndex(len(matrix))
+        return replace(self, queries=matrix, labels=None if single else labels)
 
 
 @dataclass(frozen=True)
@@ -111,6 +182,39 @@ def as_count(k: Any, name: str = "k") -> int:
     if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
         raise SchemaError(f"{name} must be a whole number of at least 1, not {k!r}")
     return int(k)
+
+
+def check_one(queries: Any, text: Any, like: Any) -> None:
+    """Refuse a search for nothing, or for two things.
+
+    Raises:
+        SchemaError: none of the three is given, or like beside another.
+        UnsupportedError: text beside queries, which would be a hybrid search.
+    """
+    if queries is not None and text is not None:
+        raise UnsupportedError("text beside queries would be a hybrid search, which is not there yet: give one of them")
+    if (queries is not None) + (text is not None) + (like is not None) != 1:
+        raise SchemaError("search takes a query vector, text= to embed, or like= with a row's label: one of the three")
+
+
+def vector_query(queries: Any) -> VectorQuery | None:
+    """Find the vector query that brings more than vectors, where that is what was given."""
+    vector = queries if isinstance(queries, VectorQuery) else getattr(queries, "vector_query", None)
+    return vector if isinstance(vector, VectorQuery) else None
+
+
+def filter_of(where: Any, schema: Schema) -> Filter | None:
+    """Read a filter, and check that its columns are there."""
+    read = as_filter(where)
+    if read is not None:
+        check_columns(read, schema.columns)
+    return read
+
+
+def labels_of(like: Any) -> tuple[pd.Index, bool]:
+    """Read one label or a list of them, and tell whether it was one; a tuple is one label."""
+    many = isinstance(like, list | np.ndarray | pd.Index | pd.Series)
+    return pd.Index(like if many else [like], tupleize_cols=False), not many
 
 
 def shown(progress: bool | None, rows: int) -> bool:

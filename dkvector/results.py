@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dkvector import _html
 from dkvector.columns import kept, to_index, to_pandas
 from dkvector.metrics import DistanceMetric, Floats, score
 
@@ -53,6 +54,26 @@ class TableSource:
 
 
 @dataclass(frozen=True)
+class Picked:
+    """Some of the rows that another source has."""
+
+    source: Source
+    positions: Counts
+
+    def table(self) -> pa.Table:
+        """Give the id, the payload, and the vectors where they were asked for."""
+        return self.source.table().take(pa.array(self.positions))
+
+    def labels(self) -> pd.Index:
+        """Give the ids."""
+        return self.source.labels().take(self.positions)
+
+    def columns(self) -> dict[str, Any]:
+        """Give everything but the ids, as pandas has it."""
+        return {name: values.take(self.positions) for name, values in self.source.columns().items()}
+
+
+@dataclass(frozen=True)
 class Hits:
     """Neighbours of every query, one query after the other, nearest first.
 
@@ -84,6 +105,24 @@ class Hits:
     def scores(self) -> Floats:
         """Scores `(h,)` float32, larger is better."""
         return score(self.distances, self.metric)
+
+    def without(self, own: pd.Index, k: int) -> Hits:
+        """Leave out one row of each query's hits, and keep the k nearest of the others.
+
+        Args:
+            own: `(q,)` the id that each query must not find.
+            k: neighbours to keep; the hits are the k + 1 nearest, so that none is missing, whatever ties there are.
+        """
+        query = np.repeat(np.arange(len(self.counts)), self.counts)
+        others = np.flatnonzero(np.asarray(self.ids != own.take(query), bool))
+        counts = np.bincount(query[others], minlength=len(self.counts))
+        keep = others[ranks(counts) <= k]
+        return dataclasses.replace(
+            self,
+            source=Picked(self.source, keep),
+            distances=self.distances[keep],
+            counts=np.minimum(counts, k),
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Give the hits as a DataFrame.
@@ -173,7 +212,7 @@ def assemble(
 def _beside(ours: dict[Any, Any], payload: Mapping[Any, Any], index: pd.Index) -> pd.DataFrame:
     columns, taken = dict(ours), {*ours, *payload}
     for name, values in payload.items():
-        columns[_free(name, taken) if name in ours else name] = kept(values)
+        columns[free(name, taken) if name in ours else name] = kept(values)
     return framed(columns, index)
 
 
@@ -193,7 +232,8 @@ def _names(names: tuple[Any, ...]) -> pd.Index:
     return index
 
 
-def _free(name: str, taken: set[Any]) -> str:
+def free(name: str, taken: set[Any]) -> str:
+    """Give a name that is not taken yet, by underscores, and take it."""
     while name in taken:
         name += "_"
     taken.add(name)
@@ -241,13 +281,27 @@ class Explanation:
     shortfall: int = 0
     native: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __str__(self) -> str:
+    def without_own(self, k: int, returned: int) -> Explanation:
+        """Tell of the same search once each query's own row was left out of its k + 1 hits."""
+        missing = min(self.shortfall, self.queries * k - returned)
+        return dataclasses.replace(self, k=k, returned=returned, shortfall=missing)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What there is to tell, in words, heading → text."""
         matching = "" if self.matching is None else f", {self.matching:,} match"
-        lines = [
-            f"{self.backend}: {self.plan}",
-            f"  field     {self.field} by {self.metric}",
-            f"  rows      {self.rows:,}{matching}",
-            f"  asked     {self.k} neighbours of {self.queries:,} {'query' if self.queries == 1 else 'queries'}",
-            f"  returned  {self.returned:,}" + (f", {self.shortfall:,} short" if self.shortfall else ""),
-        ]
-        return "\n".join(lines + [f"  {name:<9} {value}" for name, value in self.native.items()])
+        return {
+            "field": f"{self.field} by {self.metric}",
+            "rows": f"{self.rows:,}{matching}",
+            "asked": f"{self.k} neighbours of {self.queries:,} {'query' if self.queries == 1 else 'queries'}",
+            "returned": f"{self.returned:,}" + (f", {self.shortfall:,} short" if self.shortfall else ""),
+            **{str(name): str(value) for name, value in self.native.items()},
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [f"{self.backend}: {self.plan}", *(f"  {name:<9} {value}" for name, value in self.told.items())]
+        )
+
+    def _repr_html_(self) -> str:
+        return _html.facts(f"{self.backend}: {self.plan}", self.told)

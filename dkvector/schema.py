@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import pyarrow as pa
 
+from dkvector.columns import dtype_name
 from dkvector.errors import NotFoundError, SchemaError, UnsupportedError
 from dkvector.indexes import IndexSpec
 from dkvector.metrics import DistanceMetric
 
+_SHOWN = 8  # payload columns that a repr names
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class VectorInfo:
     """A vector field of a store.
 
@@ -33,6 +37,13 @@ class VectorInfo:
     model: str | None = None
     version: str | None = None
 
+    def __repr__(self) -> str:
+        made = " ".join(one for one in (self.model, self.version) if one)
+        return f"VectorInfo({self})" if not made else f"VectorInfo({self}, of {made})"
+
+    def __str__(self) -> str:
+        return f"{self.name} vector[{self.dimensions}] by {self.metric.value}"
+
     def to_dict(self) -> dict[str, Any]:
         """Give plain values, for JSON."""
         return asdict(self) | {"metric": self.metric.value}
@@ -46,18 +57,30 @@ class VectorInfo:
         """Refuse vectors of another length, metric or model: mixed spaces answer without an error, and wrongly."""
         for knob in ("dimensions", "metric", "model", "version"):
             ours, theirs = getattr(self, knob), getattr(other, knob)
-            if theirs is not None and ours is not None and ours != theirs:
+            same = same_model if knob == "model" else operator.eq
+            if theirs is not None and ours is not None and not same(ours, theirs):
                 raise SchemaError(
                     f"the store's field {self.name!r} has {knob} {_plain(ours)}, these vectors have {_plain(theirs)}; "
                     "write them to a store of their own"
                 )
 
 
+def same_model(one: str, other: str) -> bool:
+    """Tell whether two names mean one model: an organisation that only one of them has is passed over.
+
+    Example:
+        >>> same_model("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2"), same_model("a/m", "b/m")
+        (True, False)
+    """
+    whole = "/" in one and "/" in other
+    return one == other if whole else one.rpartition("/")[2] == other.rpartition("/")[2]
+
+
 def _plain(value: object) -> str:
     return repr(getattr(value, "value", value))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Schema:
     """What a store holds: ids, vector fields and payload columns.
 
@@ -70,6 +93,13 @@ class Schema:
     id: pa.Field
     vectors: tuple[VectorInfo, ...]
     payload: pa.Schema = field(default_factory=lambda: pa.schema([]))
+
+    def __repr__(self) -> str:
+        columns = [f"{one.name} {dtype_name(one)}" for one in self.payload]
+        more = f", … ({len(columns)} columns)" if len(columns) > _SHOWN else ""
+        vectors = ", ".join(map(str, self.vectors))
+        payload = ", ".join(columns[:_SHOWN]) or "none"
+        return f"Schema(id: {self.id.name} {dtype_name(self.id)}; vectors: {vectors}; payload: {payload}{more})"
 
     def vector(self, name: str | None = None) -> VectorInfo:
         """Find a vector field.
@@ -168,7 +198,7 @@ def _merged(ours: pa.Schema, theirs: pa.Schema) -> pa.Schema:
     return pa.schema(merged)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Supports:
     """What a backend can do; asked in one place, before anything is sent.
 
@@ -209,6 +239,12 @@ class Supports:
             raise UnsupportedError(
                 f"{backend} can't add fields and column indexes to rows that are there; push them anew"
             )
+
+    def __repr__(self) -> str:
+        told = {one.name: getattr(self, one.name) for one in fields(self)}
+        sets = {name: what for name, what in told.items() if what and isinstance(what, frozenset)}
+        listed = [f"{name}: {', '.join(sorted(map(str, what)))}" for name, what in sets.items()]
+        return f"Supports({'; '.join([*listed, *(name for name, what in told.items() if what is True)])})"
 
     def check_index(self, backend: str, spec: IndexSpec) -> None:
         """Refuse an index that the backend has not.

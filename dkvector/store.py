@@ -9,7 +9,9 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from operator import itemgetter
 from typing import Any
 
-from dkvector.errors import NotFoundError, SchemaError
+import pandas as pd
+
+from dkvector.errors import NotFoundError, SchemaError, UnsupportedError
 from dkvector.fields import VectorField
 from dkvector.indexes import as_spec
 from dkvector.metrics import DistanceMetric
@@ -21,6 +23,33 @@ from dkvector.records import Record, table_to_records
 
 class AsyncVectorStore(Primitives):
     """A named collection of rows with vectors, in some backend."""
+
+    async def refresh(self) -> bool:
+        """See what others have committed since; a store that keeps no snapshot sees it anyway.
+
+        Returns:
+            Whether there was anything new to see.
+
+        Raises:
+            SchemaError: a file of the newest commit is damaged: names it; the snapshot stays as it was.
+        """
+        _ = self.empty
+        return False
+
+    async def verify(self, *, progress: bool | None = None) -> pd.DataFrame:  # noqa: ARG002 - for stores with files
+        """Compare every file of the newest commit with its checksum; opening reads large ones only in part.
+
+        Args:
+            progress: show a bar; None shows one when there is much to read.
+
+        Returns:
+            A frame indexed by file: kind, rows, bytes, crc32; all of them whole.
+
+        Raises:
+            SchemaError: names every file that is missing or damaged.
+            UnsupportedError: the store keeps no files of its own.
+        """
+        raise UnsupportedError(f"{self.name} keeps no files of its own: there is nothing to verify")
 
     async def index_vectors(
         self,

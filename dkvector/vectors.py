@@ -216,7 +216,8 @@ def read_queries(
 def _is_one(queries: Any) -> bool:
     """Tell one vector from many: its first element is a number."""
     if isinstance(queries, _NO_QUERIES) or not hasattr(queries, "__len__"):
-        raise VectorError(f"a query is a vector, or rows of them, not {type(queries).__name__}")
+        way_out = "; a text is searched for by text=" if isinstance(queries, str) else ""
+        raise VectorError(f"a query is a vector, or rows of them, not {type(queries).__name__}{way_out}")
     if getattr(queries, "ndim", 1) not in {1, 2}:
         raise VectorError(f"a query is `(d,)` or `(q, d)`, not of shape {queries.shape}")
     if isinstance(queries, pd.Series | pd.Index) and pd.api.types.is_numeric_dtype(queries.dtype):

@@ -1,9 +1,12 @@
 import os
 import secrets
 
+import faiss
 import pytest
 import servers
 from hypothesis import settings
+
+from dkvector.backends import _knn
 
 # Figures are drawn without a screen, and a busy machine is no reason for a red test.
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -34,3 +37,13 @@ def table(postgres_url):
 def sql(postgres_url):
     """Give a function that runs SQL past our own code."""
     return lambda *statements: servers.in_postgres(postgres_url, *statements)
+
+
+@pytest.fixture(params=["faiss", "ours"])
+def engine(request, monkeypatch):
+    """Let Faiss multiply matrices for every batch of an exact search, however small; or let it not be there."""
+    if request.param == "ours":
+        monkeypatch.setattr(_knn, "find_spec", lambda _: None)
+    else:
+        monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1)
+    return request.param

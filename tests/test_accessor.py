@@ -55,7 +55,7 @@ def test_every_form_of_vector_column_is_found(values):
     "frame",
     [
         pd.DataFrame(),
-        pd.DataFrame({"a": [1], "b": ["x"]}),
+        pd.DataFrame({"a": [1], "b": [None], "c": [True]}),
         pd.DataFrame({"a": [["x", "y"]]}),
         pd.DataFrame({"e_0": [1.0]}),
         pd.DataFrame({"v": [[1.0, 2.0]]}).iloc[:0],
@@ -253,7 +253,7 @@ def test_like_no_row_or_several_is_an_error(frame, like, error, message):
 
 def test_a_query_or_like_is_wanted_and_not_both(frame):
     for arguments in ({}, {"query": EAST, "like": 0}):
-        with pytest.raises(dkv.SchemaError, match="one of the two"):
+        with pytest.raises(dkv.SchemaError, match="one of the three"):
             frame.vec.search(**arguments)
 
 
@@ -399,7 +399,7 @@ def test_k_must_be_a_count(frame, k):
         ([[1, 2], [1, 2, 3]], r"not a vector of 2 dimensions in 'query' at 1 \(1 row\)(?!.*on_bad)"),
         ([1, np.nan], r"NaN or infinity in 'query' at 0 \(1 row\)(?!.*on_bad)"),
         ([0, 0], "no direction under cosine"),
-        ("dog", "a query is a vector, or rows of them, not str"),
+        ("dog", "a query is a vector, or rows of them, not str; a text is searched for by text="),
         (3, "not int"),
         (pd.DataFrame([[1, 0]]), "not DataFrame"),
         (np.ones((1, 1, 2)), r"not of shape \(1, 1, 2\)"),
@@ -639,7 +639,7 @@ def test_push_builds_an_index(frame, index):
     [
         ({"index": "hsnw"}, dkv.SchemaError, "did you mean 'hnsw'"),
         ({"index": {"kind": "hnsw", "n": 3}}, dkv.SchemaError, "HNSW has no 'n'"),
-        ({"index": dkv.Flat(quantization="rabitq")}, dkv.UnsupportedError, "rabitq"),
+        ({"index": {"kind": "flat", "quantization": "int4"}}, dkv.SchemaError, "did you mean 'int8'"),
         ({"metric": "l1"}, dkv.UnsupportedError, "no metric 'l1'"),
         ({"mode": "append"}, dkv.SchemaError, "no mode 'append'"),
         ({"columns": ["wrd"]}, dkv.NotFoundError, "did you mean 'word'"),

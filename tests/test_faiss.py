@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dkvector.backends.faiss import FaissStore
-from dkvector.indexes import HNSW, IVF, Auto, Tuning
+from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
 from dkvector.testing import StoreTests
 
 
@@ -22,6 +22,7 @@ class FaissTests(StoreTests):
         def count() -> int:
             manifest = json.loads((store.path / "manifest.json").read_text())
             rows = sum(one["rows"] for one in manifest["segments"])
+            rows -= len(manifest["buried"])
             if manifest["dead"] is None:
                 return rows
             return rows - int(np.unpackbits(np.fromfile(store.path / manifest["dead"]["file"], np.uint8)).sum())
@@ -55,3 +56,19 @@ class TestTemporary(FaissTests):
         store = await FaissStore.open({})
         yield store
         await store.aclose()
+
+
+FLOORS = {"float16": 0.99, "int8": 0.99, "pq": 0.97, "rabitq": 0.97, "binary": 0.99}
+
+
+def coded(spec, probes=None):
+    """Make the class of tests of one index over codes."""
+    name = f"Test{type(spec).__name__}{spec.quantization.capitalize()}"
+    members = {"index": spec, "floor": FLOORS[spec.quantization], "approximate": Tuning(exact=False, probes=probes)}
+    return {name: type(name, (FaissTests,), members)}
+
+
+for code in FLOORS:
+    globals().update(coded(Flat(quantization=code)))
+    globals().update(coded(IVF(lists=8, quantization=code), probes=8))
+    globals().update(coded(HNSW(m=16, quantization=code)))

@@ -8,15 +8,17 @@ import pytest
 
 LAYERS = """
   errors
-← metrics vectors detect _forms _cells _parsed filters _tree _where _scalars _loop indexes columns _keeper \
+← metrics vectors detect progress _forms _cells _parsed filters _tree _where _scalars _loop indexes columns _keeper \
+  _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
 ← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
-← results ingest requests
+← results ingest requests encoders _weights _minilm _repr environment
 ← primitives operations keyword migration store blocking
 ← backends registry
-← datasets testing hybrid evaluation projection local frames
+← datasets embedding testing hybrid evaluation projection local frames frame_columns
+← verbs
 ← plotting widgets interop
-← accessor
+← accessor series_accessor
 ← __init__ demo
 """
 # pandas asks a dtype for its array and an array for its dtype: the one circle, closed inside functions.

@@ -255,10 +255,11 @@ def test_only_some_rows_may_be_filled_and_by_an_object(articles, postgres_url):
 @pytest.mark.parametrize(
     ("encoder", "error", "message"),
     [
-        (lambda texts: np.ones((len(texts), 3)), dkv.VectorError, "dimensions"),
-        (lambda texts: np.ones((len(texts) - 1, 2)), dkv.SchemaError, "the encoder made 99 vectors of 100 texts"),
+        (lambda texts: np.ones((len(texts), 3)), dkv.SchemaError, "2 dimensions, the encoder gives 3"),
+        (lambda texts: np.ones((len(texts) - 1, 2)), dkv.VectorError, "texts"),
         (lambda texts: np.full((len(texts), 2), np.nan), dkv.VectorError, "NaN"),
-        ("minilm", dkv.UnsupportedError, "an encoder is a function or has a method encode"),
+        (lambda texts: np.zeros((len(texts), 2)), dkv.VectorError, "zero"),
+        ("minilm", dkv.SchemaError, "an encoder is a callable"),
     ],
 )
 def test_what_an_encoder_makes_is_checked(articles, postgres_url, encoder, error, message):

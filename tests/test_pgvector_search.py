@@ -74,6 +74,8 @@ def test_compressed_indexes_are_asked_for_more_than_k():
         (dkv.Auto(), 10_000, 8, dkv.HNSW()),
         (dkv.Auto(), 10_000, 3072, dkv.HNSW(quantization="float16")),
         (dkv.Auto(), 10_000, 8000, dkv.HNSW(quantization="binary")),
+        (dkv.Auto(memory="15MB"), 10_000, 384, dkv.HNSW(quantization="float16")),
+        (dkv.Auto(memory="5MB"), 10_000, 384, dkv.HNSW(quantization="binary")),
         (dkv.IVF(), 10_000, 8, dkv.IVF(lists=200)),
         (dkv.IVF(), 100, 8, dkv.IVF(lists=2)),
         (dkv.IVF(), 0, 8, dkv.IVF(lists=1)),
@@ -88,6 +90,7 @@ def test_what_a_spec_leaves_open(spec, rows, dimensions, expected):
 @pytest.mark.parametrize(
     ("spec", "dimensions", "metric", "message"),
     [
+        (dkv.Auto(memory="1MB"), 384, COSINE, "no graph of 10,000 vectors of 384 dimensions fits in 1MB"),
         (dkv.HNSW(), 2001, COSINE, "indexes 2,000 dimensions of this kind, 'v' has 2,001.*'float16' takes 4,000"),
         (dkv.IVF(), 2001, COSINE, "2,000 dimensions"),
         (dkv.HNSW(quantization="float16"), 4001, COSINE, "4,000 dimensions"),
@@ -99,7 +102,7 @@ def test_what_a_spec_leaves_open(spec, rows, dimensions, expected):
 )
 def test_what_can_not_be_indexed_is_refused(spec, dimensions, metric, message):
     with pytest.raises(dkv.UnsupportedError, match=message):
-        resolved(spec, 1000, VectorInfo("v", dimensions, metric))
+        resolved(spec, 10_000, VectorInfo("v", dimensions, metric))
 
 
 def test_the_statement_of_an_index():

@@ -125,8 +125,8 @@ def test_k_rows_come_however_little_the_index_looks(store, frame, queries, below
 
 def test_queries_that_came_short_are_completed_exactly(store, frame, queries, monkeypatch):
     monkeypatch.setattr(_plan, "exact_cost", lambda *_: 1e9)
-    monkeypatch.setattr(_plan, "lists_effort", lambda *_: _plan.Effort(probes=1))
-    monkeypatch.setattr(_plan, "graph_effort", lambda *_: _plan.Effort(ef_search=1))
+    monkeypatch.setattr(_plan, "lists_effort", lambda *_, **__: _plan.Effort(probes=1))
+    monkeypatch.setattr(_plan, "graph_effort", lambda *_, **__: _plan.Effort(ef_search=1))
     found = store.search(queries, k=60, where="n < 70")
     assert store.last.native["completed"] == "12 queries exactly"
     for i, query in enumerate(queries):
@@ -135,8 +135,8 @@ def test_queries_that_came_short_are_completed_exactly(store, frame, queries, mo
 
 
 def test_a_shortfall_that_was_asked_for_is_told(store, queries, monkeypatch):
-    monkeypatch.setattr(_plan, "lists_effort", lambda *_: _plan.Effort(probes=1))
-    monkeypatch.setattr(_plan, "graph_effort", lambda *_: _plan.Effort(ef_search=1))
+    monkeypatch.setattr(_plan, "lists_effort", lambda *_, **__: _plan.Effort(probes=1))
+    monkeypatch.setattr(_plan, "graph_effort", lambda *_, **__: _plan.Effort(ef_search=1))
     told = store.explain(queries, k=60, where="n < 70", tuning=Tuning(exact=False))
     assert told.shortfall == 12 * 60 - told.returned > 0
     assert f"{told.shortfall:,} short" in str(told)

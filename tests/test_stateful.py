@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dkvector.backends import _rows, faiss
+from dkvector.backends import _faiss_upkeep, _rows
 from dkvector.errors import DuplicateIdError, NotFoundError
 from dkvector.filters import col
 from dkvector.indexes import HNSW, IVF, Flat, Tuning
@@ -57,7 +57,7 @@ class Machine(RuleBasedStateMachine):
         self.cleanup = ExitStack()
         # a few rows make several segments, and leave an index behind
         self.cleanup.enter_context(patch.object(_rows, "SMALL", 24))
-        self.cleanup.enter_context(patch.multiple(faiss, BEHIND=6, BEHIND_SHARE=0.0))
+        self.cleanup.enter_context(patch.multiple(_faiss_upkeep, BEHIND=6, BEHIND_SHARE=0.0))
         self.path = Path(tempfile.mkdtemp(prefix="dkvector-test-"))
         self.cleanup.callback(shutil.rmtree, self.path)
         self.open()

@@ -1,6 +1,7 @@
 """A Faiss index over the rows of one field: built from a spec, searched with a selector, kept in a file.
 
-The index's own ids are row positions, so that no map stands between. Under cosine the index holds unit vectors.
+The index's own ids are row positions, so that no map stands between. Under cosine the index holds unit vectors;
+queries keep their length, which changes no order, and the distances are divided by it.
 """
 
 from __future__ import annotations
@@ -8,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import faiss
 import numpy as np
 from tqdm.auto import tqdm
 
+from dkvector.backends import _faiss_codes
+from dkvector.backends._plan import Effort
 from dkvector.backends._rows import Mask
 from dkvector.backends._topk import Block, Nearest, Positions
-from dkvector.indexes import HNSW, IVF, IndexSpec
+from dkvector.indexes import HNSW, IVF, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
 from dkvector.vectors import squared_norms
 
@@ -25,6 +28,9 @@ SAMPLE = 64  # rows a list is trained on
 SEED = 1234
 EF_SEARCH = 64  # the usual effort: recall@10 of 0.97 and
 PROBES = 32  # 0.95 on the bundled data
+
+
+Built = Flat | HNSW | IVF  # what has an index of its own: `Flat` where it is quantised
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class FaissIndex:
         trained: how many rows it was trained on or built from.
     """
 
-    spec: HNSW | IVF
+    spec: Built
     metric: DistanceMetric
     index: Any
     trained: int
@@ -49,12 +55,22 @@ class FaissIndex:
         return int(self.index.ntotal)
 
     @property
+    def code(self) -> _faiss_codes.Code:
+        """How its vectors are compressed."""
+        return _faiss_codes.CODES[self.spec.quantization]
+
+    @property
+    def selects(self) -> bool:
+        """Whether it can be kept to some of its rows; bits in lists can't."""
+        return isinstance(self.spec, HNSW) or self.spec.quantization != "binary"
+
+    @property
     def nbytes(self) -> int:
-        """Bytes in memory: vectors, links, lists and centres."""
+        """Bytes in memory: vectors or codes, links, lists and centres."""
         if isinstance(self.spec, HNSW):
-            graph = self.index.hnsw
+            graph, kept = self.index.hnsw, faiss.downcast_index(self.index.storage)
             links = graph.neighbors.size() * 4 + graph.offsets.size() * 8 + graph.levels.size() * 4
-            return int(self.rows * self.index.d * 4 + links)
+            return int(self.rows * kept.code_size + links)
         entries = self.rows * (self.index.code_size + 8)
         return int(entries + self.index.nlist * self.index.d * 4)
 
@@ -63,30 +79,36 @@ class FaissIndex:
         for at in range(0, len(matrix), CHUNK):
             self.index.add(_engine_space(matrix[at : at + CHUNK], self.metric))
 
-    def search(self, queries: Floats, k: int, mask: Mask | None, *, ef_search: int, probes: int) -> Nearest:
-        """Find neighbours; fewer than k where the index meets no more.
+    def search(self, queries: Floats, mask: Mask | None, effort: Effort) -> Nearest:
+        """Find neighbours by the index's own numbers; fewer than asked for where it meets no more.
 
         Args:
             queries: `(q, d)` float32.
-            k: neighbours of each query.
             mask: `(n,)` the positions that may be found; None for all.
-            ef_search: candidates kept, of a graph.
-            probes: lists read, of an inverted file.
+            effort: how many, and how wide to look.
 
         Returns:
             The neighbours, nearest first.
         """
-        params = self._params(mask, max(ef_search, k), probes)
-        with one_thread(len(queries)):
-            values, positions = self.index.search(_engine_space(queries, self.metric), k, params=params)
+        values, positions = self.candidates(queries, mask, effort)
+        if self.metric is DistanceMetric.COSINE:
+            values /= np.sqrt(squared_norms(queries))[:, None]
         return self._nearest(values, positions)
+
+    def candidates(self, queries: Floats, mask: Mask | None, effort: Effort) -> tuple[Floats, Positions]:
+        """Give Faiss's own values and positions, both `(q, effort.candidates)`; -1 where it meets no more rows."""
+        params = self._params(mask, max(effort.ef_search, effort.candidates), effort.probes)
+        with one_thread(len(queries)):
+            values, positions = self.index.search(np.ascontiguousarray(queries), effort.candidates, params=params)
+        return values, positions
 
     def _params(self, mask: Mask | None, ef_search: int, probes: int) -> Any:
         """Give Faiss its parameters; None for the usual ones, which the index holds: reading them costs 30 µs."""
-        if mask is None and (ef_search == EF_SEARCH if isinstance(self.spec, HNSW) else probes == PROBES):
+        graph = isinstance(self.spec, HNSW)
+        if mask is None and (ef_search == EF_SEARCH if graph else probes == self.index.nprobe):
             return None
         selector = None if mask is None else faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-        if isinstance(self.spec, HNSW):
+        if graph:
             return faiss.SearchParametersHNSW(sel=selector, efSearch=ef_search)
         return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
 
@@ -99,8 +121,9 @@ class FaissIndex:
         return Nearest(positions.reshape(-1) if full else positions[found], distances, found.sum(axis=1))
 
     def write(self, path: Path) -> None:
-        """Write the index to a file."""
-        faiss.write_index(self.index, str(path))
+        """Write the index to a file; Faiss's own writer passes over what it can't flush at the end."""
+        with path.open("wb") as file:
+            faiss.write_index(self.index, faiss.PyCallbackIOWriter(file.write))
 
 
 class one_thread:  # noqa: N801 - reads as a word: `with one_thread(queries)`
@@ -145,7 +168,7 @@ def build(spec: IndexSpec, blocks: Sequence[Block], metric: DistanceMetric, *, p
     """Build an index over all rows of a field.
 
     Args:
-        spec: what to build, resolved; `Flat` needs no index.
+        spec: what to build, resolved.
         blocks: the vectors.
         metric: of the field.
         progress: show a bar.
@@ -154,23 +177,25 @@ def build(spec: IndexSpec, blocks: Sequence[Block], metric: DistanceMetric, *, p
         The index; None where a plain comparison of all rows is the index.
     """
     rows = sum(len(block.matrix) for block in blocks)
-    if not isinstance(spec, HNSW | IVF) or not rows:
+    if not has_index(spec) or not rows:
         return None
-    dimensions = blocks[0].matrix.shape[1]
-    made = _empty(spec, dimensions, metric)
-    if isinstance(spec, IVF):
-        made.train(_engine_space(_sample(blocks, rows, SAMPLE * made.nlist), metric))
-    index = FaissIndex(spec, metric, made, rows)
+    index = FaissIndex(spec, metric, _empty(spec, blocks, metric), rows)
     with tqdm(total=rows, desc=f"{spec.kind} index", unit=" rows", unit_scale=True, disable=not progress) as bar:
         for chunk in _chunks(blocks):
             index.add(chunk)
             bar.update(len(chunk))
+    _keep_codes(index, blocks)
     return index
+
+
+def has_index(spec: IndexSpec) -> TypeGuard[Built]:
+    """Tell whether a spec needs an index beside the rows."""
+    return isinstance(spec, HNSW | IVF) or (isinstance(spec, Flat) and spec.quantization is not None)
 
 
 def read(path: Path, spec: IndexSpec, metric: DistanceMetric, *, trained: int) -> FaissIndex:
     """Map an index file into memory."""
-    if not isinstance(spec, HNSW | IVF):
+    if not has_index(spec):
         raise TypeError(f"a {spec.kind} index has no file")
     mapped = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     return FaissIndex(spec, metric, _with_usual_effort(mapped, spec), trained)
@@ -182,9 +207,40 @@ def extended(index: FaissIndex, path: Path, blocks: Sequence[Block]) -> FaissInd
     An index that is being searched is never changed: a search keeps the one it began with.
     """
     longer = replace(index, index=_with_usual_effort(faiss.read_index(str(path)), index.spec))
+    codes = _bared(longer, blocks)
     for block in tail(blocks, index.rows):
         longer.add(block.matrix)
+    if codes is not None:
+        _code(codes, tail(blocks, index.rows), index.metric)
+        _faiss_codes.stored_in(longer.index, codes)
     return longer
+
+
+def _keep_codes(index: FaissIndex, blocks: Sequence[Block]) -> None:
+    """Put codes in place of the vectors that a graph was built on."""
+    if not isinstance(index.spec, HNSW) or index.spec.quantization is None:
+        return
+    codes = _faiss_codes.storage(index.spec.quantization, index.index.d, _kind(index.metric))
+    codes.train(_engine_space(_sample(blocks, index.rows, _faiss_codes.SAMPLE), index.metric))
+    _code(codes, blocks, index.metric)
+    _faiss_codes.stored_in(index.index, codes)
+
+
+def _bared(index: FaissIndex, blocks: Sequence[Block]) -> Any:
+    """Put the vectors back under a graph of codes, so that it can grow; gives the codes, None where there are none."""
+    if not isinstance(index.spec, HNSW) or index.spec.quantization is None:
+        return None
+    vectors = _faiss_codes.storage(None, index.index.d, _kind(index.metric))
+    covered = index.rows
+    for block in blocks:
+        if block.start < covered:
+            _code(vectors, [Block(block.start, block.matrix[: covered - block.start])], index.metric)
+    return _faiss_codes.stored_in(index.index, vectors)
+
+
+def _code(codes: Any, blocks: Sequence[Block], metric: DistanceMetric) -> None:
+    for chunk in _chunks(blocks):
+        codes.add(_engine_space(chunk, metric))
 
 
 def tail(blocks: Sequence[Block], covered: int) -> list[Block]:
@@ -196,29 +252,43 @@ def tail(blocks: Sequence[Block], covered: int) -> list[Block]:
     ]
 
 
-def _empty(spec: HNSW | IVF, dimensions: int, metric: DistanceMetric) -> Any:
-    kind = faiss.METRIC_L2 if metric is DistanceMetric.EUCLIDEAN else faiss.METRIC_INNER_PRODUCT
+def _kind(metric: DistanceMetric) -> int:
+    return int(faiss.METRIC_L2 if metric is DistanceMetric.EUCLIDEAN else faiss.METRIC_INNER_PRODUCT)
+
+
+def _empty(spec: Built, blocks: Sequence[Block], metric: DistanceMetric) -> Any:
+    dimensions = blocks[0].matrix.shape[1]
     if isinstance(spec, HNSW):
-        graph = faiss.IndexHNSWFlat(dimensions, spec.m, kind)
+        graph = faiss.IndexHNSWFlat(dimensions, spec.m, _kind(metric))
         graph.hnsw.efConstruction = spec.ef_construction
         return _with_usual_effort(graph, spec)
-    made = faiss.index_factory(dimensions, f"IVF{spec.lists},Flat", kind)
+    count = lists_of(spec)
+    made = _faiss_codes.lists(spec.quantization, count, dimensions, _kind(metric))
     made.cp.min_points_per_centroid = 1  # few rows are no fault, and need no warning on stderr
     made.cp.seed = SEED
+    size = SAMPLE * count if spec.quantization is None else max(SAMPLE * count, _faiss_codes.SAMPLE)
+    made.train(_engine_space(_sample(blocks, sum(len(block.matrix) for block in blocks), size), metric))
     return _with_usual_effort(made, spec)
 
 
-def _with_usual_effort(index: Any, spec: HNSW | IVF) -> Any:
+def lists_of(spec: Flat | IVF) -> int:
+    """Count the lists of a resolved spec: codes without lists are one."""
+    return int(spec.lists) if isinstance(spec, IVF) else 1
+
+
+def _with_usual_effort(index: Any, spec: Built) -> Any:
     if isinstance(spec, HNSW):
         index.hnsw.efSearch = EF_SEARCH
     else:
-        index.nprobe = PROBES
+        index.nprobe = min(PROBES, index.nlist)
     return index
 
 
 def _sample(blocks: Sequence[Block], rows: int, size: int) -> Floats:
+    """Draw rows to train on; very few are repeated."""
     if rows <= size:
-        return np.concatenate([block.matrix for block in blocks])
+        every = np.concatenate([block.matrix for block in blocks])
+        return every if rows >= _faiss_codes.FEWEST else np.resize(every, (_faiss_codes.FEWEST, every.shape[1]))
     chosen = np.sort(np.random.default_rng(SEED).choice(rows, size, replace=False))
     parts = []
     for block in blocks:

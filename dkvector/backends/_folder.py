@@ -6,105 +6,37 @@
     rows-000001.arrow         Arrow IPC file, one record batch: id, payload, vectors as fixed-size lists of float32
     dead-000003.bits          one bit a row, set where the row is replaced or deleted
     index0-000002.index       the engine's own index file; derived, may be removed and is built again
-    lock                      held by the one process that writes
+    lock                      held by the one process that writes, with its number
 
 A commit writes its new files, flushes them to the disk, and then publishes them by renaming a new manifest into place:
 a kill at any instant leaves the last committed state. Files that no manifest names are removed by the next commit.
+docs/format.md tells it in full.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import re
-import weakref
-import zlib
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-import pyarrow as pa
-
+from dkvector.backends import _checks, _dead, _disk
+from dkvector.backends._checks import Trust, checksums
+from dkvector.backends._lock import WriterLock
+from dkvector.backends._manifest import MANIFEST, Manifest, Stored
+from dkvector.backends._row_file import RowFile, map_rows, write_rows
 from dkvector.backends._rows import Mask, Rows, Segment
 from dkvector.errors import BackendUnavailableError, SchemaError
 from dkvector.schema import Schema, VectorInfo
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 FRESH = MANIFEST + ".new"
 OURS = re.compile(r"(rows|dead|index\d+)-\d{6,}\.(arrow|bits|index)")
+PATIENCE = 100  # times that reading begins anew, when each time a writer was quicker
 
-
-@dataclass(frozen=True)
-class Stored:
-    """A file of the folder.
-
-    Attributes:
-        file: its name.
-        rows: how many rows it covers.
-        bytes: its size.
-        crc32: its checksum; None in a temporary store.
-        spec: of an index file: what it is.
-    """
-
-    file: str
-    rows: int
-    bytes: int
-    crc32: int | None
-    spec: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What counts in the folder.
-
-    Attributes:
-        generation: counts the commits.
-        vectors: the vector fields.
-        segments: the row files, in order.
-        dead: the mask of dead rows, where there are any.
-        indexes: field → its index file.
-        specs: field → the index that is wanted, whether its file is there or not.
-    """
-
-    generation: int = 0
-    vectors: tuple[dict[str, Any], ...] = ()
-    segments: tuple[Stored, ...] = ()
-    dead: Stored | None = None
-    indexes: dict[str, Stored] = field(default_factory=dict)
-    specs: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """Give the text of the file."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str, where: Path) -> Manifest:
-        """Read the text of the file.
-
-        Raises:
-            SchemaError: a format that a later version wrote, or no JSON.
-        """
-        try:
-            values = json.loads(text)
-        except ValueError as exc:
-            raise SchemaError(f"{where / MANIFEST} is damaged: {exc}") from exc
-        if values.pop("format", None) != FORMAT:
-            raise SchemaError(f"{where} was written by another version of dkvector; this one reads format {FORMAT}")
-        values["segments"] = tuple(Stored(**one) for one in values["segments"])
-        values["dead"] = Stored(**values["dead"]) if values["dead"] else None
-        values["indexes"] = {name: Stored(**one) for name, one in values["indexes"].items()}
-        return cls(**values | {"vectors": tuple(values["vectors"])})
-
-    @property
-    def files(self) -> set[str]:
-        """Names of all files that count."""
-        every = [*self.segments, *self.indexes.values(), *([self.dead] if self.dead else [])]
-        return {one.file for one in every}
+Known = Mapping[Segment, Stored]
+T = TypeVar("T")
 
 
 class Folder:
@@ -117,48 +49,87 @@ class Folder:
 
     def __init__(self, path: Path, *, durable: bool) -> None:
         self.path, self.durable = path, durable
-        self._lock: weakref.finalize[[int], Folder] | None = None
+        self._lock = WriterLock(path)
         self._closed = False
+        self._written: list[Path] = []
+        self._trust = Trust(frozenset(), frozenset())
 
     def manifest(self) -> Manifest:
         """Read the manifest; an empty one where there is none."""
-        try:
-            return Manifest.from_json((self.path / MANIFEST).read_text("utf-8"), self.path)
-        except FileNotFoundError:
-            return Manifest()
+        with _disk.told(f"{self.path} can't be read"):
+            try:
+                text = (self.path / MANIFEST).read_bytes()
+            except FileNotFoundError:
+                return self._no_manifest()
+        return Manifest.from_json(text, self.path)
 
-    def claim(self) -> None:
-        """Become the folder's writer, until `release`.
+    def _no_manifest(self) -> Manifest:
+        """Take a folder with no rows as a new one; one that lost its manifest is refused, and loses nothing more."""
+        if self.path.exists() and any(OURS.fullmatch(path.name) for path in self.path.iterdir()):
+            if (self.path / MANIFEST).exists():  # it came while we looked
+                return self.manifest()
+            raise SchemaError(f"{self.path / MANIFEST} is missing: there are rows, but nothing says which count")
+        return Manifest()
+
+    def steadily(self, read: Callable[[Manifest], T]) -> T:
+        """Read what the newest manifest names, once more wherever a writer took files away meanwhile.
 
         Raises:
-            BackendUnavailableError: another process, or another store of this one, writes here.
+            SchemaError: names a file that is missing or damaged.
         """
-        if self._lock is not None:
-            return None
+        for _ in range(PATIENCE):
+            manifest = self.manifest()
+            try:
+                return read(manifest)
+            except SchemaError:
+                if self.manifest() == manifest:
+                    raise
+        raise BackendUnavailableError(f"{self.path} is written to faster than it can be read; try again later")
+
+    def claim(self) -> bool:
+        """Become the folder's writer, until `close`.
+
+        Returns:
+            Whether it was another's, so that there may be commits that are not known yet.
+
+        Raises:
+            BackendUnavailableError: another process, or another store of this one, writes here; or nobody can.
+        """
         if self._closed:
             raise BackendUnavailableError(f"this store of {self.path} was closed; open it again")
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            os.close(lock)
-            raise BackendUnavailableError(f"another store is writing to {self.path}; close it first") from exc
-        if not os.fstat(lock).st_nlink:  # its owner removed the folder while we waited at its door
-            os.close(lock)
-            return self.claim()
-        self._lock = weakref.finalize(self, os.close, lock)  # a store that is forgotten locks nobody out
-        return None
+        if self._lock.mine:
+            return False
+        with self.writing():
+            self._made()
+            self._lock.claim()
+            if self.durable:
+                self._begun()
+        return True
 
-    def release(self) -> None:
-        """Let another write."""
-        if self._lock is not None:
-            self._lock()
-            self._lock = None
+    def _made(self) -> None:
+        new = [one for one in (self.path, *self.path.parents) if not one.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.durable and new:
+            _disk.flush_all([one.parent for one in new])
+
+    def _begun(self) -> None:
+        """Remove what a killed writer left; give a new folder its first manifest, by which it is known to be one."""
+        try:
+            if not (self.path / MANIFEST).exists():
+                self.publish(self._no_manifest(), Manifest())
+            with suppress(OSError):  # leftovers only take room
+                self.sweep()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Tell what goes wrong with the disk as an error of ours."""
+        return _disk.told(f"writing to {self.path} failed, what was committed before stands")
 
     def close(self) -> None:
         """Let another write, and write no more."""
-        self.release()
+        self._lock.release()
         self._closed = True
 
     def write(self, name: str, rows: int, fill: Callable[[Path], None], spec: dict[str, Any] | None = None) -> Stored:
@@ -174,113 +145,143 @@ class Folder:
             What the manifest says of it.
         """
         path = self.path / name
+        self._fill(path, fill)
+        size = path.stat().st_size
+        inner = (_checks.ENDS, size - _checks.ENDS) if spec and size > 2 * _checks.ENDS else None
+        return self._stored(path, rows, size, inner, spec)
+
+    def write_rows(self, name: str, segment: Segment, schema: Schema) -> tuple[Stored, Segment]:
+        """Write a segment, and give it back as mapped from its file."""
+        path = self.path / name
+        self._fill(path, lambda path: write_rows(path, segment, schema))
+        file = RowFile.mapped(path, schema.vectors)
+        stored = self._stored(path, len(segment), file.whole.size, file.bulk if self.durable else None)
+        return stored, file.segment(stored, segment.start)
+
+    def _fill(self, path: Path, fill: Callable[[Path], None]) -> None:
+        self._written.append(path)
+        path.unlink(missing_ok=True)  # what a killed writer left may be mapped, and is not written over
         try:
             fill(path)
-            if self.durable:
-                _flush(path)
         except BaseException:  # a full disk, or an interrupt: what was committed before still counts
             path.unlink(missing_ok=True)
             raise
-        return Stored(name, rows, path.stat().st_size, _checksum(path) if self.durable else None, spec)
 
-    def publish(self, manifest: Manifest) -> None:
+    def _stored(
+        self, path: Path, rows: int, size: int, bulk: tuple[int, int] | None, spec: dict[str, Any] | None = None
+    ) -> Stored:
+        if not self.durable:
+            return Stored(path.name, rows, size, None, spec)
+        whole, rest = checksums(path, size, bulk)
+        return Stored(path.name, rows, size, whole, spec, bulk, rest)
+
+    def bury(self, before: Manifest, known: Mask, dead: Mask, generation: int) -> tuple[Stored | None, tuple[int, ...]]:
+        """Keep which rows are dead: few by their positions in the manifest, many in a mask of their own.
+
+        Args:
+            before: the last manifest.
+            known: `(n,)` marks the dead rows that it tells of.
+            dead: `(m,)` marks all, of the same positions and later ones.
+            generation: of this commit.
+
+        Returns:
+            The mask's file, and the positions that it lacks.
+        """
+        if not dead.any():
+            return None, ()
+        listed = _dead.buried(before, known, dead)
+        if listed is not None:
+            return before.dead, listed
+        bits = _dead.packed(dead)
+        return self.write(f"dead-{generation:06}.bits", len(dead), lambda path: _disk.write(path, bits)), ()
+
+    def publish(self, manifest: Manifest, before: Manifest) -> None:
         """Make a manifest the one that counts, in one step, and remove what no longer does."""
         fresh = self.path / FRESH
-        fresh.write_text(manifest.to_json(), "utf-8")
+        try:
+            _disk.write(fresh, manifest.to_json())
+            if self.durable:
+                _disk.flush_all([*self._written, fresh])
+            fresh.replace(self.path / MANIFEST)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+        self._written.clear()
         if self.durable:
-            _flush(fresh)
-        fresh.replace(self.path / MANIFEST)
-        if self.durable:
-            _flush(self.path)
-        self.sweep()
+            _disk.flush(self.path)
+        with suppress(OSError):  # it is committed: what can't be removed now is removed by a later writer
+            for name in before.files - manifest.files:
+                (self.path / name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what counts no more, and what a write left that failed or was killed."""
-        named = self.manifest().files
+        """Remove what no manifest names: what a write left that failed or was killed."""
+        self._written.clear()
+        self._remove_all_but(self.manifest().files)
+
+    def _remove_all_but(self, named: AbstractSet[str]) -> None:
         for path in self.path.iterdir():
             if path.name == FRESH or (OURS.fullmatch(path.name) and path.name not in named):
                 path.unlink(missing_ok=True)
 
-    def rows(self, manifest: Manifest) -> Rows | None:
-        """Map the rows of a manifest into memory; nothing is read before it is used."""
-        if not manifest.vectors:
-            return None
-        infos = tuple(VectorInfo.from_dict(one) for one in manifest.vectors)
-        segments, start = [], 0
-        for stored in manifest.segments:
-            segments.append(self.segment(stored, start, infos))
-            start += stored.rows
-        dead = np.zeros(start, np.bool_) if manifest.dead is None else self._dead(manifest.dead)
-        last = self._table(manifest.segments[-1]).schema
-        payload = pa.schema(list(last)[1 : len(last) - len(infos)])
-        return Rows(Schema(last.field(0), infos, payload), tuple(segments), dead)
+    def rows(self, manifest: Manifest, known: Known, schema: Schema | None) -> tuple[Rows, dict[Segment, Stored]]:
+        """Map the rows of a manifest into memory; the bulk is not read before it is used.
 
-    def segment(self, stored: Stored, start: int, infos: tuple[VectorInfo, ...]) -> Segment:
-        """Map one row file into memory."""
-        return _segment(start, self._table(stored), infos)
+        Args:
+            manifest: names them.
+            known: segments that are mapped already.
+            schema: that the last of those was written with.
+
+        Returns:
+            The rows, and the file of each segment.
+
+        Raises:
+            SchemaError: names the file that is missing or damaged.
+        """
+        infos = tuple(VectorInfo.from_dict(one) for one in manifest.vectors)
+        mapped = {(stored, one.start): one for one, stored in known.items()}
+        new = [one for one in manifest if one not in known.values()]
+        self._trust = Trust.of(new, _checks.READ)
+        files: dict[Segment, Stored] = {}
+        start = 0
+        for stored in manifest.segments:
+            segment = mapped.get((stored, start))
+            if segment is None:
+                segment, own = self._segment(stored, start, infos)
+                schema = own if stored is manifest.segments[-1] else schema
+            files[segment] = stored
+            start += stored.rows
+        if schema is None:
+            raise SchemaError(f"{self.path / MANIFEST} is damaged: it names no rows")
+        return Rows(
+            Schema(schema.id, infos, schema.payload), tuple(files), _dead.read(self.path, manifest, start)
+        ), files
+
+    def _segment(self, stored: Stored, start: int, infos: tuple[VectorInfo, ...]) -> tuple[Segment, Schema]:
+        path = self.path / stored.file
+        return map_rows(path, stored, start, infos, trusted=self._trust.check(path, stored))
+
+    def index(self, stored: Stored) -> tuple[Path, bool]:
+        """Check an index file as far as opening does.
+
+        Returns:
+            Its path, and whether all of it was compared with its checksum.
+
+        Raises:
+            SchemaError: it is missing or damaged.
+        """
+        path = self.path / stored.file
+        self._trust.check(path, stored)
+        return path, stored.file in self._trust.whole
 
     def remove(self) -> None:
         """Remove what belongs to the store, and the folder if nothing else is in it."""
-        (self.path / MANIFEST).unlink(missing_ok=True)  # first: a manifest that names what is gone can't be opened
-        self.sweep()
-        (self.path / "lock").unlink(missing_ok=True)
-        self.release()
+        with self.writing():
+            try:
+                self.publish(Manifest(), Manifest())  # first: one that names what is gone can't be opened
+            except OSError:  # a full disk is a reason to drop; a kill from here on leaves rows that nothing names
+                (self.path / MANIFEST).unlink(missing_ok=True)
+            self._remove_all_but(frozenset())
+            (self.path / MANIFEST).unlink(missing_ok=True)
+            self._lock.remove()
         with suppress(OSError):  # other files are not ours to remove
             self.path.rmdir()
-
-    def whole(self, stored: Stored) -> Path:
-        """Give the path of a file.
-
-        Raises:
-            SchemaError: it is not there, or of another size than was written.
-        """
-        path = self.path / stored.file
-        if not path.exists():
-            raise SchemaError(f"{path} is missing: the manifest names it")
-        if path.stat().st_size != stored.bytes:
-            raise SchemaError(f"{path} is damaged: {path.stat().st_size:,} bytes, the manifest says {stored.bytes:,}")
-        return path
-
-    def _table(self, stored: Stored) -> pa.Table:
-        return pa.ipc.open_file(pa.memory_map(str(self.whole(stored)))).read_all()
-
-    def _dead(self, stored: Stored) -> Mask:
-        bits = np.fromfile(self.whole(stored), np.uint8)
-        return np.unpackbits(bits, count=stored.rows, bitorder="little").astype(np.bool_)
-
-
-def write_segment(path: Path, segment: Segment, schema: Schema) -> None:
-    """Write rows as an Arrow file of one record batch."""
-    arrays = [segment.ids, *(segment.column(of).combine_chunks() for of in schema.payload)]
-    fields = [schema.id, *schema.payload]
-    for info in schema.vectors:
-        flat = pa.array(segment.vectors[info.name].reshape(-1))
-        arrays.append(pa.FixedSizeListArray.from_arrays(flat, info.dimensions))
-        fields.append(pa.field(info.name, arrays[-1].type))
-    batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-
-
-def _segment(start: int, table: pa.Table, infos: tuple[VectorInfo, ...]) -> Segment:
-    vectors, first = {}, table.num_columns - len(infos)
-    for at, info in enumerate(infos, first):
-        lists = table.column(at).chunk(0)  # the one batch; combining chunks would copy it
-        vectors[info.name] = lists.flatten().to_numpy().reshape(len(table), info.dimensions)
-    return Segment(start, table.column(0).chunk(0), table.select(range(1, first)), vectors)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _checksum(path: Path) -> int:
-    crc = 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            crc = zlib.crc32(chunk, crc)
-    return crc

@@ -206,7 +206,7 @@ class LocalStore(AsyncVectorStore):
             yield await offload(rows.take, positions[at : at + batch_size], columns, include_vectors=include_vectors)
 
     def _size(self) -> str:
-        return "" if self._rows is None else f"{self._rows.living:,} rows; "
+        return "" if self._rows is None else f"{self._rows.living:,} rows"
 
     async def _count(self, where: Filter | None) -> int:
         rows = self.rows

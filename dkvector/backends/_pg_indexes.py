@@ -9,11 +9,12 @@ from typing import Any
 
 from dkvector.backends._sql import quoted
 from dkvector.errors import UnsupportedError
-from dkvector.indexes import HNSW, IVF, Auto, Flat, IndexSpec
+from dkvector.indexes import HNSW, IVF, Auto, Flat, IndexSpec, Quantization, as_bytes
 from dkvector.metrics import DistanceMetric
 from dkvector.schema import VectorInfo
 
 SMALL = 10_000  # rows at which `Auto` goes over to a graph
+NODE = 300  # bytes of a graph's node, beside its vector: links and the server's own
 LEAST = 39  # rows that a list holds at least
 LIMITS = {None: 2_000, "float16": 4_000, "binary": 64_000}  # dimensions that pgvector indexes
 OPERATORS = {DistanceMetric.COSINE: "<=>", DistanceMetric.EUCLIDEAN: "<->", DistanceMetric.DOT_PRODUCT: "<#>"}
@@ -98,8 +99,7 @@ def resolved(spec: IndexSpec, rows: int, info: VectorInfo) -> Flat | HNSW | IVF:
         IVF(lists=894, quantization=None)
     """
     if isinstance(spec, Auto):
-        fits = next((kind for kind, most in LIMITS.items() if info.dimensions <= most), "binary")
-        spec = Flat() if rows < SMALL else HNSW(quantization=fits)  # type: ignore[arg-type]  # keys of LIMITS are such
+        spec = Flat() if rows < SMALL else HNSW(quantization=_fitting(spec, rows, info))
     if isinstance(spec, Flat):
         if spec.quantization is not None:
             raise UnsupportedError("pgvector compresses vectors in an HNSW or IVF index, there is none of kind 'flat'")
@@ -118,6 +118,22 @@ def resolved(spec: IndexSpec, rows: int, info: VectorInfo) -> Flat | HNSW | IVF:
     if isinstance(spec, IVF) and spec.lists == "auto":
         return IVF(max(1, min(round(2 * rows**0.5), rows // LEAST)), spec.quantization)
     return spec
+
+
+def _fitting(spec: Auto, rows: int, info: VectorInfo) -> Quantization | None:
+    """Choose the finest compression that the server indexes, and that takes no more than is allowed.
+
+    Raises:
+        UnsupportedError: none takes so little.
+    """
+    most = float("inf") if spec.memory is None else as_bytes(spec.memory)
+    finest: tuple[tuple[Quantization | None, float], ...] = ((None, 4), ("float16", 2), ("binary", 1 / 8))
+    if info.metric is not DistanceMetric.COSINE:
+        finest = finest[:2]
+    for kind, width in finest:
+        if info.dimensions <= LIMITS[kind] and rows * (info.dimensions * width + NODE) <= most:
+            return kind
+    raise UnsupportedError(f"no graph of {rows:,} vectors of {info.dimensions:,} dimensions fits in {spec.memory}")
 
 
 def _kept(spec: HNSW | IVF, info: VectorInfo) -> Any:

@@ -25,11 +25,13 @@ class Effort:
     Attributes:
         ef_search: candidates kept, of a graph.
         probes: lists read, of an inverted file.
+        candidates: neighbours that the index gives for one query.
         cost: µs for one query.
     """
 
     ef_search: int = 0
     probes: int = 0
+    candidates: int = 0
     cost: float = 0.0
 
 
@@ -41,7 +43,7 @@ def exact_cost(matching: int, queries: int, dimensions: int) -> float:
     return matching * scale * (ROW_OF_BATCH + GATHER / queries)
 
 
-def graph_effort(ef_search: int, m: int, share: float, dimensions: int) -> Effort:
+def graph_effort(ef_search: int, m: int, share: float, dimensions: int, *, code: float = 1) -> Effort:
     """Widen a graph search to a share of rows that match.
 
     Args:
@@ -49,6 +51,7 @@ def graph_effort(ef_search: int, m: int, share: float, dimensions: int) -> Effor
         m: links of a node.
         share: of the rows that match, above 0.
         dimensions: of the vectors.
+        code: cost of comparing with a code, relative to a full vector.
 
     Returns:
         The effort and what it costs.
@@ -58,10 +61,10 @@ def graph_effort(ef_search: int, m: int, share: float, dimensions: int) -> Effor
         128
     """
     wide = round(ef_search / share)
-    return Effort(ef_search=wide, cost=wide * m * HOP * dimensions / DIMENSIONS)
+    return Effort(ef_search=wide, cost=wide * m * HOP * code * dimensions / DIMENSIONS)
 
 
-def lists_effort(probes: int, lists: int, rows: int, share: float, dimensions: int) -> Effort:
+def lists_effort(probes: int, lists: int, rows: int, share: float, dimensions: int, *, code: float = 1) -> Effort:
     """Widen an inverted-file search to a share of rows that match.
 
     Args:
@@ -70,11 +73,12 @@ def lists_effort(probes: int, lists: int, rows: int, share: float, dimensions: i
         rows: in all lists.
         share: of the rows that match, above 0.
         dimensions: of the vectors.
+        code: cost of comparing with a code, relative to a full vector.
 
     Returns:
         The effort and what it costs: centres, selector tests, and the matching rows of the lists read.
     """
     wide = min(lists, round(probes / share))
     read = rows * wide / lists
-    cost = lists * ROW + read * TEST + read * share * ROW
+    cost = lists * ROW + read * TEST + read * share * ROW * code
     return Effort(probes=wide, cost=cost * dimensions / DIMENSIONS)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dkvector.backends import _arrow
+from dkvector.backends._row_reader import RowReader
 from dkvector.backends._topk import Block, Positions
 from dkvector.columns import to_index, to_pandas
 from dkvector.filters import Filter
@@ -27,7 +28,12 @@ from dkvector.schema import Schema, VectorInfo
 Mask = NDArray[np.bool_]
 Column = Callable[["Segment"], pa.ChunkedArray | pa.Array]
 
+_LABELS, _LAST = object(), object()  # keys that no column has
 SMALL = 1 << 16  # rows up to which segments are merged, so that many small writes don't make many segments
+
+
+def unproven() -> None:
+    """Pass rows that are nowhere but in memory: there is nothing to compare them with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +45,16 @@ class Segment:
         ids: `(n,)` Arrow array.
         payload: table of `n` rows, one chunk a column.
         vectors: field → matrix `(n, d)` float32.
+        single: field → what reads single vectors from the file; without one they are in memory.
+        prove: raises where they are not what was written; asked before they are copied to another file.
     """
 
     start: int
     ids: pa.Array
     payload: pa.Table
     vectors: Mapping[str, Floats]
+    single: Mapping[str, RowReader] = field(default_factory=dict)
+    prove: Callable[[], None] = unproven
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,7 +65,7 @@ class Segment:
         return {name: Block(self.start, matrix) for name, matrix in self.vectors.items()}
 
     @cached_property
-    def _converted(self) -> dict[str, Any]:
+    def _converted(self) -> dict[object, Any]:
         return {}
 
     def values(self, of: pa.Field) -> Any:
@@ -63,6 +73,25 @@ class Segment:
         if of.name not in self._converted:
             self._converted[of.name] = to_pandas(self.column(of), of)
         return self._converted[of.name]
+
+    def labels(self, of: pa.Field) -> pd.Index:
+        """Give the ids as pandas has them, converted once: the index keeps the table that finds them."""
+        if _LABELS not in self._converted:
+            self._converted[_LABELS] = to_index(self.ids, of)
+        labels: pd.Index = self._converted[_LABELS]
+        return labels
+
+    def find(self, ids: pd.Index, of: pa.Field) -> Positions:
+        """Find ids, -1 for unknown ones; of a replaced id that stands here twice, the last place counts."""
+        labels = self.labels(of)
+        if labels.is_unique:
+            return labels.get_indexer(ids)
+        if _LAST not in self._converted:
+            last = np.flatnonzero(~labels.duplicated(keep="last"))
+            self._converted[_LAST] = last, labels[last]
+        last, unique = self._converted[_LAST]
+        at = unique.get_indexer(ids)
+        return np.where(at >= 0, last[at], -1)
 
     def column(self, of: pa.Field) -> pa.ChunkedArray:
         """Give a payload column; one that came later, or was of no type yet, is missing here."""
@@ -108,22 +137,28 @@ class Rows:
         """How many rows there are."""
         return self.total - self.buried
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes kept in memory for the rows themselves: the mask of the dead, and squared norms once computed."""
+        blocks = [block for one in self.segments for block in one.blocks.values()]
+        return self.dead.nbytes + sum(4 * len(block.matrix) for block in blocks if "squared" in vars(block))
+
     def blocks(self, name: str) -> list[Block]:
         """Give the vectors of a field."""
         return [one.blocks[name] for one in self.segments]
 
-    @cached_property
-    def _labels(self) -> list[tuple[int, pd.Index]]:
-        return [(one.start, to_index(one.ids, self.schema.id)) for one in self.segments]
+    def single(self, name: str) -> list[Block]:
+        """Give the vectors of a field, to be read one by one."""
+        return [Block(one.start, one.single[name]) if one.single else one.blocks[name] for one in self.segments]
 
     def locate(self, ids: pd.Index) -> Positions:
         """Find the positions of ids; -1 for unknown ones."""
         found = np.full(len(ids), -1, np.intp)
-        for start, labels in self._labels:
-            at = _unique_indexer(labels, ids)
+        for one in self.segments:
+            at = one.find(ids, self.schema.id)
             hit = at >= 0
-            hit[hit] = ~self.dead[at[hit] + start]
-            found[hit] = at[hit] + start
+            hit[hit] = ~self.dead[at[hit] + one.start]
+            found[hit] = at[hit] + one.start
         return found
 
     def ranks(self, positions: Positions) -> Positions:
@@ -155,7 +190,7 @@ class Rows:
     def labels(self, positions: Positions) -> pd.Index:
         """Give the ids at positions as pandas has them."""
         if len(self.segments) == 1:
-            return self._labels[0][1].take(positions)
+            return self.segments[0].labels(self.schema.id).take(positions)
         return to_index(self.take_ids(positions), self.schema.id)
 
     def take_ids(self, positions: Positions) -> pa.ChunkedArray:
@@ -217,7 +252,9 @@ class Rows:
         return replace(self, dead=dead)
 
     def compacted(self) -> Rows:
-        """Number the living anew, as one segment."""
+        """Number the living anew, as one segment; damaged rows are refused, and not passed on."""
+        for one in self.segments:
+            one.prove()
         alive = np.flatnonzero(~self.dead)
         names = [info.name for info in self.schema.vectors]
         payload = self.take(alive, self.schema.payload.names).combine_chunks()
@@ -227,7 +264,8 @@ class Rows:
 
 
 def merged(first: Segment, second: Segment, schema: Schema) -> Segment:
-    """Put two neighbouring segments into one; positions stay the same."""
+    """Put two neighbouring segments into one; positions stay the same, damaged rows are refused."""
+    first.prove()
     columns = [
         pa.chunked_array([*first.column(of).chunks, *second.column(of).chunks], type=of.type) for of in schema.payload
     ]
@@ -250,12 +288,3 @@ def _chunks(column: pa.ChunkedArray | pa.Array) -> list[pa.Array]:
 
 def _vector_dtype(info: VectorInfo) -> dict[bytes, bytes]:
     return {b"pandas": f"vector[{info.dimensions}]".encode()}
-
-
-def _unique_indexer(labels: pd.Index, ids: pd.Index) -> Positions:
-    """Find ids among labels where a replaced id may stand twice: its last place counts."""
-    if labels.is_unique:
-        return labels.get_indexer(ids)
-    last = np.flatnonzero(~labels.duplicated(keep="last"))
-    at = labels[last].get_indexer(ids)
-    return np.where(at >= 0, last[at], -1)

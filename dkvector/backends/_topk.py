@@ -25,22 +25,26 @@ Products = Callable[[Floats, Floats, Positions], Floats]
 
 CELLS = 1 << 21  # entries of one block of products: 8 MB
 QUERIES = 1024  # queries of one block: enough for BLAS to run at full speed
-PAIRS = 1 << 13  # pairs measured at a time
+PAIRS = 1 << 9  # pairs measured at a time, few enough to stay in the processor
 TIES = 4096  # candidates beyond k, as near as the k-th but for rounding, at which they are measured before going on
 SLACK = 4e-6  # rounding of a float32 product, relative to the length of the vectors
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows `start …` of a field: vectors `(n, d)` float32."""
+    """Rows `start …` of a field: vectors `(n, d)` float32, or what reads some of them."""
 
     start: int
-    matrix: Floats
+    matrix: Any
 
     @cached_property
     def squared(self) -> Floats:
         """Squared norms `(n,)`, computed once."""
         return squared_norms(self.matrix)
+
+    def squared_at(self, rows: Positions, vectors: Floats) -> Floats:
+        """Squared norms of some rows, whose vectors are at hand: a few need no look at all the others."""
+        return self.squared[rows] if "squared" in self.__dict__ else squared_norms(vectors)
 
     @cached_property
     def longest(self) -> np.float32:
@@ -75,8 +79,8 @@ class Piece:
     def dots(self, queries: Floats, products: Products, space: Floats) -> Floats:
         """Inner products `(q, r)` with the queries, in `space` where it fits: fresh memory costs as much as they do."""
         if self.rows is None:
-            out = space[: len(queries) * (self.stop - self.start)].reshape(len(queries), -1)
-            return np.matmul(queries, self.block.matrix[self.start : self.stop].T, out=out)
+            out = space[: len(queries) * (self.stop - self.start)].reshape(-1, len(queries))
+            return np.matmul(self.block.matrix[self.start : self.stop], queries.T, out=out).T
         return products(queries, self.block.matrix, self.rows)
 
     @property
@@ -172,7 +176,7 @@ def measured(
     for block in blocks:
         inside = (row >= block.start) & (row < block.start + len(block.matrix))
         at = slice(None) if inside.all() else inside
-        distance[at] = _distances(block, queries, query[at], row[at] - block.start, metric)
+        distance[at] = pair_distances(block, queries, query[at], row[at] - block.start, metric)
     return best_of(query, row, distance, len(queries), k=k, ranks=ranks)
 
 
@@ -194,7 +198,8 @@ def tied(near: Nearest) -> bool:
     return _tied(np.repeat(np.arange(len(near.counts)), near.counts), near.distances)
 
 
-def _distances(block: Block, queries: Floats, query: Positions, row: Positions, metric: DistanceMetric) -> Floats:
+def pair_distances(block: Block, queries: Floats, query: Positions, row: Positions, metric: DistanceMetric) -> Floats:
+    """Measure pairs of a query and a row of the block, `(p,)` each, from the two vectors themselves."""
     result = np.empty(len(row), np.float32)
     lengths = np.sqrt(squared_norms(queries))
     for i in range(0, len(row), PAIRS):
@@ -206,7 +211,7 @@ def _distances(block: Block, queries: Floats, query: Positions, row: Positions, 
             continue
         dots = np.einsum("pd,pd->p", ours, theirs)
         if metric is DistanceMetric.COSINE:
-            dots /= lengths[q] * np.sqrt(block.squared[r])
+            dots /= lengths[q] * np.sqrt(block.squared_at(r, theirs))
         result[i : i + PAIRS] = from_inner_product(dots, metric)
     return result
 
@@ -263,7 +268,7 @@ class _Best:
         key = self._keys(dots, piece.squared)
         if not len(self.row) and key.shape[1] > self.k:
             self._lower(np.partition(key, self.k - 1)[:, self.k - 1])
-        query, at = np.divmod(np.flatnonzero(key <= self.limit[:, None]), key.shape[1])
+        at, query = np.divmod(np.flatnonzero((key <= self.limit[:, None]).T), len(key))
         self.query = np.concatenate([self.query, query])
         self.row = np.concatenate([self.row, piece.positions(at)])
         self.key = np.concatenate([self.key, key[query, at]])

@@ -80,7 +80,13 @@ class ExactStore(LocalStore):
         return Flat() if spec.kind == "auto" else spec
 
     async def _indexes(self) -> dict[str, IndexSpec]:
-        return {info.name: Flat() for info in self.known.vectors}
+        return self._specs_known()
+
+    def _specs_known(self) -> dict[str, IndexSpec]:
+        return {} if self.schema is None else {info.name: Flat() for info in self.schema.vectors}
+
+    def _place(self) -> str:
+        return "in memory"
 
     async def stats(self) -> pd.Series:
         """Measure the store: rows and bytes in memory."""

@@ -177,13 +177,13 @@ class PgVectorStore(AsyncVectorStore):
         """Search as planned, and exactly where the index gives fewer rows than match."""
         table = self.table
         plan = await self._plan(request, table)
-        found, made = await self._answer(request, table, plan)
+        found, made = await self._answer_by(request, table, plan)
         if plan.index is None or len(found.distances) == len(request.queries) * request.k:
             return found, made, None
         matching = await self._with_vectors(request)
         if len(found.distances) < len(request.queries) * min(request.k, matching) and not plan.forced:
             plan = Plan("exact over the matching rows, for the index gave too few")
-            found, made = await self._answer(request, table, plan)
+            found, made = await self._answer_by(request, table, plan)
         return found, made, matching
 
     async def _with_vectors(self, request: Request) -> int:
@@ -193,7 +193,7 @@ class PgVectorStore(AsyncVectorStore):
         sql = f"SELECT count(*) FROM {self.table.sql} WHERE {condition}"  # noqa: S608 - values are parameters
         return int((await self._connections.fetch(sql, *statement.parameters))[0][0])
 
-    async def _answer(self, request: Request, table: Table, plan: Plan) -> tuple[Hits, Search]:
+    async def _answer_by(self, request: Request, table: Table, plan: Plan) -> tuple[Hits, Search]:
         made = search(request, table, plan)
         if not len(request.queries):
             return hits(made, []), made
@@ -245,11 +245,11 @@ class PgVectorStore(AsyncVectorStore):
             self._rows = -1.0
             self._estimates.clear()
 
-    async def _explain(self, request: Request) -> Explanation:
+    async def _explain(self, request: Request) -> tuple[Hits, Explanation]:
         found, made, _ = await self._found(request)
         rows, matching = await self._count(None), await self._with_vectors(request)
         explained = told(made, found, rows=rows, matching=matching)
-        return await self._connections.read(lambda connection: verified(connection, made, explained))
+        return found, await self._connections.read(lambda connection: verified(connection, made, explained))
 
     async def _scan(
         self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool

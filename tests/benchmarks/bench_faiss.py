@@ -38,7 +38,7 @@ def searches(frame, vectors, queries) -> dict:
         store = stores[spec.kind] = frame.vec.push("faiss", index=spec, progress=False)
         index = bare(store, vectors)
         store.search(queries, K)
-        ours, theirs = fastest(lambda: store.search(queries, K), lambda: index.search(queries, K))
+        ours, theirs = fastest(lambda: store.search(queries, K), lambda: index.search(queries, K), repeats=15)
         line(f"{spec.kind}: batch of {len(queries):,}, wall", ours, theirs, "≤ 1.05")
         one = queries[7]
         cpu = fastest(

@@ -17,6 +17,7 @@ from _data import clustered, fastest, framed, head, line
 
 import dkvector as dkv
 from dkvector._loop import LOOP
+from dkvector.requests import Search
 
 K = 10
 ROWS = 2_000  # of an executemany, which is too slow for more
@@ -92,7 +93,7 @@ def loads(url, frame, vectors) -> None:
 def searches(url, store, queries) -> None:
     """One search through the blocking view, against its own SQL as a prepared statement awaited."""
     made = store.store
-    request = made.request(queries[0], K, columns=[])
+    request = Search(queries[0], K, columns=[]).checked(made.name, made.supports, made.known).of(queries[0])
     plan = LOOP.run(made._plan(request, made.table))
     from dkvector.backends._pg_search import search
 

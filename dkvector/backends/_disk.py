@@ -1,0 +1,55 @@
+"""What a folder asks of its disk: to make files durable, and to tell in our words what it can't do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from dkvector.errors import BackendUnavailableError, DkvectorError
+
+FLUSHERS = 4  # files flushed at a time
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn an error of the operating system into ours, with its reason.
+
+    Raises:
+        BackendUnavailableError: what could not be done, and why.
+    """
+    try:
+        yield
+    except DkvectorError:
+        raise
+    except OSError as exc:
+        raise BackendUnavailableError(f"{what}: {exc.strerror or exc}") from exc
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file."""
+    with path.open("wb") as file:
+        file.write(data)
+
+
+def flush_all(paths: Sequence[Path]) -> None:
+    """Flush several files at once: a disk makes them durable in hardly more time than one."""
+    *others, last = paths
+    if not others:
+        return flush(last)
+    with ThreadPoolExecutor(FLUSHERS) as pool:
+        flushing = pool.map(flush, others)
+        flush(last)
+        list(flushing)
+    return None
+
+
+def flush(path: Path) -> None:
+    """Make a file, or what a folder lists, durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,230 @@
+"""Indexes over codes: what they find, what they say, what they weigh, and that they stay right as a store changes."""
+
+import faiss
+import numpy as np
+import pandas as pd
+import pytest
+
+import dkvector as dkv
+from dkvector.backends import _checks, _faiss_auto, _faiss_codes, _faiss_index, _faiss_sound
+from dkvector.backends._faiss_auto import chosen
+from dkvector.backends._faiss_codes import CODES, bytes_of
+from dkvector.backends._topk import Block
+from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning, as_bytes
+from dkvector.metrics import DistanceMetric
+
+QUANTISATIONS = [code for code in CODES if code is not None]
+KINDS = {"flat": Flat, "ivf": IVF, "hnsw": HNSW}
+# Recall@10 on the 20,000 synsets and 200 of the sentences; the uncompressed indexes find 1, 0.95 and 0.97.
+FLOORS = {"flat": 0.98, "ivf": 0.93, "hnsw": 0.96}
+QUERIES = 200
+
+
+@pytest.fixture(scope="module")
+def data():
+    sentences = dkv.datasets.load_wordnet_queries()["embedding"].head(QUERIES)
+    return dkv.datasets.load_wordnet()[["depth", "embedding"]], sentences
+
+
+@pytest.fixture(scope="module")
+def store(data):
+    with data[0].vec.push("faiss") as store:
+        yield store
+
+
+def recall(found, exact):
+    kth = exact.groupby("query")["distance"].max()
+    return (found["distance"] <= found["query"].map(kth) + 1e-6).sum() / len(exact)
+
+
+@pytest.fixture(scope="module")
+def truth(data):
+    words, sentences = data
+    every = {where: words.vec.search(sentences, k=10, where=where, columns=[]) for where in (None, "depth > 6")}
+    return lambda where=None: every[where]
+
+
+@pytest.mark.parametrize("quantization", QUANTISATIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_find_the_neighbours_and_tell_their_true_distances(data, store, truth, kind, quantization):
+    words, sentences = data
+    spec = store.build_index(KINDS[kind](quantization=quantization), progress=False)
+    found = store.search(sentences, columns=[])
+    assert recall(found, truth()) >= FLOORS[kind]
+    some = found.groupby("query").head(1)
+    true = words.loc[some.index, "embedding"].vec.to_numpy().astype("f8")
+    queries = sentences.loc[some["query"]].vec.to_numpy().astype("f8")
+    cosine = (true * queries).sum(1) / np.linalg.norm(true, axis=1) / np.linalg.norm(queries, axis=1)
+    np.testing.assert_allclose(some["distance"], 1 - cosine, atol=1e-6)
+    matching = store.search(sentences, columns=["depth"], where="depth > 6", tuning=Tuning(exact=False))
+    assert (matching["depth"] > 6).all()
+    assert recall(matching, truth("depth > 6")) >= FLOORS[kind]
+    told = store.last
+    assert told.plan.startswith(f"{kind} of {quantization}")
+    assert told.plan.endswith("rescored")
+    assert told.native["candidates"] >= 10 * CODES[quantization].widen
+    assert store.stats()["index_bytes"] == pytest.approx(bytes_of(spec, 20_000, 384), rel=0.35)
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    rng = np.random.default_rng(5)
+    centres = rng.standard_normal((40, 24))
+    return (centres[rng.integers(0, 40, 9000)] + 0.6 * rng.standard_normal((9000, 24))).astype("f4")
+
+
+@pytest.mark.parametrize("metric", list(DistanceMetric))
+@pytest.mark.parametrize("quantization", ["float16", "int8"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_rescoring_the_numbers_are_the_codes_own(clusters, kind, quantization, metric):
+    frame = pd.DataFrame({"v": list(clusters[:2000])})
+    with frame.vec.push("faiss", metric=metric, index={"kind": kind, "quantization": quantization}) as store:
+        queries = clusters[:50] * 1.5
+        own = store.search(queries, k=5, tuning=Tuning(rescore=False, probes=100))
+        assert store.last.plan == f"{kind} of {quantization}"
+        true = frame.vec.search(queries, k=5, metric=metric)
+    spread = np.abs(true["distance"]).max()
+    np.testing.assert_allclose(own["distance"], true["distance"], atol=0.02 * spread)
+    assert (own["distance"].to_numpy() != true["distance"].to_numpy()).any()
+
+
+def test_bits_are_no_distance(data):
+    words, sentences = data
+    with words.head(100).vec.push("faiss", index=Flat(quantization="binary")) as store:
+        with pytest.raises(dkv.UnsupportedError, match="rescore=True"):
+            store.search(sentences, tuning={"rescore": False})
+        assert len(store.search(sentences.iloc[0], k=3)) == 3
+
+
+def test_more_candidates_find_more(clusters):
+    frame = pd.DataFrame({"v": list(clusters)})
+    queries = clusters[::50] + 0.5
+    exact = frame.vec.search(queries, k=10)
+    with frame.vec.push("faiss", index=Flat(quantization="binary"), progress=False) as store:
+        few, many = (
+            recall(store.search(queries, k=10, tuning={"candidates": candidates}), exact) for candidates in (10, 3000)
+        )
+        assert store.last.native["candidates"] == 3000
+    assert few < 0.5
+    assert many > 0.99
+
+
+@pytest.mark.parametrize("quantization", QUANTISATIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_of_codes_grows_shrinks_and_comes_back(clusters, tmp_path, kind, quantization):
+    frame = pd.DataFrame({"v": list(clusters)}, index=[f"r{i}" for i in range(len(clusters))])
+    spec = {"kind": kind, "quantization": quantization} | ({"lists": 8} if kind == "ivf" else {})
+    path = tmp_path / "rows"
+    queries, tuning = clusters[6000::60], Tuning(exact=False, probes=8, candidates=600, ef_search=600)
+    with frame.head(5000).vec.push("faiss", path=path, index=spec, progress=False) as store:
+        store.upsert(frame.iloc[5000:], progress=False)  # more than an index may lack: it is extended
+        assert store.store.rows.indexes["v"].rows == 9000
+        assert recall(store.search(queries, k=10, tuning=tuning), frame.vec.search(queries, k=10)) > 0.95
+        gone = [f"r{i}" for i in range(0, 9000, 7)]
+        store.delete(gone)
+        left = frame.drop(index=gone)
+        found = store.search(queries, k=10, tuning=tuning)
+        assert recall(found, left.vec.search(queries, k=10)) > 0.95
+        assert not found.index.isin(gone).any()
+    with dkv.connect(path) as store:
+        assert store.indexes()["v"].quantization == quantization
+        pd.testing.assert_frame_equal(store.search(queries, k=10, tuning=tuning), found)
+
+
+@pytest.mark.parametrize("quantization", QUANTISATIONS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("rows", "dimensions"), [(1, 3), (5, 1), (15, 7), (17, 8), (40, 33)])
+def test_few_rows_and_odd_dimensions(kind, quantization, rows, dimensions):
+    matrix = np.random.default_rng(rows).standard_normal((rows, dimensions)).astype("f4")
+    frame = pd.DataFrame({"v": list(matrix)})
+    with frame.vec.push("faiss", index={"kind": kind, "quantization": quantization}) as store:
+        found = store.search(matrix[0], k=rows)
+        assert store.last.shortfall == 0
+        pd.testing.assert_frame_equal(found, frame.vec.search(matrix[0], k=rows), atol=1e-6)
+
+
+def test_config_keys():
+    config = {"backend": "faiss", "index_type": "IVF", "ivf_nlist": 3, "quantization": "int8"}
+    with dkv.connect(config) as store:
+        store.upsert(pd.DataFrame({"v": list(np.eye(9, dtype="f4"))}))
+        assert store.indexes() == {"v": IVF(lists=3, quantization="int8")}
+    with dkv.connect({"backend": "faiss", "quantization": "float16"}) as store:
+        store.upsert(pd.DataFrame({"v": list(np.eye(9, dtype="f4"))}))
+        assert store.indexes() == {"v": Flat(quantization="float16")}
+
+
+@pytest.mark.parametrize("spec", [Flat, IVF, HNSW])
+def test_an_unknown_quantization_is_refused(spec):
+    with pytest.raises(dkv.SchemaError, match="no quantization 'int16'; did you mean 'int8'"):
+        spec(quantization="int16")
+
+
+@pytest.mark.parametrize(
+    ("spec", "rows", "expected"),
+    [
+        (Auto(), 9_999, Flat()),
+        (Auto(), 10_000, IVF(lists=200, quantization="float16")),
+        (Auto(memory="10MB"), 20_000, IVF(lists=283, quantization="int8")),
+        (Auto(memory="3MB"), 20_000, IVF(lists=283, quantization="pq")),
+        (Auto(memory=1), 20_000, IVF(lists=283, quantization="rabitq")),
+        (Auto(memory="3GB"), 2_000_000, HNSW(m=32, quantization="float16")),
+        (Auto(memory="1GB"), 2_000_000, HNSW(m=32, quantization="pq")),
+        (Auto(memory="400MB"), 4_000_000, IVF(lists=4000, quantization="rabitq")),
+        (Auto(recall=0.99, memory="1GB"), 20_000, HNSW(m=32, quantization="float16")),
+        (Auto(recall=1), 5_000_000, Flat()),
+        (IVF(lists=7), 100, IVF(lists=7)),
+    ],
+)
+def test_auto_chooses_by_rows_recall_and_memory(spec, rows, expected):
+    assert chosen(spec, rows, 384) == expected
+
+
+def test_auto_without_a_limit_takes_half_of_what_is_free(monkeypatch):
+    monkeypatch.setattr(_faiss_auto, "_available", lambda: 8_000_000)
+    assert chosen(Auto(), 20_000, 384) == IVF(lists=283, quantization="pq")
+
+
+@pytest.mark.parametrize("bad", ["", "2 parsecs", "-1", 0, True, "0GB", None])
+def test_a_size_that_is_none_is_refused(bad):
+    with pytest.raises(dkv.SchemaError, match=r"size of memory"):
+        as_bytes(bad)
+
+
+def test_a_faiss_that_is_too_old_is_told(monkeypatch):
+    monkeypatch.delattr(_faiss_codes.faiss, "IndexIVFRaBitQ")
+    frame = pd.DataFrame({"v": list(np.eye(9, dtype="f4"))})
+    with pytest.raises(dkv.UnsupportedError, match=r"has no IndexIVFRaBitQ, .*upgrade faiss-cpu"):
+        frame.vec.push("faiss", index=IVF(quantization="rabitq"))
+
+
+@pytest.mark.parametrize("quantization", QUANTISATIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_large_index_of_codes_is_opened_by_a_look_at_its_structure(
+    clusters, tmp_path, monkeypatch, kind, quantization
+):
+    frame = pd.DataFrame({"v": list(clusters)})
+    with frame.vec.push("faiss", path=tmp_path / "rows", index={"kind": kind, "quantization": quantization}) as store:
+        found = store.search(clusters[:20])
+    monkeypatch.setattr(_checks, "READ", 0)
+    with dkv.connect(tmp_path / "rows") as store:  # a false alarm would be a warning, and an error here
+        assert store.indexes()["v"].quantization == quantization
+        pd.testing.assert_frame_equal(store.search(clusters[:20]), found)
+
+
+@pytest.mark.parametrize(
+    ("spec", "damage"),
+    [
+        (IVF(lists=4, quantization="int8"), lambda index: index.sq.trained.resize(3)),
+        (IVF(lists=4, quantization="float16"), lambda index: setattr(index.sq, "qtype", 0)),
+        (HNSW(quantization="binary"), lambda index: index.sq.trained.resize(2)),
+        (HNSW(quantization="pq"), lambda index: index.pq.centroids.resize(8)),
+        (HNSW(quantization="rabitq"), lambda index: index.center.resize(8)),
+    ],
+    ids=lambda value: f"{value.kind}-{value.quantization}" if hasattr(value, "kind") else "",
+)
+def test_tables_of_another_length_are_damage(clusters, spec, damage):
+    index = _faiss_index.build(spec, [Block(0, clusters[:500])], DistanceMetric.COSINE, progress=False).index
+    assert _faiss_sound.sound(index, "file", 500, 24)
+    damage(faiss.downcast_index(index.storage) if spec.kind == "hnsw" else index)
+    with pytest.raises(dkv.SchemaError, match="file is damaged: its"):
+        _faiss_sound.sound(index, "file", 500, 24)
