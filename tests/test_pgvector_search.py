@@ -361,3 +361,11 @@ def test_arrow_tables_are_pushed_and_ids_keep_their_type(postgres_url, table):
     with dkv.connect(postgres_url, table=table) as store:
         store.upsert(pa.table({"id": pa.array([1, 2, 3], pa.int32()), "v": vectors}))
         assert store.search([2.0, 3], k=3).index.dtype == "int32"
+
+
+@pytest.mark.parametrize("queries", [[[1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]], ids=["one", "many"])
+def test_of_rows_as_near_the_first_ids_come(postgres_url, table, queries):
+    ids = np.random.default_rng(0).permutation(40)
+    frame = pd.DataFrame({"v": [[1.0, 1.0]] * 40}, index=[f"id {one:02}" for one in ids])
+    with frame.vec.push(postgres_url, table=table) as store:
+        assert store.search(queries, k=3).index.tolist() == ["id 00", "id 01", "id 02"] * len(queries)
