@@ -115,8 +115,9 @@ def postgres(path: str | PathLike[str] | None = None) -> LocalPostgres:
         BackendUnavailableError: the server did not start; tells what it said.
 
     Example:
-        >>> with postgres() as server:  # doctest: +SKIP
-        ...     words.vec.push(server.url, table="words")
+        >>> with postgres() as server:
+        ...     server.url.partition("?")[0]
+        'postgresql://postgres@/postgres'
     """
     _programs()
     if path is None:

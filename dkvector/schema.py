@@ -97,7 +97,7 @@ class Schema:
     def __repr__(self) -> str:
         columns = [f"{one.name} {dtype_name(one)}" for one in self.payload]
         more = f", … ({len(columns)} columns)" if len(columns) > _SHOWN else ""
-        vectors = ", ".join(map(str, self.vectors))
+        vectors = ", ".join(map(str, self.vectors)) or "none"
         payload = ", ".join(columns[:_SHOWN]) or "none"
         return f"Schema(id: {self.id.name} {dtype_name(self.id)}; vectors: {vectors}; payload: {payload}{more})"
 

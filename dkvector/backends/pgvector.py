@@ -54,7 +54,7 @@ class PgVectorStore(AsyncVectorStore):
         ...     found = (await store.search([0.9, 0.1], k=1)).ids
         ...     await store.aclose()
         ...     return list(found)
-        >>> with local.postgres() as server:  # doctest: +SKIP
+        >>> with local.postgres() as server:
         ...     asyncio.run(nearest(server.url))
         ['a']
     """
