@@ -144,6 +144,7 @@ class VecAccessor:
         target: Target = "faiss",
         *,
         path: str | PathLike[str] | None = None,
+        table: str | None = None,
         index: IndexSpec | str | dict[str, Any] | None = None,
         on: str | Sequence[str] | None = None,
         metric: DistanceMetric | str | None = None,
@@ -159,6 +160,7 @@ class VecAccessor:
         Args:
             target: a backend's name, a URL, a folder or a config dict.
             path: the folder of an embedded store; a temporary one by default.
+            table: the table of a database, or the index of a search engine.
             index: an index to build: "flat", "hnsw", "ivf", "auto", or a spec such as ``HNSW(m=32)``.
             on: the vector columns; all by default.
             metric: what the store will measure by; cosine by default, or what it measures by already.
@@ -185,7 +187,7 @@ class VecAccessor:
             on_bad,
         )
         spec = None if index is None else as_spec(index)
-        store = connect(target, path=path)
+        store = connect(target, path=path, table=table)
         try:
             if spec is not None:
                 store.supports.check_index(store.name, spec)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from dkvector._loop import LOOP, run_inline
 from dkvector.columns import kept
 from dkvector.requests import Written
-from dkvector.results import Explanation, Hits, TableSource
+from dkvector.results import Explanation, Hits, KeywordHits, TableSource
 from dkvector.results import framed as framed_columns
 from dkvector.schema import Schema, Supports
 from dkvector.store import AsyncVectorStore
@@ -72,6 +72,7 @@ class VectorStore:
     drop = blocking(AsyncVectorStore.drop)
     close = blocking(AsyncVectorStore.aclose)
     search = framed(AsyncVectorStore.search, Hits.to_frame)
+    keyword_search = framed(AsyncVectorStore.keyword_search, KeywordHits.to_frame)
     get = framed(AsyncVectorStore.get, as_frame)
 
     create = blocking(AsyncVectorStore.create)

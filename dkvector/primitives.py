@@ -17,20 +17,18 @@ from dkvector.errors import BackendUnavailableError, SchemaError, hint
 from dkvector.filters import Filter, as_filter, check_columns
 from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.ingest import Batch, Reading, as_batch
+from dkvector.keyword import KeywordSearch
 from dkvector.metrics import DistanceMetric
-from dkvector.operations import VectorOperations
 from dkvector.query import VectorQuery
-from dkvector.requests import MODES, Mode, Request, Written, as_ids, shown
+from dkvector.requests import MODES, Mode, Request, Written, as_count, as_ids, shown
 from dkvector.results import Explanation, Hits
-from dkvector.schema import Schema, Supports, VectorInfo
+from dkvector.schema import Schema, VectorInfo
 from dkvector.vectors import read_queries
 
 
-class Primitives(VectorOperations):
+class Primitives(KeywordSearch):
     """A named collection of rows with vectors."""
 
-    name: ClassVar[str]
-    supports: ClassVar[Supports]
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
     schema: Schema | None = None
     last: Explanation | None = None  # what the last search did
@@ -214,15 +212,14 @@ class Primitives(VectorOperations):
         info = self.known.vector(field)
         by = info.metric if metric is None else DistanceMetric.of(metric)
         self.supports.check_metric(self.name, by, info.metric)
-        if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
-            raise SchemaError(f"k must be a whole number of at least 1, not {k!r}")
+        k = as_count(k)
         matrix, single, labels = read_queries(queries, dimensions=info.dimensions, metric=by)
         if not single and labels is None:
             labels = pd.RangeIndex(len(matrix))
         return Request(
             matrix,
             None if single else labels,
-            int(k),
+            k,
             info,
             by,
             self._where(where),

@@ -30,11 +30,13 @@ class Backend:
         target: "module:Class".
         package: what it needs installed; None for nothing.
         extra: the pip extra that brings it.
+        table: the key of its config that names a table or an index; None where the folder is all.
     """
 
     target: str
     package: str | None = None
     extra: str = ""
+    table: str | None = "table"
 
     def load(self) -> type[AsyncVectorStore]:
         """Import the store's class.
@@ -53,8 +55,16 @@ class Backend:
 
 
 BACKENDS = {
-    "exact": Backend("dkvector.backends.exact:ExactStore"),
-    "faiss": Backend("dkvector.backends.faiss:FaissStore", "faiss-cpu", "faiss"),
+    "exact": Backend("dkvector.backends.exact:ExactStore", table=None),
+    "faiss": Backend("dkvector.backends.faiss:FaissStore", "faiss-cpu", "faiss", table=None),
+}
+ALIASES = {  # names that code and URLs know them by
+    "postgres": "pgvector",
+    "postgresql": "pgvector",
+    "postgres_vector": "pgvector",
+    "elasticsearch_vector": "elasticsearch",
+    "es_vector": "elasticsearch",
+    "opensearch_vector": "opensearch",
 }
 
 
@@ -65,24 +75,32 @@ def backends() -> dict[str, Backend]:
 
 
 def backend(name: str) -> type[AsyncVectorStore]:
-    """Import a backend's class by name.
+    """Import a backend's class by its name or an alias.
 
     Raises:
         UnsupportedError: no such backend; names the nearest.
         MissingExtraError: its package is not installed.
     """
+    return _known(name).load()
+
+
+def _known(name: str) -> Backend:
     known = backends()
-    if name not in known:
+    found = known.get(ALIASES.get(name, name))
+    if found is None:
         raise UnsupportedError(f"no backend {name!r}; {hint(name, known)}")
-    return known[name].load()
+    return found
 
 
-def read_target(target: Target, path: str | PathLike[str] | None = None) -> tuple[str, dict[str, Any]]:
+def read_target(
+    target: Target, path: str | PathLike[str] | None = None, table: str | None = None
+) -> tuple[str, dict[str, Any]]:
     """Read where a store is from a backend's name, a URL, a folder or a config dict.
 
     Args:
-        target: "faiss", "faiss:///folder", a `Path`, or a dict with the key "backend".
+        target: "faiss", "faiss:///folder", a server's URL, a `Path`, or a dict with the key "backend".
         path: the folder of an embedded store.
+        table: the table of a database, or the index of a search engine.
 
     Returns:
         The backend's name and the config for its `open`.
@@ -90,6 +108,9 @@ def read_target(target: Target, path: str | PathLike[str] | None = None) -> tupl
     Example:
         >>> read_target("faiss:./words")
         ('faiss', {'index_path': './words'})
+
+    Raises:
+        SchemaError: a target that names no store, or a table where the backend has none.
     """
     if isinstance(target, Mapping):
         config = dict(target)
@@ -102,7 +123,16 @@ def read_target(target: Target, path: str | PathLike[str] | None = None) -> tupl
         name, config = _read_url(target)
     else:
         raise SchemaError(f"a store is named by a text, a path or a dict, not by {type(target).__name__}")
-    return name, config | ({} if path is None else {"index_path": fspath(path)})
+    name = ALIASES.get(name, name)
+    config |= {} if path is None else {"index_path": fspath(path)}
+    return name, config | ({} if table is None else _table(name, table))
+
+
+def _table(name: str, table: str) -> dict[str, Any]:
+    key = _known(name).table
+    if key is None:
+        raise SchemaError(f"{name} keeps its rows in no table: leave table={table!r} out")
+    return {key: table}
 
 
 def _read_url(url: str) -> tuple[str, dict[str, Any]]:
@@ -111,16 +141,18 @@ def _read_url(url: str) -> tuple[str, dict[str, Any]]:
         return url, {}
     if parts.scheme == "faiss":
         return "faiss", {"index_path": unquote(parts.netloc + parts.path)}
-    return parts.scheme, {"url": url}
+    return parts.scheme.partition("+")[0], {"url": url}  # what follows names a driver or a transport
 
 
-def connect(target: Target, *, path: str | PathLike[str] | None = None) -> VectorStore:
+def connect(target: Target, *, path: str | PathLike[str] | None = None, table: str | None = None) -> VectorStore:
     """Open a store, the blocking way.
 
     Args:
-        target: a backend's name, a URL such as ``"faiss:///data/words"``, the folder of a store, or a config dict
-            such as ``{"backend": "faiss", "dimension": 384, "index_path": "./words"}``.
+        target: a backend's name, a URL such as ``"faiss:///data/words"`` or ``"postgresql://host/database"``, the
+            folder of a store, or a config dict such as
+            ``{"backend": "faiss", "dimension": 384, "index_path": "./words"}``.
         path: the folder of an embedded store.
+        table: the table of a database, or the index of a search engine.
 
     Returns:
         The store, which is empty where there was none.
@@ -134,7 +166,7 @@ def connect(target: Target, *, path: str | PathLike[str] | None = None) -> Vecto
         >>> connect("exact")
         <ExactStore: empty>
     """
-    name, config = read_target(target, path)
+    name, config = read_target(target, path, table)
     cls = backend(name)
     return VectorStore(lambda: cls.open(config), inline=cls.inline)
 

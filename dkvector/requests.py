@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from dkvector.errors import SchemaError
 from dkvector.filters import Filter
 from dkvector.indexes import Tuning
 from dkvector.metrics import DistanceMetric, Floats
@@ -45,6 +46,27 @@ class Request:
 
 
 @dataclass(frozen=True)
+class KeywordRequest:
+    """A search by words that has been checked.
+
+    Attributes:
+        text: the words, not blank.
+        k: rows to find at most.
+        on: text columns to look in, at least one.
+        where: the filter, its columns known.
+        columns: payload columns to give.
+        highlight: tell where the words are.
+    """
+
+    text: str
+    k: int
+    on: tuple[str, ...]
+    where: Filter | None
+    columns: tuple[str, ...]
+    highlight: bool
+
+
+@dataclass(frozen=True)
 class Written:
     """What a write did.
 
@@ -59,6 +81,17 @@ class Written:
     replaced: int = 0
     dropped: tuple[Any, ...] = ()
     ids: pd.Index = field(default_factory=lambda: pd.Index([]), repr=False)
+
+
+def as_count(k: Any) -> int:
+    """Read k.
+
+    Raises:
+        SchemaError: not a whole number of at least 1.
+    """
+    if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
+        raise SchemaError(f"k must be a whole number of at least 1, not {k!r}")
+    return int(k)
 
 
 def shown(progress: bool | None, rows: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
@@ -96,6 +96,42 @@ class Hits:
         return assemble(self.ids, self.distances, self.counts, self.metric, queries=self.queries, payload=payload)
 
 
+@dataclass(frozen=True)
+class KeywordHits:
+    """Rows that answer some words, best first.
+
+    Attributes:
+        source: gives the rows, as Arrow or as pandas has them, when they are wanted.
+        scores: `(h,)` float32 as the engine ranks, larger is better.
+        highlights: `(h,)` where the words are, in the engine's markup; None where it was not asked for.
+    """
+
+    source: Source
+    scores: Floats
+    highlights: Sequence[str] | None = None
+
+    @cached_property
+    def rows(self) -> pa.Table:
+        """The rows found: the id, then payload columns."""
+        return self.source.table()
+
+    @property
+    def ids(self) -> pd.Index:
+        """Labels of the rows found, `(h,)`."""
+        return self.source.labels()
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give the hits as a DataFrame.
+
+        Returns:
+            A frame indexed by row label: `rank` from 1, `score`, `highlight` where it was asked for, then the payload.
+        """
+        columns: dict[Any, Any] = {"rank": np.arange(1, len(self.scores) + 1), "score": self.scores}
+        if self.highlights is not None:
+            columns["highlight"] = pd.array(list(self.highlights), dtype="str")
+        return _beside(columns, self.source.columns(), self.ids)
+
+
 def assemble(
     index: pd.Index,
     distances: Floats,
@@ -131,7 +167,11 @@ def assemble(
     columns["rank"] = ranks(counts)
     columns["score"] = score(distances, metric)
     columns["distance"] = distances
-    ours, taken = list(columns), {*columns, *payload}
+    return _beside(columns, payload, index)
+
+
+def _beside(ours: dict[Any, Any], payload: Mapping[Any, Any], index: pd.Index) -> pd.DataFrame:
+    columns, taken = dict(ours), {*ours, *payload}
     for name, values in payload.items():
         columns[_free(name, taken) if name in ours else name] = kept(values)
     return framed(columns, index)

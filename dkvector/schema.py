@@ -112,6 +112,21 @@ class Schema:
                 raise NotFoundError.of("column", name, self.payload.names)
         return wanted
 
+    def text(self, columns: Iterable[str] | None) -> list[str]:
+        """Check the names of text columns; None is all of them.
+
+        Raises:
+            NotFoundError: no such column.
+            SchemaError: a column that is not text, or none that is.
+        """
+        texts = [one.name for one in self.payload if _is_text(one.type)]
+        wanted = texts if columns is None else self.select(columns)
+        if other := [name for name in wanted if name not in texts]:
+            raise SchemaError(f"no words in {other}: of the columns, these are text: {texts}")
+        if not wanted:
+            raise SchemaError(f"no text column to look in; there are {self.payload.names}")
+        return wanted
+
     def widened(self, other: Schema) -> Schema:
         """Take in rows of another schema: known columns must agree, new ones are added.
 
@@ -127,6 +142,11 @@ class Schema:
         if extra := [one.name for one in other.vectors if one.name not in {info.name for info in self.vectors}]:
             raise SchemaError(f"these rows have vector fields {extra} which the store has not")
         return replace(self, payload=_merged(self.payload, other.payload))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_large_string(value) or pa.types.is_string(value))
 
 
 def _merged(ours: pa.Schema, theirs: pa.Schema) -> pa.Schema:
@@ -154,7 +174,7 @@ class Supports:
         indexes: kinds of index.
         quantisations: compressions of an index.
         other_metric: a search may name a metric that is not its field's.
-        keyword: text search beside vectors.
+        keyword: ranked search by words, beside vectors.
         transactions: a write is seen whole or not at all.
     """
 
@@ -164,6 +184,15 @@ class Supports:
     other_metric: bool = False
     keyword: bool = False
     transactions: bool = False
+
+    def check_keyword(self, backend: str) -> None:
+        """Refuse a search by words where the backend has none.
+
+        Raises:
+            UnsupportedError: it has not.
+        """
+        if not self.keyword:
+            raise UnsupportedError(f"{backend} has no keyword search; filter by contains() or like() in a where")
 
     def check_index(self, backend: str, spec: IndexSpec) -> None:
         """Refuse an index that the backend has not.

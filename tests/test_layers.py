@@ -12,7 +12,7 @@ LAYERS = """
   _vector_arrow _vector_parse _vector_rows
 ← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
 ← results ingest requests
-← primitives operations store blocking
+← primitives operations keyword store blocking
 ← backends registry
 ← datasets testing hybrid evaluation projection local frames
 ← plotting widgets interop

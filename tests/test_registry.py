@@ -1,5 +1,6 @@
 """The doors to a store: by name, URL, folder and config; and what is not there says what is."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import pandas as pd
 import pytest
 
 import dkvector as dkv
+from dkvector import registry
 from dkvector.backends.exact import ExactStore
-from dkvector.registry import BACKENDS, backend, read_target
+from dkvector.registry import BACKENDS, Backend, backend, read_target
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_connecting_to_nothing_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", [name for name, one in BACKENDS.items() if one.table is None])
 def test_our_backends_are_there(name):
     with dkv.connect(name) as store:
         assert (store.name, backend(name).name) == (name, name)
@@ -87,6 +89,54 @@ def test_our_backends_are_there(name):
 def test_an_unknown_backend_names_the_nearest(target, message):
     with pytest.raises(dkv.UnsupportedError, match=message):
         dkv.connect(target)
+
+
+@pytest.fixture
+def servers(monkeypatch):
+    known = {
+        "exact": Backend("dkvector.backends.exact:ExactStore", table=None),
+        "pgvector": Backend("nowhere:Store"),
+        "elasticsearch": Backend("nowhere:Store", table="index"),
+        "opensearch": Backend("nowhere:Store", table="index"),
+    }
+    monkeypatch.setattr(registry, "backends", lambda: known)
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "config"),
+    [
+        ("postgresql://h/db", "pgvector", {"url": "postgresql://h/db", "table": "docs"}),
+        ("postgres://h/db", "pgvector", {"url": "postgres://h/db", "table": "docs"}),
+        ("postgresql+asyncpg://h/db", "pgvector", {"url": "postgresql+asyncpg://h/db", "table": "docs"}),
+        ("pgvector", "pgvector", {"table": "docs"}),
+        ({"backend": "postgres_vector", "table": "other"}, "pgvector", {"table": "docs"}),
+        ("elasticsearch://h:9200", "elasticsearch", {"url": "elasticsearch://h:9200", "index": "docs"}),
+        ("elasticsearch+https://h", "elasticsearch", {"url": "elasticsearch+https://h", "index": "docs"}),
+        ({"backend": "es_vector", "hosts": ["h"]}, "elasticsearch", {"hosts": ["h"], "index": "docs"}),
+        ("opensearch+https://h", "opensearch", {"url": "opensearch+https://h", "index": "docs"}),
+        ("opensearch_vector", "opensearch", {"index": "docs"}),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("servers")
+def test_a_table_goes_where_the_backend_names_it(target, name, config):
+    assert read_target(target, table="docs") == (name, config)
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_table_where_there_are_none_is_refused(frame):
+    with pytest.raises(dkv.SchemaError, match="exact keeps its rows in no table: leave table='docs' out"):
+        dkv.connect("exact", table="docs")
+    with pytest.raises(dkv.SchemaError, match="no table"):
+        frame.vec.push("exact", table="docs")
+
+
+def test_capabilities_may_be_an_instance_s_own(frame):
+    with frame.vec.push("exact") as store:
+        store.store.supports = dataclasses.replace(store.supports, metrics=frozenset({"euclidean"}))
+        assert store.supports.metrics == {"euclidean"}
+        with pytest.raises(dkv.UnsupportedError, match="exact has no metric 'cosine'; it has euclidean"):
+            store.search([1, 0])
 
 
 def test_a_password_is_not_told():
@@ -115,7 +165,7 @@ def test_a_config_that_can_not_be_read_says_why(target, message):
 
 def test_targets_are_read_without_opening_anything():
     assert read_target("exact") == ("exact", {})
-    assert read_target("postgresql://host/db") == ("postgresql", {"url": "postgresql://host/db"})
+    assert read_target("postgresql://host/db") == ("pgvector", {"url": "postgresql://host/db"})
     assert read_target(Path("rows")) == ("faiss", {"index_path": "rows"})
     config = {"backend": "faiss", "dimension": 3}
     assert read_target(config, path="rows") == ("faiss", {"dimension": 3, "index_path": "rows"})

@@ -89,7 +89,7 @@ class FaissStore(LocalStore):
     """
 
     name: ClassVar[str] = "faiss"
-    supports: ClassVar[Supports] = Supports(indexes=frozenset({"flat", "hnsw", "ivf", "auto"}), transactions=True)
+    supports: Supports = Supports(indexes=frozenset({"flat", "hnsw", "ivf", "auto"}), transactions=True)
 
     def __init__(self, config: FaissConfig) -> None:
         super().__init__()

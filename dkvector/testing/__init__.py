@@ -18,6 +18,7 @@ Distances are compared with a loop over plain NumPy which shares no code with an
 be redefined: what a backend can't do it declares in `supports`, and the suite checks that it then refuses.
 """
 
+from dkvector.testing.keyword import KeywordTests
 from dkvector.testing.oracle import naive_distance, naive_search, recall, sample_frame, sample_queries
 from dkvector.testing.records import RecordTests
 from dkvector.testing.refusals import RefusalTests
@@ -26,7 +27,7 @@ from dkvector.testing.where import FilterTests
 from dkvector.testing.writes import WriteTests
 
 
-class StoreTests(SearchTests, FilterTests, WriteTests, RefusalTests, RecordTests):
+class StoreTests(SearchTests, FilterTests, KeywordTests, WriteTests, RefusalTests, RecordTests):
     """The contract of a store."""
 
 
