@@ -191,6 +191,7 @@ class VecAccessor:
         try:
             if spec is not None:
                 store.supports.check_index(store.name, spec)
+                store.store.planned = spec
             store.upsert(self._frame, mode=mode, reading=reading, progress=progress)
             for info in store.store.known.vectors:
                 if spec is not None:

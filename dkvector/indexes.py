@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from dkvector.errors import SchemaError, hint
 
-Quantization = Literal["float16", "int8", "pq", "rabitq", "binary"]
+Quantization = Literal["float16", "int8", "int4", "pq", "rabitq", "binary"]
 
 
 def _at_least(name: str, value: object, least: int) -> None:

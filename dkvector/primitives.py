@@ -34,6 +34,7 @@ class Primitives(KeywordSearch):
     last: Explanation | None = None  # what the last search did
     written: Written | None = None  # what the last write did
     closed: bool = False
+    planned: IndexSpec | None = None  # the index that follows the first write: some backends build it with the rows
     dimension: int | None = None  # what the config promises of a store that is still empty
     metric: DistanceMetric | None = None
 
@@ -190,7 +191,7 @@ class Primitives(KeywordSearch):
         """
         request = self.request(queries, k, field=field, where=where, metric=metric, tuning=tuning, columns=())
         _, told = await self._search(request)
-        return told
+        return await self._counted(request, told)
 
     def request(
         self,
@@ -300,6 +301,12 @@ class Primitives(KeywordSearch):
 
     @abstractmethod
     async def _search(self, request: Request) -> tuple[Hits, Explanation]: ...
+
+    async def _counted(self, request: Request, told: Explanation) -> Explanation:
+        """Count what the search itself had no need to."""
+        rows = await self._count(None) if told.rows is None else told.rows
+        asked = told.matching is None and request.where is not None
+        return replace(told, rows=rows, matching=await self._count(request.where) if asked else told.matching)
 
     @abstractmethod
     def _scan(

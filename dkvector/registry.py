@@ -57,6 +57,12 @@ class Backend:
 BACKENDS = {
     "exact": Backend("dkvector.backends.exact:ExactStore", table=None),
     "faiss": Backend("dkvector.backends.faiss:FaissStore", "faiss-cpu", "faiss", table=None),
+    "elasticsearch": Backend(
+        "dkvector.backends.elasticsearch:ElasticsearchStore", "elasticsearch and aiohttp", "elasticsearch", "index"
+    ),
+    "opensearch": Backend(
+        "dkvector.backends.opensearch:OpenSearchStore", "opensearch-py and aiohttp", "opensearch", "index"
+    ),
 }
 ALIASES = {  # names that code and URLs know them by
     "postgres": "pgvector",

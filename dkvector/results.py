@@ -222,7 +222,7 @@ class Explanation:
         plan: in words: "exact", "hnsw", "exact over the filtered rows" …
         k: neighbours asked for, of each query.
         queries: how many queries.
-        rows: rows in the store.
+        rows: rows in the store; None where the engine was not asked.
         matching: rows that satisfy `where`; all of them without one, None where the engine was not asked.
         returned: hits in all.
         shortfall: hits that are missing although enough rows match; 0 unless the engine could not help it.
@@ -235,7 +235,7 @@ class Explanation:
     plan: str
     k: int
     queries: int
-    rows: int
+    rows: int | None
     matching: int | None = None
     returned: int = 0
     shortfall: int = 0
@@ -246,7 +246,7 @@ class Explanation:
         lines = [
             f"{self.backend}: {self.plan}",
             f"  field     {self.field} by {self.metric}",
-            f"  rows      {self.rows:,}{matching}",
+            f"  rows      {'not counted' if self.rows is None else f'{self.rows:,}'}{matching}",
             f"  asked     {self.k} neighbours of {self.queries:,} {'query' if self.queries == 1 else 'queries'}",
             f"  returned  {self.returned:,}" + (f", {self.shortfall:,} short" if self.shortfall else ""),
         ]

@@ -147,10 +147,10 @@ def _compare(name: str, values: Column, op: Op, value: Scalar) -> Mask:
         return np.zeros(len(values), bool)
     if pa.types.is_boolean(values.type) and op not in {"==", "!="}:
         raise FilterError(f"column {name!r} is boolean, which has no order: use == or !=, not {op}")
-    cut = _cut(name, values.type, op, value)
-    if isinstance(cut, bool):  # no value of this type lies on the other side
-        return _present(values) if cut else np.zeros(len(values), bool)
-    op, scalar = cut
+    bound = cut(name, values.type, op, value)
+    if isinstance(bound, bool):  # no value of this type lies on the other side
+        return _present(values) if bound else np.zeros(len(values), bool)
+    op, scalar = bound
     values = _computable(values)
     found = _true(_COMPARE[op](values, scalar))
     return found & _present(values) if op == "!=" and pa.types.is_floating(values.type) else found  # NaN != x
@@ -160,8 +160,8 @@ def _isin(name: str, values: Column, accepted: tuple[Scalar, ...], *, negated: b
     if pa.types.is_null(values.type):
         return np.zeros(len(values), bool)
     _refuse_nested(name, values.type)
-    cuts = [_cut(name, values.type, "==", value) for value in accepted]
-    wanted = [cut[1].as_py() for cut in cuts if not isinstance(cut, bool)]
+    bounds = [cut(name, values.type, "==", value) for value in accepted]
+    wanted = [bound[1].as_py() for bound in bounds if not isinstance(bound, bool)]
     wanted += [-0.0, 0.0] if pa.types.is_floating(values.type) and 0.0 in wanted else []  # is_in tells them apart
     plain = _computable(values)
     found = _true(pc.is_in(plain, value_set=pa.array(wanted, plain.type)))
@@ -204,7 +204,7 @@ def _refuse_nested(name: str, kind: Any) -> None:
         raise FilterError(f"column {name!r} is {kind}, which is only tested with is_null()")
 
 
-def _cut(name: str, kind: Any, op: Op, value: Scalar) -> tuple[Op, Any] | bool:  # noqa: PLR0911 - one rule for each type
+def cut(name: str, kind: Any, op: Op, value: Scalar) -> tuple[Op, Any] | bool:  # noqa: PLR0911 - one rule for each type
     """Find the comparison within the column's own type that says the same.
 
     Returns:
