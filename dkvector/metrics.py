@@ -139,8 +139,7 @@ def from_engine(scores: Floats, measure: str) -> Floats:
     Args:
         scores: of any shape, float32, all of them positive.
         measure: how they were made. ``cosine``: (1 + cos θ) / 2; ``dot_product``, of unit vectors: (1 + q·v) / 2;
-            ``l2_norm``: 1 / (1 + ‖q - v‖₂²); ``max_inner_product``: 1 + q·v, below zero 1 / (1 - q·v);
-            ``cosine_script``: 1 + cos θ.
+            ``l2_norm``: 1 / (1 + ‖q - v‖₂²); ``max_inner_product``: 1 + q·v, below zero 1 / (1 - q·v).
 
     Returns:
         Distances of the same shape, float32.
@@ -153,8 +152,6 @@ def from_engine(scores: Floats, measure: str) -> Floats:
     match measure:
         case "cosine":
             found = (2 - 2 * wide).clip(0, 2)
-        case "cosine_script":
-            found = (2 - wide).clip(0, 2)
         case "dot_product":
             found = 1 - 2 * wide
         case "l2_norm":
@@ -166,7 +163,7 @@ def from_engine(scores: Floats, measure: str) -> Floats:
     return found.astype(np.float32)
 
 
-MEASURES = ("cosine", "cosine_script", "dot_product", "l2_norm", "max_inner_product")
+MEASURES = ("cosine", "dot_product", "l2_norm", "max_inner_product")
 
 
 def of_pairs(queries: Floats, vectors: Floats, metric: DistanceMetric) -> Floats:

@@ -3,7 +3,7 @@ from contextlib import contextmanager
 
 import pytest
 from hypothesis import settings
-from servers import ELASTICSEARCH, OPENSEARCH, Missing, started
+from servers import ELASTICSEARCH, OPENSEARCH, MissingError, started
 
 # Figures are drawn without a screen, and a busy machine is no reason for a red test.
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -12,16 +12,16 @@ settings.load_profile("dkvector")
 
 
 @contextmanager
-def server_of(recipe, **options):
+def server_of(recipe, options=None):
     """Give the URL of a server: one's own, named by the environment, or one that is started here."""
     named = os.environ.get(f"DKVECTOR_TEST_{recipe.name.upper()}")
     if named and not options:
         yield named
         return
     try:
-        with started(recipe, **options) as server:
+        with started(recipe, **(options or {})) as server:
             yield server.url
-    except Missing as exc:
+    except MissingError as exc:
         if os.environ.get("CI"):
             raise  # in CI both engines are always tested
         pytest.skip(f"no {recipe.name}: {exc}; or name one of yours by DKVECTOR_TEST_{recipe.name.upper()}")

@@ -84,8 +84,8 @@ class Dialect(ABC):
         """What this server can do."""
 
     @abstractmethod
-    def vector(self, info: VectorInfo, spec: IndexSpec) -> dict[str, Any]:
-        """Map a vector field."""
+    def vector(self, info: VectorInfo, layout: Layout) -> dict[str, Any]:
+        """Map a vector field of a layout."""
 
     @abstractmethod
     def measure(self, metric: DistanceMetric) -> str:
@@ -105,15 +105,15 @@ class Dialect(ABC):
 
     @abstractmethod
     def exact(self, ask: Ask) -> dict[str, Any] | None:
-        """Search by comparing every row in the engine; None where this server can't."""
-
-    @abstractmethod
-    def exact_measure(self, ask: Ask) -> str:
-        """Name how the scores of `exact` are made."""
+        """Search by comparing every row in the engine, scored as an index of the metric does; None if it can't."""
 
     @abstractmethod
     def is_exact(self, spec: IndexSpec) -> bool:
         """Tell whether a search by the index compares every row by its full vector."""
+
+    def indexed(self, spec: IndexSpec) -> bool:  # noqa: ARG002 - of one engine only
+        """Tell whether the engine has an index for a field of a spec."""
+        return True
 
     @abstractmethod
     def source(self, paths: Sequence[str], *, vectors: bool) -> Any:

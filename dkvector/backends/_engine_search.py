@@ -83,15 +83,14 @@ class Search:
 
     def _must_scan(self) -> bool:
         """Tell whether only comparing every row here will do."""
-        if self.request.k >= MOST or not self.layout.natives[self.info.name]:
-            return True
-        return self.exactly and not self.by_index and self.dialect.exact(self._ask(0, 1, 1)) is None
+        return self.request.k >= MOST or (not self.by_index and self.dialect.exact(self._ask(0, 1, 1)) is None)
 
     @property
     def by_index(self) -> bool:
         """Whether the index answers."""
-        own = self.request.metric == self.info.metric
-        return own and (not self.exactly or self.dialect.is_exact(self.spec))
+        own = self.request.metric == self.info.metric and self.dialect.indexed(self.spec)
+        there = own and bool(self.layout.natives[self.info.name])
+        return there and (not self.exactly or self.dialect.is_exact(self.spec))
 
     @property
     def whole(self) -> bool:
@@ -174,7 +173,8 @@ class Search:
         hits = [hit for one in found for hit in one]
         query = np.repeat(np.arange(len(found)), [len(one) for one in found])
         scores = np.array([hit.score for hit in hits], np.float32)
-        distances = from_engine(scores, self._measure()) if hits else scores
+        own = self.layout.natives[self.info.name] if self.by_index else ""
+        distances = from_engine(scores, own or self.dialect.measure(self.request.metric))
         if self.measures or self.request.metric is DistanceMetric.EUCLIDEAN:
             await self._again(hits, np.asarray(queries, np.intp)[query], distances)
         near = _topk.best_of(query, np.arange(len(hits)), distances, len(found), k=k, ranks=self._ranks(hits))
@@ -183,11 +183,6 @@ class Search:
             _Found([hits[at] for at in near.positions[end - count : end]], near.distances[end - count : end])
             for end, count in zip(ends, near.counts, strict=True)
         ]
-
-    def _measure(self) -> str:
-        if self.by_index:
-            return self.layout.natives[self.info.name]
-        return self.dialect.exact_measure(self._ask(0, 1, 1))
 
     async def _again(self, hits: Sequence[Hit], query: Positions, distances: Floats) -> None:
         """Measure by vectors: candidates of a coarse index, and close neighbours, whose score has no digits left."""

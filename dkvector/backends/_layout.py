@@ -26,7 +26,7 @@ ID, CREATED, UPDATED = "id", "created_at", "updated_at"
 MOST_CATEGORIES = 10_000  # of a column, that are remembered with their order
 _SAFE = re.compile(r"[^\W_][\w \-]*")
 
-VectorMapping = Callable[[VectorInfo, IndexSpec], dict[str, Any]]
+VectorMapping = Callable[[VectorInfo, Any], dict[str, Any]]
 
 
 def path_of(name: str) -> str:
@@ -151,7 +151,7 @@ class Layout:
         properties: dict[str, Any] = {path: dict(mapping) for path, mapping in types.items() if mapping is not None}
         if names is not None:
             return properties
-        properties |= {self.paths[info.name]: vector(info, self.specs[info.name]) for info in self.schema.vectors}
+        properties |= {self.paths[info.name]: vector(info, self) for info in self.schema.vectors}
         keyword = {"type": "keyword"}
         ids = dict(id_type(self.schema.id.type).mapping or keyword)
         return properties | {ID: ids, CREATED: {"type": "date"}, UPDATED: {"type": "date"}, PRESENT: keyword}

@@ -63,8 +63,9 @@ class ElasticsearchDialect(Dialect):
             keyword=True,
         )
 
-    def vector(self, info: VectorInfo, spec: IndexSpec) -> dict[str, Any]:
+    def vector(self, info: VectorInfo, layout: Layout) -> dict[str, Any]:
         """Map a vector field; its index is always stated, for the default depends on the dimensions."""
+        spec = layout.specs[info.name]
         compressed = _COMPRESSED.get(getattr(spec, "quantization", None) or "")
         options: dict[str, Any] = {"type": f"{compressed}_{spec.kind}" if compressed else spec.kind}
         if isinstance(spec, HNSW):
@@ -122,10 +123,6 @@ class ElasticsearchDialect(Dialect):
             return None
         script = {"source": _SCRIPTS[ask.metric], "params": {"q": ask.vector, "f": ask.path}}
         return {"query": {"script_score": {"query": ask.filter or ALL, "script": script}}}
-
-    def exact_measure(self, ask: Ask) -> str:
-        """Name how our scripts score: as the index does."""
-        return _SIMILARITIES[ask.metric]
 
     def is_exact(self, spec: IndexSpec) -> bool:
         """Tell whether every row is compared by its full vector."""

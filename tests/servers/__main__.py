@@ -4,7 +4,7 @@ import signal
 import sys
 from contextlib import ExitStack
 
-from servers import ELASTICSEARCH, OPENSEARCH, Missing, started
+from servers import ELASTICSEARCH, OPENSEARCH, MissingError, started
 
 KNOWN = {"elasticsearch": ELASTICSEARCH, "opensearch": OPENSEARCH}
 
@@ -16,7 +16,7 @@ def main(names: list[str]) -> str | None:
             print(f"starting {name} …", flush=True)  # noqa: T201 - what the command is for
             try:
                 server = running.enter_context(started(KNOWN[name]))
-            except Missing as exc:
+            except MissingError as exc:
                 return str(exc)
             print(f'  dkv.connect("{name}://{server.host}", table="documents")', flush=True)  # noqa: T201
             print(f"  export DKVECTOR_TEST_{name.upper()}={server.url}", flush=True)  # noqa: T201

@@ -17,7 +17,7 @@ JAVA = 21
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"  # needs no pom.xml
 
 
-class Missing(RuntimeError):
+class MissingError(RuntimeError):
     """What this machine lacks to run a server."""
 
 
@@ -25,14 +25,14 @@ def java_home() -> Path:
     """Find a JDK that is new enough.
 
     Raises:
-        Missing: there is none; names the variable that points to one.
+        MissingError: there is none; names the variable that points to one.
     """
     named = [os.environ[name] for name in ("DKVECTOR_JAVA_HOME", "JAVA_HOME") if os.environ.get(name)]
     found = [*named, *map(str, sorted(Path("/usr/lib/jvm").glob("*"))), *_macos()]
     for home in found:
         if java_version(Path(home)) >= JAVA:
             return Path(home)
-    raise Missing(f"the servers need a JDK of at least {JAVA}: install one, or name it by JAVA_HOME")
+    raise MissingError(f"the servers need a JDK of at least {JAVA}: install one, or name it by JAVA_HOME")
 
 
 def _macos() -> list[str]:
@@ -61,7 +61,7 @@ def fetched(recipe: Recipe) -> Path:
     """Give the folder of a server, fetched where it is not there yet.
 
     Raises:
-        Missing: no Maven, or it could not fetch; the checksum is not the pinned one.
+        MissingError: no Maven, or it could not fetch; the checksum is not the pinned one.
     """
     home = cache() / recipe.folder
     if (home / ".complete").exists():
@@ -90,7 +90,7 @@ def _unpacked(recipe: Recipe, part: Path) -> Path:
         described = (folder / "plugin-descriptor.properties").read_text("utf-8")
         name = re.search(r"^name=(.+)$", described, re.MULTILINE)
         if name is None:
-            raise Missing(f"{plugin.coordinates} is no plugin")
+            raise MissingError(f"{plugin.coordinates} is no plugin")
         folder.rename(made / "plugins" / name[1].strip())
     return made
 
@@ -98,14 +98,14 @@ def _unpacked(recipe: Recipe, part: Path) -> Path:
 def _copied(package: Package, part: Path) -> Path:
     maven = shutil.which("mvn")
     if maven is None:
-        raise Missing("the servers come from Maven Central: install Maven (mvn)")
+        raise MissingError("the servers come from Maven Central: install Maven (mvn)")
     command = [maven, "-B", "-q", COPY, f"-Dartifact={package.coordinates}:zip", f"-DoutputDirectory={part}"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - pinned packages
     file = part / package.file
     if run.returncode or not file.exists():
-        raise Missing(f"Maven could not fetch {package.coordinates}: {(run.stdout + run.stderr)[-500:]}")
+        raise MissingError(f"Maven could not fetch {package.coordinates}: {(run.stdout + run.stderr)[-500:]}")
     if hashlib.sha256(file.read_bytes()).hexdigest() != package.sha256:
-        raise Missing(f"{package.coordinates} is not the package that is pinned: its checksum differs")
+        raise MissingError(f"{package.coordinates} is not the package that is pinned: its checksum differs")
     return file
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers.fetching import Missing, fetched, java_home
+from servers.fetching import MissingError, fetched, java_home
 from servers.recipes import COMMON, QUICK, Recipe
 
 PATIENCE = 240  # seconds: a busy machine starts a server in a minute
@@ -48,8 +48,14 @@ class Server:
 
 
 @contextmanager
-def started(recipe: Recipe, settings: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None,
-            *, heap: str = "512m", ready: str | None = "http") -> Iterator[Server]:
+def started(
+    recipe: Recipe,
+    settings: Mapping[str, str] | None = None,
+    files: Mapping[str, str] | None = None,
+    *,
+    heap: str = "512m",
+    ready: str | None = "http",
+) -> Iterator[Server]:
     """Run a server for as long as the block lasts; nothing is left of it.
 
     Args:
@@ -63,7 +69,7 @@ def started(recipe: Recipe, settings: Mapping[str, str] | None = None, files: Ma
         The server.
 
     Raises:
-        Missing: this machine lacks what it needs, or the server did not start.
+        MissingError: this machine lacks what it needs, or the server did not start.
     """
     home, java = fetched(recipe), java_home()
     folder = Path(tempfile.mkdtemp(prefix=f"dkvector-{recipe.name}-"))
@@ -86,7 +92,12 @@ def _configure(recipe: Recipe, home: Path, folder: Path, settings: Mapping[str, 
     shutil.copytree(home / "config", config)
     for name in ("data", "logs", "tmp"):
         (folder / name).mkdir()
-    paths = {"path.data": folder / "data", "path.logs": folder / "logs", "node.name": "node", "cluster.name": "dkvector"}
+    paths = {
+        "path.data": folder / "data",
+        "path.logs": folder / "logs",
+        "node.name": "node",
+        "cluster.name": "dkvector",
+    }
     lines = [f"{name}: {json.dumps(str(value))}" for name, value in {**settings, **paths}.items()]
     (config / f"{recipe.name}.yml").write_text("\n".join(lines) + "\n", "utf-8")
     for name, content in files.items():
@@ -154,11 +165,11 @@ def _waited(process: subprocess.Popen[bytes], folder: Path, look) -> str:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise Missing(f"the server ended with {process.returncode}: {_told(folder)}")
+            raise MissingError(f"the server ended with {process.returncode}: {_told(folder)}")
         if found := look():
             return found
         time.sleep(0.1)
-    raise Missing(f"the server was not ready after {PATIENCE} s: {_told(folder)}")
+    raise MissingError(f"the server was not ready after {PATIENCE} s: {_told(folder)}")
 
 
 def _told(folder: Path) -> str:
