@@ -5,11 +5,11 @@ UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench lab clean
+.PHONY: help demo test lint bench lab servers clean
 .NOTPARALLEL:
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.all  ## run the demonstration on real embeddings
 	$(BIN)/python -m dkvector.demo
@@ -25,6 +25,9 @@ lint: $(VENV)/.dev  ## check style and types
 
 bench: $(VENV)/.dev  ## run the measurements in tests/benchmarks
 	@set -e; for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+servers: $(VENV)/.dev  ## run Elasticsearch and OpenSearch until Ctrl-C; needs Maven and a JDK of at least 21
+	@cd tests && ../$(BIN)/python -m engines $(ENGINES)
 
 lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

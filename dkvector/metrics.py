@@ -183,9 +183,9 @@ def of_pairs(queries: Floats, vectors: Floats, metric: DistanceMetric) -> Floats
     """
     q, v = queries.astype(np.float64), vectors.astype(np.float64)
     if metric is DistanceMetric.EUCLIDEAN:
-        apart: Floats = np.sqrt(((q - v) ** 2).sum(1)).astype(np.float32)
-        return apart
+        return np.sqrt(((q - v) ** 2).sum(1)).astype(np.float32)  # type: ignore[no-any-return]
     products = (q * v).sum(1)
     if metric is DistanceMetric.COSINE:
-        products /= np.sqrt((q * q).sum(1) * (v * v).sum(1))
-    return from_inner_product(products.astype(np.float32), metric)
+        products = (1 - products / np.sqrt((q * q).sum(1) * (v * v).sum(1))).clip(0, 2)
+        return products.astype(np.float32)
+    return -products.astype(np.float32)

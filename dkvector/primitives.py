@@ -190,8 +190,11 @@ class Primitives(KeywordSearch):
         Takes what `search` takes, and raises what it raises.
         """
         request = self.request(queries, k, field=field, where=where, metric=metric, tuning=tuning, columns=())
+        return await self._explain(request)
+
+    async def _explain(self, request: Request) -> Explanation:
         _, told = await self._search(request)
-        return await self._counted(request, told)
+        return told
 
     def request(
         self,
@@ -301,12 +304,6 @@ class Primitives(KeywordSearch):
 
     @abstractmethod
     async def _search(self, request: Request) -> tuple[Hits, Explanation]: ...
-
-    async def _counted(self, request: Request, told: Explanation) -> Explanation:
-        """Count what the search itself had no need to."""
-        rows = await self._count(None) if told.rows is None else told.rows
-        asked = told.matching is None and request.where is not None
-        return replace(told, rows=rows, matching=await self._count(request.where) if asked else told.matching)
 
     @abstractmethod
     def _scan(

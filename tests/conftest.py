@@ -2,8 +2,8 @@ import os
 from contextlib import contextmanager
 
 import pytest
+from engines import ELASTICSEARCH, OPENSEARCH, MissingError, started
 from hypothesis import settings
-from servers import ELASTICSEARCH, OPENSEARCH, MissingError, started
 
 # Figures are drawn without a screen, and a busy machine is no reason for a red test.
 os.environ.setdefault("MPLBACKEND", "Agg")

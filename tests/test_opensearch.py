@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from engines import raw_count_of
+from engines.asking import raw_count_of
 
 from dkvector.backends.opensearch import OpenSearchStore
 from dkvector.indexes import HNSW, Flat, Tuning

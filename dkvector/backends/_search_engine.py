@@ -201,6 +201,14 @@ class EngineStore(AsyncVectorStore):
             native=answer.native,
         )
 
+    async def _explain(self, request: Request) -> Explanation:
+        """Count what the search itself had no need to."""
+        told = await super()._explain(request)
+        matching = told.matching
+        if matching is None and request.where is not None:
+            matching = await self._count(request.where)
+        return replace(told, rows=await self._count(None), matching=matching)
+
     async def _keyword(self, request: KeywordRequest) -> KeywordHits:
         reader = self._reader
         body = keyword_body(request, reader.layout, reader.query(request.where))

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers.fetching import MissingError, fetched, java_home
-from servers.recipes import COMMON, QUICK, Recipe
+from engines.fetching import MissingError, fetched, java_home
+from engines.recipes import COMMON, QUICK, Recipe
 
 PATIENCE = 240  # seconds: a busy machine starts a server in a minute
 NOBODY = "nobody"

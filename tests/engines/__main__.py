@@ -4,7 +4,7 @@ import signal
 import sys
 from contextlib import ExitStack
 
-from servers import ELASTICSEARCH, OPENSEARCH, MissingError, started
+from engines import ELASTICSEARCH, OPENSEARCH, MissingError, started
 
 KNOWN = {"elasticsearch": ELASTICSEARCH, "opensearch": OPENSEARCH}
 

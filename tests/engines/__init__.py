@@ -4,8 +4,8 @@
 Maven Central carries the engines' own test distributions: the engine itself with few of its modules.
 """
 
-from servers.fetching import MissingError, fetched, java_home
-from servers.recipes import ELASTICSEARCH, OPENSEARCH, Recipe
-from servers.running import Server, started
+from engines.fetching import MissingError, fetched, java_home
+from engines.recipes import ELASTICSEARCH, OPENSEARCH, Recipe
+from engines.running import Server, started
 
 __all__ = ["ELASTICSEARCH", "OPENSEARCH", "MissingError", "Recipe", "Server", "fetched", "java_home", "started"]

@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from servers.recipes import Package, Recipe
+from engines.recipes import Package, Recipe
 
 JAVA = 21
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"  # needs no pom.xml
