@@ -183,9 +183,9 @@ def of_pairs(queries: Floats, vectors: Floats, metric: DistanceMetric) -> Floats
     """
     q, v = queries.astype(np.float64), vectors.astype(np.float64)
     if metric is DistanceMetric.EUCLIDEAN:
-        return np.sqrt(((q - v) ** 2).sum(1)).astype(np.float32)  # type: ignore[no-any-return]
+        return np.asarray(np.sqrt(((q - v) ** 2).sum(1)), np.float32)
     products = (q * v).sum(1)
     if metric is DistanceMetric.COSINE:
         products = (1 - products / np.sqrt((q * q).sum(1) * (v * v).sum(1))).clip(0, 2)
-        return products.astype(np.float32)
-    return -products.astype(np.float32)
+        return np.asarray(products, np.float32)
+    return np.asarray(-products, np.float32)

@@ -37,3 +37,10 @@ def elasticsearch_url():
 def opensearch_url():
     with server_of(OPENSEARCH) as url:
         yield url
+
+
+@pytest.fixture(scope="session", params=["elasticsearch", "opensearch"])
+def engine_url(request):
+    """Give the URL of either search engine, as `connect` takes it."""
+    url = request.getfixturevalue(f"{request.param}_url")
+    return url.replace("http", request.param if url.startswith("http:") else f"{request.param}+http", 1)

@@ -147,21 +147,21 @@ def _compare(name: str, values: Column, op: Op, value: Scalar) -> Mask:
         return np.zeros(len(values), bool)
     if pa.types.is_boolean(values.type) and op not in {"==", "!="}:
         raise FilterError(f"column {name!r} is boolean, which has no order: use == or !=, not {op}")
-    bound = cut(name, values.type, op, value)
-    if isinstance(bound, bool):  # no value of this type lies on the other side
-        return _present(values) if bound else np.zeros(len(values), bool)
-    op, scalar = bound
+    found = cut(name, values.type, op, value)
+    if isinstance(found, bool):  # no value of this type lies on the other side
+        return _present(values) if found else np.zeros(len(values), bool)
+    op, scalar = found
     values = _computable(values)
-    found = _true(_COMPARE[op](values, scalar))
-    return found & _present(values) if op == "!=" and pa.types.is_floating(values.type) else found  # NaN != x
+    rows = _true(_COMPARE[op](values, scalar))
+    return rows & _present(values) if op == "!=" and pa.types.is_floating(values.type) else rows  # NaN != x
 
 
 def _isin(name: str, values: Column, accepted: tuple[Scalar, ...], *, negated: bool) -> Mask:
     if pa.types.is_null(values.type):
         return np.zeros(len(values), bool)
     _refuse_nested(name, values.type)
-    bounds = [cut(name, values.type, "==", value) for value in accepted]
-    wanted = [bound[1].as_py() for bound in bounds if not isinstance(bound, bool)]
+    cuts = [cut(name, values.type, "==", value) for value in accepted]
+    wanted = [one[1].as_py() for one in cuts if not isinstance(one, bool)]
     wanted += [-0.0, 0.0] if pa.types.is_floating(values.type) and 0.0 in wanted else []  # is_in tells them apart
     plain = _computable(values)
     found = _true(pc.is_in(plain, value_set=pa.array(wanted, plain.type)))
