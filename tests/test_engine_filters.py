@@ -67,6 +67,8 @@ def storable(values):
     """Leave out infinity, which search engines have not; give an array."""
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays([pa.array([], values.type), *values.chunks])
+    if values.type == pa.string_view():
+        values = values.cast(pa.large_string())
     if values.type == pa.float32():
         values = pa.array([None if one is None or math.isinf(one) else one for one in values.to_pylist()], pa.float32())
     return values
@@ -84,7 +86,7 @@ def borders(engine_url):
     columns = {}
     for at, (_, values, _) in enumerate(BORDERS):
         made = storable(values)
-        columns[f"a{at}"] = pa.concat_arrays([made, pa.nulls(5 - len(made), made.type)])
+        columns[f"a{at}"] = made.take(pa.array([row if row < len(made) else None for row in range(5)], pa.int32()))
     with pushed(engine_url, pa.table({"id": range(5), **columns, "v": vectors(5)})) as store:
         yield store
         store.drop()

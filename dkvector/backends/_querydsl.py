@@ -120,7 +120,10 @@ def present(target: Target) -> Query:
     if target.type.searched is None and target.marked:
         return {"term": {PRESENT: target.path}}
     there: Query = {"exists": {"field": target.exact}}
-    return there if target.longer is None else any_of([there, {"term": {"_ignored": target.exact}}])
+    if target.longer is None:
+        return there
+    # OpenSearch does not note in `_ignored` what was too long: the analysed field knows of it
+    return any_of([there, {"exists": {"field": target.path}}, {"term": {"_ignored": target.exact}}])
 
 
 def _but(target: Target, query: Query) -> Query:
