@@ -12,12 +12,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+from pandas.core.internals.managers import (  # type: ignore[import-not-found]  # private, and in no stub
+    create_block_manager_from_column_arrays,
+)
 
 from dkvector import _html
 from dkvector.columns import kept, to_index, to_pandas
 from dkvector.metrics import DistanceMetric, Floats, score
 
 Counts = NDArray[np.intp]
+PIECES = 50  # columns that may stay as they are: a user can add as many again
 
 
 class Source(Protocol):
@@ -219,10 +223,14 @@ def _beside(ours: dict[Any, Any], payload: Mapping[Any, Any], index: pd.Index) -
 def framed(columns: Mapping[Any, Any], index: pd.Index) -> pd.DataFrame:
     """Make a frame of arrays of one length, without a copy.
 
-    The public constructor looks at every value again, which takes several times as long as a search does.
+    The public constructor looks at every value again and puts columns of one dtype together, which takes several times
+    as long as a search does; many columns are put together, for pandas warns of frames in more than 100 pieces.
     """
-    make: Any = getattr(pd.DataFrame, "_from_arrays")  # noqa: B009 - private, and in no stub
-    frame: pd.DataFrame = make(list(columns.values()), _names(tuple(columns)), index, verify_integrity=False)
+    axes = [_names(tuple(columns)), index]
+    merged = len(columns) > PIECES
+    blocks = create_block_manager_from_column_arrays(list(columns.values()), axes, merged, [None] * len(columns))
+    make: Any = getattr(pd.DataFrame, "_from_mgr")  # noqa: B009 - in no stub
+    frame: pd.DataFrame = make(blocks, axes=blocks.axes)
     return frame
 
 
@@ -247,6 +255,8 @@ def ranks(counts: Counts) -> NDArray[np.int64]:
         >>> ranks(np.array([2, 3]))
         array([1, 2, 1, 2, 3])
     """
+    if len(counts) == 1:
+        return np.arange(1, int(counts[0]) + 1, dtype=np.int64)
     ends = np.cumsum(counts)
     return np.arange(1, len(counts) and int(ends[-1]) + 1, dtype=np.int64) - np.repeat(ends - counts, counts)
 

@@ -780,6 +780,16 @@ def test_results_can_be_changed_and_the_store_is_not(frame, target, name):
         assert str(before[name][0]) == str(frame[name][0]) != str(CHANGES[name])
 
 
+@pytest.mark.parametrize("values", [[1.5, 2.5], [1, 2]])
+def test_a_column_that_is_alone_in_its_dtype_can_be_changed_too(target, values):
+    frame = pd.DataFrame({"x": values, "v": [np.float32([1, 0]), np.float32([0, 1])]}, index=["a", "b"])
+    with frame.vec.push(**target) as store:
+        for found in (store.to_frame(), store.get(["a"]), next(store.scan()), store.search([1, 0])):
+            found.loc["a", "x"] = 7
+            assert found.loc["a", "x"] == 7
+        assert store.to_frame()["x"].tolist() == values
+
+
 def test_bars_are_shown_when_asked(capfd):
     frame = pd.DataFrame({"v": list(np.random.default_rng(0).standard_normal((400, 4)).astype("f4"))})
     frame.vec.push("faiss", index="hnsw", progress=False).close()
