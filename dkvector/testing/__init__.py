@@ -32,4 +32,4 @@ class StoreTests(SearchTests, AskTests, FilterTests, KeywordTests, WriteTests, R
     """The contract of a store."""
 
 
-__all__ = ["StoreTests", "naive_distance", "naive_search", "recall", "sample_frame", "sample_queries"]
+__all__ = ["KeywordTests", "StoreTests", "naive_distance", "naive_search", "recall", "sample_frame", "sample_queries"]
