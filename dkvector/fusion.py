@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,19 +28,22 @@ class RRF:
     Args:
         k: how little the first ranks stand out, above -1.
         weights: of the legs, vectors first; not negative, not all zero.
+        window: rows that each leg gives; k of the search where that is more.
 
     Example:
         >>> RRF(k=10)
-        RRF(k=10, weights=(1.0, 1.0))
+        RRF(k=10, weights=(1.0, 1.0), window=100)
     """
 
     k: float = 60
     weights: tuple[float, ...] = (1.0, 1.0)
+    window: int = 100
 
     def __post_init__(self) -> None:
         if not self.k > -1:
             raise SchemaError(f"k of RRF must be above -1, not {self.k!r}")
         _check_weights(self.weights)
+        _check_window(self.window)
 
     def values(self, leg: Leg) -> Doubles:
         """Give what each row of a leg adds, before its weight."""
@@ -62,20 +65,23 @@ class Weighted:
         alpha: the weight of the vector leg, in [0, 1].
         normalise: "minmax" brings each leg to [0, 1], "zscore" to mean 0 and standard deviation 1, "none" takes the
             scores as they are. A leg whose scores are all equal gives 1 under "minmax", 0 under "zscore".
+        window: rows that each leg gives; k of the search where that is more.
 
     Example:
         >>> Weighted(0.7)
-        Weighted(alpha=0.7, normalise='minmax')
+        Weighted(alpha=0.7, normalise='minmax', window=100)
     """
 
     alpha: float = 0.5
     normalise: Normalisation = "minmax"
+    window: int = 100
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise SchemaError(f"alpha must be in [0, 1], not {self.alpha!r}")
         if self.normalise not in get_args(Normalisation):
             raise SchemaError(f"no normalisation {self.normalise!r}; {hint(self.normalise, get_args(Normalisation))}")
+        _check_window(self.window)
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -179,3 +185,8 @@ def _best(ids: pd.Index, total: Doubles) -> NDArray[np.intp]:
 def _check_weights(weights: Sequence[float]) -> None:
     if not all(0 <= weight < np.inf for weight in weights) or not any(weights):
         raise SchemaError(f"weights must not be negative, and not all zero: {weights!r}")
+
+
+def _check_window(window: Any) -> None:
+    if isinstance(window, bool) or not hasattr(window, "__index__") or window < 1:
+        raise SchemaError(f"window must be a whole number of at least 1, not {window!r}")

@@ -253,7 +253,7 @@ def test_like_no_row_or_several_is_an_error(frame, like, error, message):
 
 def test_a_query_or_like_is_wanted_and_not_both(frame):
     for arguments in ({}, {"query": EAST, "like": 0}):
-        with pytest.raises(dkv.SchemaError, match="one of the three"):
+        with pytest.raises(dkv.SchemaError, match="takes a query vector"):
             frame.vec.search(**arguments)
 
 

@@ -13,9 +13,9 @@ LAYERS = """
   _vector_arrow _vector_parse _vector_rows
 ← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
 ← results ingest requests encoders _weights _minilm _repr environment
-← primitives operations keyword migration store blocking
+← primitives answering operations keyword hybrid migration store blocking
 ← backends registry
-← datasets embedding testing hybrid evaluation projection local frames frame_columns
+← datasets embedding testing evaluation projection local frames frame_columns
 ← verbs
 ← plotting widgets interop
 ← accessor series_accessor
