@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import asyncpg
 import numpy as np
 import pandas as pd
 import pytest
@@ -271,6 +272,18 @@ def test_a_reader_sees_all_of_a_replace_or_nothing(postgres_url, table):
     assert {len(one) for one in seen} == {2}  # one generation at a time
     assert {one[0] for one in seen} == {300}
     assert seen[-1] == (300, 4)
+
+
+async def test_a_transaction_that_began_before_a_replace_sees_its_rows_and_no_empty_table(postgres_url, table):
+    store = await PgVectorStore.open({"url": postgres_url, "table": table})
+    await store.upsert(rows(20))
+    connection = await asyncpg.connect(postgres_url)
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.fetchval("SELECT 1")  # from here on it sees things as they stand
+        await store.upsert(rows(7), mode="replace")
+        assert await connection.fetchval(f'SELECT count(*) FROM "{table}"') == 7
+    await connection.close()
+    await store.aclose()
 
 
 def test_a_scan_sees_the_rows_as_they_stood(postgres_url, table):

@@ -115,7 +115,7 @@ class Writer:
         table = await read_table(connection, replace(self.config, id=None), relation)
         if table is None:
             raise SchemaError(f"{sql} was made, but is not found again")
-        written = await self._copied(connection, table, (table.schema, table.name))
+        written = await self._copied(connection, table, (table.schema, table.name), new=True)
         await connection.execute(f"ALTER TABLE {sql} ADD PRIMARY KEY ({quoted(schema.id.name)})")
         return written
 
@@ -176,10 +176,12 @@ class Writer:
         given = {*self.batch.payload.column_names}
         return [one.field.name for one in table.columns if table.ours and one.type and one.field.name not in given]
 
-    async def _copied(self, connection: Any, table: Table, into: tuple[str | None, str]) -> Written:
-        source = self._chunks(table)
-        names = self._names(table)
-        await connection.copy_to_table(into[1], schema_name=into[0], source=source, columns=names, format="binary")
+    async def _copied(
+        self, connection: Any, table: Table, into: tuple[str | None, str], *, new: bool = False
+    ) -> Written:
+        """Copy the rows; those of a new table are marked as seen by all, so that nobody has to find that out later."""
+        ways = {"schema_name": into[0], "columns": self._names(table), "format": "binary", "freeze": new or None}
+        await connection.copy_to_table(into[1], source=self._chunks(table), **ways)
         return Written(len(self.batch), 0, self.batch.dropped, self.batch.labels)
 
     async def _chunks(self, table: Table) -> AsyncIterator[bytes | memoryview]:
