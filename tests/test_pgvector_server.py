@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import asyncpg
 import numpy as np
@@ -54,6 +55,8 @@ def test_row_level_security_holds_through_every_call(local_postgres, postgres_ur
         for query in np.random.default_rng(1).standard_normal((5, 8)).astype("f4"):
             expected = mine.vec.search(query, k=10).index.tolist()
             assert store.search(query, k=10).index.tolist() == expected
+            # the policy is a filter like any other: an index would be read almost to its end
+            assert store.last.plan == "exact over the matching rows"
         many = store.search(frame["v"].iloc[:5], k=50)
         assert many.groupby("query").size().tolist() == [40] * 5
         assert set(many.index) == set(mine.index) == set(store.to_frame().index)
@@ -235,6 +238,52 @@ def test_two_writers_of_the_same_rows(postgres_url, table):
     with dkv.connect(postgres_url, table=table) as store:
         assert (errors, len(store)) == ([], 400)
         assert len(set(store.to_frame()["writer"])) == 1  # one write is whole, and it is the last
+
+
+@pytest.fixture
+def stopped(postgres_url, table, monkeypatch):
+    """A writer that stands still in the middle of its rows, until `go` is set."""
+    rows(100).vec.push(postgres_url, table=table).close()
+    there, go, packed = threading.Event(), threading.Event(), _pg_write.Writer._packed
+
+    def waiting(self, table, start, stop):
+        if "stopped" in self.batch.payload.column_names:
+            there.set()
+            assert go.wait(20)
+        return packed(self, table, start, stop)
+
+    with dkv.connect(postgres_url, table=table) as store:
+        store.upsert(rows(1, stopped=0.0).iloc[:0])  # makes the column, so that the table is not changed below
+        monkeypatch.setattr(_pg_write.Writer, "_packed", waiting)
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(store.upsert, rows(50, start=200, stopped=1.0))
+            assert there.wait(20)
+            yield go, writing
+            go.set()
+
+
+def test_a_writer_of_other_rows_does_not_wait(stopped, postgres_url, table):
+    go, writing = stopped
+    config = {"backend": "pgvector", "url": postgres_url, "table": table, "statement_timeout": 5}
+    with dkv.connect(config) as store:
+        assert store.upsert(rows(30, start=90)).inserted == 20
+        assert (len(store), writing.done()) == (120, False)
+        go.set()
+        assert writing.result(20).inserted == 50
+        assert len(store) == 170
+
+
+@pytest.mark.parametrize("write", ["replace", "widen"])
+def test_a_write_that_changes_the_table_waits_for_those_under_way(stopped, postgres_url, table, write):
+    go, writing = stopped
+    with dkv.connect(postgres_url, table=table) as store, ThreadPoolExecutor(1) as pool:
+        frame = rows(30, start=1000, **({"more": 1} if write == "widen" else {}))
+        second = pool.submit(store.upsert, frame, mode="replace" if write == "replace" else "upsert")
+        time.sleep(0.5)
+        assert not second.done()
+        go.set()
+        assert (writing.result(20).inserted, second.result(20).inserted) == (50, 30)
+        assert len(store) == (30 if write == "replace" else 180)
 
 
 def test_two_first_writers(postgres_url, table):

@@ -65,6 +65,7 @@ class PgVectorStore(AsyncVectorStore):
         keyword=True,
         transactions=True,
         migration=True,
+        composite_ids=True,
     )
 
     def __init__(self, config: PgConfig) -> None:
