@@ -86,6 +86,25 @@ def test_row_level_security_holds_through_every_call(local_postgres, postgres_ur
     assert sql(f"SELECT count(*) FROM {table}") == [(2960,)]
 
 
+def test_a_policy_that_changes_changes_the_plan(local_postgres, postgres_url, table, sql, user):  # noqa: ARG001
+    rows(3000, owner=np.where(np.arange(3000) % 75 == 0, user, "other")).vec.push(
+        postgres_url, table=table, index="hnsw"
+    ).close()
+    sql(
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"CREATE POLICY own ON {table} USING (owner = current_user)",
+        f"GRANT SELECT ON {table} TO {user}",
+    )
+    config = {"backend": "pgvector", "url": postgres_url, "user": user, "password": "sesame", "table": table}
+    with dkv.connect(config) as store:
+        store.search(np.ones(8), k=10)
+        assert store.last.plan == "exact over the matching rows"
+        sql(f"ALTER POLICY own ON {table} USING (true)")
+        store.store._planner.forget()  # as it does by itself after a while
+        assert len(store.search(np.ones(8), k=10)) == 10
+        assert store.last.plan == "hnsw"
+
+
 def test_grants_survive_a_replace(postgres_url, table, sql, user):
     with rows(20).vec.push(postgres_url, table=table, index="hnsw") as store:
         sql(f"GRANT SELECT ON {table} TO {user}")
