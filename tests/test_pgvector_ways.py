@@ -7,6 +7,7 @@ import ssl
 import struct
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.parse import parse_qs, urlsplit
 
@@ -241,3 +242,13 @@ def test_a_store_behind_a_pooler_of_transactions(pooler):
         assert (sum(map(len, store.scan(batch_size=7))), len(store.search(frame()["v"], k=5))) == (30, 150)
         assert store.upsert(frame().head(9), mode="replace").inserted == 9
         assert store.delete(where="n > 6") == 2
+
+
+def test_a_pooler_that_takes_statements_away_is_told_of_with_a_way_out(pooler):
+    def use():
+        with frame().vec.push(pooler | {"table": "t"}) as store, ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: store.search(np.ones(8), k=5), range(200)))
+
+    with pytest.raises(dkv.UnsupportedError, match="statement_cache_size=0 in the config") as told:
+        use()
+    assert "\n" not in str(told.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -36,6 +37,11 @@ ERRORS: tuple[tuple[tuple[type[BaseException], ...], type[DkvectorError], str], 
     ((pg.QueryCanceledError,), BackendUnavailableError, "the server gave the statement up"),
     ((pg.InsufficientPrivilegeError,), AccessDeniedError, "the server does not allow it"),
     ((pg.InvalidAuthorizationSpecificationError,), AccessDeniedError, "the server does not let this user in"),
+    (
+        (pg.InvalidSQLStatementNameError, pg.DuplicatePreparedStatementError),
+        UnsupportedError,
+        "a pooler gave another session: statement_cache_size=0 in the config does without prepared statements",
+    ),
     (
         (
             pg.UndefinedTableError,
@@ -88,7 +94,8 @@ def ours(exc: BaseException) -> DkvectorError:
     for kinds, error, what in ERRORS:
         if isinstance(exc, kinds):
             detail = getattr(exc, "detail", None) or getattr(exc, "hint", None)
-            return error(f"{what}: {exc}" + (f" ({detail})" if detail else ""))
+            said = re.split(r"\n(?:DETAIL|HINT): ", str(exc))[0]
+            return error(f"{what}: {said}" + (f" ({' '.join(detail.split())})" if detail else ""))
     return DkvectorError(str(exc))
 
 
