@@ -40,17 +40,22 @@ def user(sql):
 # Access
 
 
-def test_row_level_security_holds_through_every_call(local_postgres, postgres_url, table, sql, user):  # noqa: ARG001
-    """Of 3,000 rows a user sees 40, and finds their neighbours among those, index or not."""
-    frame = rows(3000, owner=np.where(np.arange(3000) % 75 == 0, user, "other"), text="some words")
-    frame.vec.push(postgres_url, table=table, index="hnsw").close()
-    mine = frame[frame.owner == user]
+def restricted(sql, url, table, user):
+    """Let a user see only rows that name them as the owner, and give the config that they connect by."""
     sql(
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
         f"CREATE POLICY own ON {table} USING (owner = current_user)",
         f"GRANT SELECT ON {table} TO {user}",
     )
-    config = {"backend": "pgvector", "url": postgres_url, "user": user, "password": "sesame", "table": table}
+    return {"backend": "pgvector", "url": url, "user": user, "password": "sesame", "table": table}
+
+
+def test_row_level_security_holds_through_every_call(local_postgres, postgres_url, table, sql, user):  # noqa: ARG001
+    """Of 3,000 rows a user sees 40, and finds their neighbours among those, index or not."""
+    frame = rows(3000, owner=np.where(np.arange(3000) % 75 == 0, user, "other"), text="some words")
+    frame.vec.push(postgres_url, table=table, index="hnsw").close()
+    mine = frame[frame.owner == user]
+    config = restricted(sql, postgres_url, table, user)
     with dkv.connect(config) as store:
         for query in np.random.default_rng(1).standard_normal((5, 8)).astype("f4"):
             expected = mine.vec.search(query, k=10).index.tolist()
@@ -91,12 +96,7 @@ def test_a_policy_that_changes_changes_the_plan(local_postgres, postgres_url, ta
     rows(3000, owner=np.where(np.arange(3000) % 75 == 0, user, "other")).vec.push(
         postgres_url, table=table, index="hnsw"
     ).close()
-    sql(
-        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
-        f"CREATE POLICY own ON {table} USING (owner = current_user)",
-        f"GRANT SELECT ON {table} TO {user}",
-    )
-    config = {"backend": "pgvector", "url": postgres_url, "user": user, "password": "sesame", "table": table}
+    config = restricted(sql, postgres_url, table, user)
     with dkv.connect(config) as store:
         store.search(np.ones(8), k=10)
         assert store.last.plan == "exact over the matching rows"
@@ -320,8 +320,13 @@ def test_two_first_writers(postgres_url, table):
         assert (len(store), sorted(results)) == (300, [100, 200])
 
 
-def test_a_reader_sees_all_of_a_replace_or_nothing(postgres_url, table):
+@pytest.mark.parametrize("how", ["swapped", "in place"])
+def test_a_reader_sees_all_of_a_replace_or_nothing(postgres_url, table, sql, how):
+    """A table with grants keeps its place, and its rows are swapped; another is swapped as a whole."""
     rows(300, generation=0).vec.push(postgres_url, table=table, index="hnsw").close()
+    if how == "in place":
+        sql(f"GRANT SELECT ON {table} TO PUBLIC")
+    before = sql(f"SELECT '{table}'::regclass::oid")
     seen, done = [], threading.Event()
 
     def read():
@@ -341,6 +346,7 @@ def test_a_reader_sees_all_of_a_replace_or_nothing(postgres_url, table):
     assert {len(one) for one in seen} == {2}  # one generation at a time
     assert {one[0] for one in seen} == {300}
     assert seen[-1] == (300, 4)
+    assert (sql(f"SELECT '{table}'::regclass::oid") == before) == (how == "in place")
 
 
 async def test_a_transaction_that_began_before_a_replace_sees_its_rows_and_no_empty_table(postgres_url, table):
