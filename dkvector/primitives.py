@@ -88,7 +88,8 @@ class Primitives(Shown, Answering, Migration):
         if mode not in MODES:
             raise SchemaError(f"no mode {mode!r}; {hint(mode, MODES)}")
         known = None if self.empty or mode == "replace" else self.schema
-        batch = as_batch(rows, known=known, reading=self._promised(reading or Reading()))
+        how = self._promised(reading or Reading())
+        batch = as_batch(rows, known=known, reading=how, composite=self.supports.composite_ids)
         for info in batch.schema.vectors:
             self.supports.check_metric(self.name, info.metric, info.metric)
             if self.dimension not in {None, info.dimensions}:
