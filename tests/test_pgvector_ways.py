@@ -1,7 +1,6 @@
 """Ways to the server: TLS and what verifies it, and a pooler that gives each transaction another session."""
 
 import asyncio
-import shutil
 import socket
 import ssl
 import struct
@@ -14,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
+import servers
 
 import dkvector as dkv
 from dkvector import local
@@ -28,19 +28,13 @@ def place(url):
     return parts.hostname or parse_qs(parts.query)["host"][0], parts.port or 5432
 
 
-def found(name):
-    """Find a program."""
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-
-
 def run(*command: str, cwd=None):
     subprocess.run(command, check=True, capture_output=True, cwd=cwd)  # noqa: S603 - our own
 
 
 def authority(folder, name):
     """Make a certificate authority, and a certificate that it gives to localhost."""
-    openssl, made = found("openssl"), folder / name
-    assert openssl is not None, "certificates are made by openssl, which is not here"
+    openssl, made = servers.program("openssl"), folder / name
     made.mkdir()
     new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
     run(*f"{openssl} req -x509 {new} -days 2 -subj /CN={name} -keyout ca.key -out ca.crt".split(), cwd=made)
@@ -209,8 +203,7 @@ server_round_robin = 1
 @pytest.fixture
 def pooler(local_postgres, tmp_path):  # noqa: ARG001
     """PgBouncer before a server of its own: each transaction gets one of two sessions, in turn."""
-    if (pgbouncer := found("pgbouncer")) is None:
-        pytest.skip("no pgbouncer on this machine")
+    pgbouncer = servers.program("pgbouncer")
     with local.postgres() as server, (tmp_path / "log").open("wb") as log:
         (host, at), port, users = place(server.url), free_port(), tmp_path / "users"
         users.write_text('"postgres" "s3cret"\n', "utf-8")
