@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dkvector.errors import BackendUnavailableError, DkvectorError
@@ -53,3 +53,22 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_at(handle: int, data: bytes, at: int) -> None:
+    """Write all of some bytes to a place of an open file."""
+    written = os.pwrite(handle, data, at)
+    while written < len(data):
+        written += os.pwrite(handle, data[written:], at + written)
+
+
+def flush_data(handle: int) -> None:
+    """Make the content of an open file durable, which had its room before."""
+    getattr(os, "fdatasync", os.fsync)(handle)
+
+
+def erase(handle: int, at: int, size: int) -> None:
+    """Put zeros where something was written, as far as the disk still lets us."""
+    with suppress(OSError):
+        write_at(handle, bytes(size), at)
+        flush_data(handle)

@@ -35,7 +35,8 @@ def opened(folder):
 def named(folder):
     """Files that belong in a folder at rest."""
     read = json.loads((folder / "manifest.json").read_bytes())
-    files = [*read["segments"], *read["indexes"].values(), *([read["dead"]] if read["dead"] else [])]
+    others = [read[key] for key in ("dead", "log") if read[key]]
+    files = [*read["segments"], *read["indexes"].values(), *others]
     return {"manifest.json", "lock", *(one["file"] for one in files)}
 
 
