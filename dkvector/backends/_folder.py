@@ -28,9 +28,9 @@ from dkvector.backends import _checks, _dead, _disk, _log
 from dkvector.backends._checks import Trust, checksums
 from dkvector.backends._lock import WriterLock
 from dkvector.backends._manifest import MANIFEST, LogFile, Manifest, Stored
-from dkvector.backends._row_file import RowFile, map_rows, write_rows
 from dkvector.backends._marks import Marks, Mask
 from dkvector.backends._replay import replayed
+from dkvector.backends._row_file import RowFile, map_rows, write_rows
 from dkvector.backends._rows import Rows
 from dkvector.backends._segment import Segment
 from dkvector.errors import BackendUnavailableError, SchemaError

@@ -15,6 +15,7 @@ from dkvector.backends._rows import Rows
 from dkvector.backends._tail import Tail
 from dkvector.backends._topk import Positions
 from dkvector.ingest import Batch
+from dkvector.schema import Schema
 
 FEW = 100  # rows of a small write,
 LIGHT = 1 << 16  # and bytes of their vectors
@@ -33,14 +34,15 @@ class Journal:
         self._folder = folder
         self._log: LogWriter | None = None
         self._tail: Tail | None = None
+        self._columns: pa.Schema | None = None
         self._in_a_row = 0
 
     def note(self, rows: Rows, died: Positions, batch: Batch | None) -> Rows | None:
         """Write down that rows died and others came, durably.
 
         Args:
-            rows: the snapshot that the last write has left.
-            died: positions of living rows.
+            rows: the snapshot that the last write has left, but for those that died.
+            died: their positions.
             batch: new rows.
 
         Returns:
@@ -50,31 +52,32 @@ class Journal:
         self._in_a_row = self._in_a_row + 1 if small else 0
         if not small or self._log is None or (batch is not None and batch.schema is not rows.schema):
             return None
-        made = None if batch is None else batched(batch, rows.schema, columns_of(rows.schema))
+        made = None if batch is None else batched(batch, rows.schema, self._columns)
         record = self._log.record(made, died)
         if not self._log.has_room(record):
             self._in_a_row *= len(record) < LIGHT * 2
             return None
         self._log.add(record)
-        return replace(self._after(rows.without(died), batch, made), log_end=self._log.end)
+        return self._after(rows, batch, made, self._log.end)
 
-    def _after(self, rows: Rows, batch: Batch | None, made: pa.RecordBatch | None) -> Rows:
+    def _after(self, rows: Rows, batch: Batch | None, made: pa.RecordBatch | None, end: int) -> Rows:
         if batch is None or made is None:
-            return rows
+            return replace(rows, log_end=end)
         if self._tail is None:
             self._tail = Tail(rows.total, rows.schema)
         labels = batch.labels
         self._tail.add(pa.concat_batches([made]), labels, batch.vectors)  # copied: the caller may change its arrays
-        return rows.grown(self._tail.seen(len(rows.schema.payload), labels.dtype))
+        return rows.grown(self._tail.seen(len(rows.schema.payload), labels.dtype), end)
 
     def begun(self, generation: int) -> LogFile | None:
         """Begin a log with the next commit, if small writes are what comes."""
         return self._folder.begin_log(generation) if self._in_a_row > 1 else None
 
-    def follow(self, manifest: Manifest) -> None:
+    def follow(self, manifest: Manifest, schema: Schema) -> None:
         """Write to the log of the commit that was just made, if it has one."""
         self.stop()
         if manifest.log is not None:
+            self._columns = columns_of(schema)
             self._log = LogWriter(self._folder.path / manifest.log.file, manifest.log, durable=self._folder.durable)
 
     def stop(self) -> None:

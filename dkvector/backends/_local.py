@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -161,7 +161,7 @@ class LocalStore(AsyncVectorStore):
         latest = self._refreshed()
         before = None if mode == "replace" else latest
         if before is not None:  # the batch was checked against what was known before the lock was taken
-            batch = replace(batch, schema=before.schema.widened(batch.schema))
+            batch = batch.fitted(before.schema.widened(batch.schema))
         rows = Rows(batch.schema) if before is None else before
         labels = batch.labels
         known = rows.locate(labels) if rows.total else np.full(len(batch), -1, np.intp)

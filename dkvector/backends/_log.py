@@ -7,8 +7,8 @@
              int64, and the next piece of an Arrow stream of ids, payload and vectors
     seal     a record of nothing, with 1 as its last number, behind each record that was flushed
 
-All start at a multiple of 8 bytes, and zeros follow. The salt is in the manifest: no other log's records count. A record
-that is not whole ends the log, which is what a killed writer leaves; but not where anything whole follows, which
+All start at a multiple of 8 bytes, and zeros follow. The salt is in the manifest: no other log's records count. A
+record that is not whole ends the log, which is what a killed writer leaves; but not where anything whole follows, which
 tells that it was flushed, and then damaged. docs/format.md tells it in full.
 """
 

@@ -1,4 +1,4 @@
-"""Which rows are dead: a mask that snapshots share, and the few that died since, so that one more costs no copy of all."""
+"""Which rows are dead: a mask that snapshots share, and the few that died since, so that one more copies nothing."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def replayed(path: Path, log: LogFile, rows: Rows) -> Rows:
     """
     logged = _log.read(path, log)
     if logged.table is not None:
-        rows = rows.grown(_segment(path, logged.table, rows))
+        rows = rows.grown(_segment(path, logged.table, rows), logged.end)
     if len(logged.died) and not 0 <= logged.died.min() <= logged.died.max() < rows.total:
         raise SchemaError(f"{path} is damaged: it tells of rows that there are not")
     return replace(rows.without(logged.died), log_end=logged.end)

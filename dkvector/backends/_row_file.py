@@ -52,7 +52,9 @@ def batched(rows: Segment | Batch, schema: Schema, columns: pa.Schema | None = N
         schema: which of the payload's columns to give; nulls where there is none.
         columns: `columns_of` the schema, where it is at hand.
     """
-    arrays = [rows.ids, *(_whole(column_of(rows.payload, of)) for of in schema.payload)]
+    same = rows.payload.schema.equals(schema.payload)
+    payload = rows.payload.columns if same else [column_of(rows.payload, of) for of in schema.payload]
+    arrays = [rows.ids, *map(_whole, payload)]
     for info in schema.vectors:
         flat = pa.array(rows.vectors[info.name].reshape(-1))
         arrays.append(pa.FixedSizeListArray.from_arrays(flat, info.dimensions))

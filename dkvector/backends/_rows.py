@@ -87,11 +87,13 @@ class Rows:
         found = np.full(len(ids), -1, np.intp)
         for one in reversed(self.segments):  # what was written last is asked for most
             at = one.find(ids, self.schema.id)
-            hit = at >= 0
-            hit[hit] = ~self.marks.at(at[hit] + one.start)
-            found[hit] = at[hit] + one.start
-            if (found >= 0).all():
-                break
+            hit = np.flatnonzero(at >= 0)
+            if len(hit):
+                places = at[hit] + one.start
+                living = ~self.marks.at(places)
+                found[hit[living]] = places[living]
+                if (found >= 0).all():
+                    break
         return found
 
     def ranks(self, positions: Positions) -> Positions:
@@ -179,10 +181,10 @@ class Rows:
             marks=self.marks.grown(len(batch)),
         )
 
-    def grown(self, recent: Segment) -> Rows:
+    def grown(self, recent: Segment, log_end: int) -> Rows:
         """Put a longer segment of the log in the place of the one there is."""
         marks = self.marks.grown(recent.start + len(recent) - self.total)
-        return replace(self, segments=(*self.settled, recent), marks=marks)
+        return Rows(self.schema, (*self.settled, recent), marks, self.indexes, log_end)
 
     @property
     def settled(self) -> tuple[Segment, ...]:

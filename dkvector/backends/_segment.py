@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,7 @@ from dkvector.ingest import Batch
 from dkvector.metrics import Floats
 from dkvector.schema import Schema
 
+FEW = 16  # ids that are looked up one by one
 _LABELS, _LAST = object(), object()  # keys that no column has
 
 
@@ -80,7 +82,8 @@ class Segment:
         """Find ids, -1 for unknown ones; of a replaced id that stands here twice, the last place counts."""
         labels = self.labels(of)
         if labels.is_unique:
-            return labels.get_indexer(ids)
+            few = len(ids) <= FEW and type(labels) is pd.Index and labels.dtype == ids.dtype
+            return _each(labels, ids) if few else labels.get_indexer(ids)
         if _LAST not in self._converted:
             last = np.flatnonzero(~labels.duplicated(keep="last"))
             self._converted[_LAST] = last, labels[last]
@@ -91,6 +94,15 @@ class Segment:
     def column(self, of: pa.Field) -> pa.ChunkedArray:
         """Give a payload column; one that came later, or was of no type yet, is missing here."""
         return column_of(self.payload, of)
+
+
+def _each(labels: pd.Index, ids: pd.Index) -> Positions:
+    """Find ids one by one, which is quicker for a few."""
+    found: list[Any] = [-1] * len(ids)
+    for at, one in enumerate(ids.tolist()):
+        with suppress(KeyError):
+            found[at] = labels.get_loc(one)
+    return np.array(found, np.intp)
 
 
 def column_of(payload: pa.Table, of: pa.Field) -> pa.ChunkedArray:

@@ -82,12 +82,12 @@ class Recent(Segment):
         return pa.Table.from_batches(self._tail.batches[: self._batches]).select(range(1 + self._columns))
 
     @cached_property
-    def ids(self) -> pa.Array:  # type: ignore[override]  # read only either way
+    def ids(self) -> pa.Array:
         """The ids, `(n,)`."""
         return pa.concat_arrays(self._table.column(0).chunks)
 
     @cached_property
-    def payload(self) -> pa.Table:  # type: ignore[override]
+    def payload(self) -> pa.Table:
         """The payload, one chunk a column."""
         return self._table.remove_column(0).combine_chunks()
 

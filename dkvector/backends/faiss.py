@@ -193,20 +193,22 @@ class FaissStore(LocalStore):
 
     def _change(self, rows: Rows, died: Positions, batch: Batch | None, *, progress: bool = False) -> None:
         """Take a small write to the log; any other is a commit of its own."""
-        if rows is not self._rows or not self._noted(rows, died, batch):
+        if rows is not self._rows or not self._noted(rows.without(died), died, batch):
             super()._change(rows, died, batch, progress=progress)
 
     def _noted(self, rows: Rows, died: Positions, batch: Batch | None) -> bool:
-        if is_worn(rows.without(died)):
+        """Write to the log what makes the living rows what they are, and show it to searches."""
+        if is_worn(rows):
             return False
         try:
             with self._folder.writing():
                 after = self._journal.note(rows, died, batch)
         except BaseException:  # what was committed stands; whether this is in the log is seen by the next write
-            self._journal.stop()
+            self._journal.pause()
             self._doubtful = True
             raise
-        self._rows = after or rows
+        if after is not None:
+            self._rows = after
         return after is not None
 
     def _publish(self, rows: Rows, *, progress: bool, upkeep: bool = True) -> None:
@@ -243,7 +245,7 @@ class FaissStore(LocalStore):
             self._journal.begun(generation),
         )
         self._folder.publish(manifest, self._manifest)
-        self._journal.follow(manifest)
+        self._journal.follow(manifest, rows.schema)
         self._files = {one: self._files[one] for one in rows.segments}
         self._manifest, self._rows, self.schema, self._specs = manifest, rows, rows.schema, specs
 
