@@ -18,7 +18,7 @@ from dkvector.ingest import Batch
 from dkvector.schema import Schema
 
 FEW = 100  # rows of a small write,
-LIGHT = 1 << 16  # and bytes of their vectors
+LIGHT = 1 << 16  # and bytes
 
 
 class Journal:
@@ -48,17 +48,22 @@ class Journal:
         Returns:
             The snapshot after it; None where this must be a commit of its own.
         """
-        small = len(died) <= FEW and (batch is None or _is_small(batch))
+        small = len(died) <= FEW and (batch is None or self._is_small(batch))
         self._in_a_row = self._in_a_row + 1 if small else 0
         if not small or self._log is None or (batch is not None and batch.schema is not rows.schema):
             return None
         made = None if batch is None else batched(batch, rows.schema, self._columns)
         record = self._log.record(made, died)
         if not self._log.has_room(record):
-            self._in_a_row *= len(record) < LIGHT * 2
+            self._in_a_row *= len(record) <= 2 * LIGHT
             return None
         self._log.add(record)
         return self._after(rows, batch, made, self._log.end)
+
+    def _is_small(self, batch: Batch) -> bool:
+        """Tell whether a batch is small; with a log at hand its record tells what the payload takes."""
+        payload = 0 if self._log is not None else batch.payload.nbytes
+        return len(batch) <= FEW and payload + sum(one.nbytes for one in batch.vectors.values()) <= LIGHT
 
     def _after(self, rows: Rows, batch: Batch | None, made: pa.RecordBatch | None, end: int) -> Rows:
         if batch is None or made is None:
@@ -95,7 +100,3 @@ class Journal:
     def behind(self) -> bool:
         """Whether something is in the log alone."""
         return self._log is not None and self._log.end > _log.HEAD.size
-
-
-def _is_small(batch: Batch) -> bool:
-    return len(batch) <= FEW and sum(matrix.nbytes for matrix in batch.vectors.values()) <= LIGHT

@@ -193,8 +193,11 @@ class FaissStore(LocalStore):
 
     def _change(self, rows: Rows, died: Positions, batch: Batch | None, *, progress: bool = False) -> None:
         """Take a small write to the log; any other is a commit of its own."""
-        if rows is not self._rows or not self._noted(rows.without(died), died, batch):
-            super()._change(rows, died, batch, progress=progress)
+        if rows is not self._rows:  # all rows at once
+            self._journal.pause()
+        elif self._noted(rows.without(died), died, batch):
+            return
+        super()._change(rows, died, batch, progress=progress)
 
     def _noted(self, rows: Rows, died: Positions, batch: Batch | None) -> bool:
         """Write to the log what makes the living rows what they are, and show it to searches."""

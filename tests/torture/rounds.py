@@ -15,7 +15,7 @@ from model import Op, check_answers, drawn, held
 from tqdm.auto import tqdm
 
 import dkvector as dkv
-from dkvector.backends import _dead, _disk
+from dkvector.backends import _dead, _disk, _log
 from dkvector.backends import _faiss_upkeep as upkeep
 
 CRASHED = 99
@@ -41,8 +41,8 @@ def named(folder):
 
 
 def eager():
-    """Small stores do what large ones do: extend an index, write masks of dead rows."""
-    upkeep.BEHIND, upkeep.BEHIND_SHARE, _dead.LOOSE = 5, 0.0, 5
+    """Small stores do what large ones do: extend an index, write masks of dead rows, fill a log."""
+    upkeep.BEHIND, upkeep.BEHIND_SHARE, _dead.LOOSE, _log.SIZE = 5, 0.0, 5, 1 << 13
 
 
 def child(work, *args: object):
@@ -109,7 +109,10 @@ def write_on(say, folder, state, seed, step):
 
 
 def kill_at(step):
-    """Be killed right before the n-th time that a file is opened, renamed or removed, or a flush begins."""
+    """Be killed right before the n-th time that a file is opened, renamed or removed, or a flush begins.
+
+    Or in the middle of writing to a log, or right after it.
+    """
     left = [step]
 
     def count(event, _args):
@@ -119,13 +122,23 @@ def kill_at(step):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    flush = _disk.flush
+    flush, flush_data, write_at = _disk.flush, _disk.flush_data, _disk.write_at
 
     def flushed(path):
         count("open", ())
         flush(path)
 
-    _disk.flush = flushed
+    def flushed_data(handle):
+        count("open", ())
+        flush_data(handle)
+
+    def written(handle, data, at):
+        if left[0] == 1:
+            write_at(handle, data[: step * 7919 % len(data)], at)
+        count("open", ())
+        write_at(handle, data, at)
+
+    _disk.flush, _disk.flush_data, _disk.write_at = flushed, flushed_data, written
 
 
 def check_committed(say, folder, candidates, seed):
