@@ -599,7 +599,7 @@ def test_the_documented_manifest_is_the_real_one(folder):
     sizes = [
         f"{_checks.READ >> 20} MiB",
         f"{_checks.ENDS >> 10} KiB",
-        f"{_log.SIZE >> 20} MiB",
+        f"{_log.SIZE >> 10} KiB",
         f"{_journal.LIGHT >> 10} KiB",
     ]
     for constant in (*sizes, "1,000 positions", f"{_journal.FEW} rows", f"| head | {len(_log.MAGIC)}"):

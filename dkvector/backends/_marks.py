@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -72,8 +72,9 @@ class Marks:
 
     def grown(self, rows: int) -> Marks:
         """Add living rows at the end."""
-        return replace(self, total=self.total + rows)
+        return Marks(self.mask, self.total + rows, self.before, self.died)
 
     def without(self, positions: Positions) -> Marks:
         """Mark living rows dead."""
-        return replace(self, died=np.concatenate([self.died, positions])) if len(positions) else self
+        died = np.concatenate([self.died, positions])
+        return Marks(self.mask, self.total, self.before, died) if len(positions) else self

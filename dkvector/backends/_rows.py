@@ -200,7 +200,7 @@ class Rows:
 
     def without(self, positions: Positions) -> Rows:
         """Mark living rows dead."""
-        return replace(self, marks=self.marks.without(positions))
+        return replace(self, marks=self.marks.without(positions)) if len(positions) else self
 
     def compacted(self) -> Rows:
         """Number the living anew, as one segment; damaged rows are refused, and not passed on."""

@@ -122,23 +122,22 @@ def kill_at(step):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    flush, flush_data, write_at = _disk.flush, _disk.flush_data, _disk.write_at
+    flush = _disk.flush
 
     def flushed(path):
         count("open", ())
         flush(path)
 
-    def flushed_data(handle):
-        count("open", ())
-        flush_data(handle)
+    def torn(write):
+        def written(handle, data, at):
+            if left[0] == 1:
+                write(handle, data[: step * 7919 % len(data)], at)
+            count("open", ())
+            write(handle, data, at)
 
-    def written(handle, data, at):
-        if left[0] == 1:
-            write_at(handle, data[: step * 7919 % len(data)], at)
-        count("open", ())
-        write_at(handle, data, at)
+        return written
 
-    _disk.flush, _disk.flush_data, _disk.write_at = flushed, flushed_data, written
+    _disk.flush, _disk.write_at, _disk.write_flushed = flushed, torn(_disk.write_at), torn(_disk.write_flushed)
 
 
 def check_committed(say, folder, candidates, seed):
