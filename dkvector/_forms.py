@@ -31,7 +31,9 @@ def parse(column: Any, dimensions: int | None = None) -> Parsed:
     """
     if isinstance(column, pa.Array | pa.ChunkedArray):
         return _from_arrow(column, dimensions)
-    values = column.array if isinstance(column, pd.Series | pd.Index) else column
+    values: Any = column.array if isinstance(column, pd.Series | pd.Index) else column
+    if getattr(getattr(values, "dtype", None), "dimensions", None) is not None and not values.missing.any():
+        return _from_array(values.matrix, dimensions)  # a `vector[d]` column, seen as it is
     if hasattr(values, "__arrow_array__") and not isinstance(values.dtype, np.dtype):
         return _from_arrow(pa.array(values), dimensions)
     if isinstance(values, list | tuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -64,10 +66,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def labels(self) -> pd.Index:
         """The ids as pandas has them."""
         return to_index(self.ids, self.schema.id)
+
+    def fitted(self, schema: Schema) -> Batch:
+        """Take the place in a store that a schema gives to it."""
+        return self if schema is self.schema else replace(self, schema=schema)
 
 
 def as_batch(
@@ -95,30 +101,50 @@ def as_batch(
         rows = [rows]
     if isinstance(rows, Sequence) and all(isinstance(one, Record) for one in rows):
         rows = records_to_table(list(rows), None if known is None else [info.name for info in known.vectors])
-    frame = rows if isinstance(rows, pd.DataFrame) else _framed(rows, known)
-    return _batch(frame, known, reading, composite=composite)
+    columns = _columns_of(rows) if isinstance(rows, pd.DataFrame) else _columns_of_stream(rows, known)
+    return _batch(columns, known, reading, composite=composite)
 
 
-def _framed(rows: Any, known: Schema | None) -> pd.DataFrame:
-    """Read an Arrow stream as a frame whose columns stay Arrow's own."""
+@dataclass(frozen=True)
+class _Columns:
+    """Rows of any form as columns: their labels, the names of the columns, and what gives one by its name."""
+
+    index: pd.Index
+    names: list[str]
+    column: Callable[[str], pd.Series]
+
+
+def _columns_of(frame: pd.DataFrame) -> _Columns:
+    names = frame.columns.tolist()
+    if odd := [name for name in names if not isinstance(name, str)]:
+        raise SchemaError(f"column names must be text; rename {odd[:5]}")
+    return _Columns(frame.index, _once(names), frame.__getitem__)
+
+
+def _once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        raise SchemaError(f"column names must differ; these don't: {twice}")
+    return names
+
+
+def _columns_of_stream(rows: Any, known: Schema | None) -> _Columns:
+    """Read an Arrow stream as columns that stay Arrow's own."""
     if not hasattr(rows, "__arrow_c_stream__"):
         raise SchemaError(f"rows must be a DataFrame, an Arrow table or records, not {type(rows).__name__}")
-    table = pa.table(rows)
-    names = _id_columns(table.column_names, known)
-    columns = {
-        one: pd.Series(pd.arrays.ArrowExtensionArray(column), copy=False)
-        for one, column in zip(table.column_names, table.columns, strict=True)
-        if one not in names
-    }
-    levels = [to_index(table.column(name), table.schema.field(name)) for name in names]
+    table = rows if isinstance(rows, pa.Table) else pa.table(rows)
+    names = _once(table.column_names)
+    of_ids = _id_columns(names, known)
+    levels = [to_index(table.column(name), table.schema.field(name)) for name in of_ids]
     if len(levels) > 1:
-        index: pd.Index = pd.MultiIndex.from_arrays(levels, names=names)
+        index: pd.Index = pd.MultiIndex.from_arrays(levels, names=of_ids)
     else:  # a struct is a MultiIndex already
-        index = levels[0] if isinstance(levels[0], pd.MultiIndex) else levels[0].rename(names[0])
-    frame = pd.DataFrame(index=index)
-    for one, series in columns.items():
-        frame[one] = series.array
-    return frame
+        index = levels[0] if isinstance(levels[0], pd.MultiIndex) else levels[0].rename(of_ids[0])
+
+    def column(one: str) -> pd.Series:
+        return pd.Series(pd.arrays.ArrowExtensionArray(table.column(one)), copy=False)
+
+    return _Columns(index, [one for one in names if one not in of_ids], column)
 
 
 def _id_columns(there: Sequence[str], known: Schema | None) -> list[str]:
@@ -133,50 +159,39 @@ def _id_columns(there: Sequence[str], known: Schema | None) -> list[str]:
     return [name]
 
 
-def _batch(frame: pd.DataFrame, known: Schema | None, reading: Reading, *, composite: bool) -> Batch:
-    _check_names(frame)
-    id_field, ids = read_ids(frame.index, known and known.id, frame.columns, composite=composite)
-    names = _vector_names(frame, known, reading)
-    vectors, kept = _vectors(frame, names, known, reading)
-    payload = _payload(frame, names, reading)
+def _batch(rows: _Columns, known: Schema | None, reading: Reading, *, composite: bool) -> Batch:
+    id_field, ids = read_ids(rows.index, known and known.id, rows.names, composite=composite)
+    names = _vector_names(rows, known, reading)
+    vectors, kept = _vectors(rows, names, known, reading)
+    payload = _payload(rows, names, reading)
     schema = Schema(id_field, _infos(vectors, known, reading), payload.schema)
     batch = Batch(schema, ids, vectors, payload)
     if kept is None:
         return _unique(batch)
-    rows = pa.array(kept)
-    dropped = tuple(frame.index.delete(kept))
-    return _unique(replace(batch, ids=ids.take(rows), payload=payload.take(rows), dropped=dropped))
-
-
-def _check_names(frame: pd.DataFrame) -> None:
-    odd = [name for name in frame.columns if not isinstance(name, str)]
-    if odd:
-        raise SchemaError(f"column names must be text; rename {odd[:5]}")
-    if not frame.columns.is_unique:
-        twice = sorted(set(frame.columns[frame.columns.duplicated()]))
-        raise SchemaError(f"column names must differ; these don't: {twice}")
+    at = pa.array(kept)
+    dropped = tuple(rows.index.delete(kept))
+    return _unique(replace(batch, ids=ids.take(at), payload=payload.take(at), dropped=dropped))
 
 
 def _unique(batch: Batch) -> Batch:
-    labels = batch.labels
-    if not labels.is_unique:
+    if len(batch) > 1 and not (labels := batch.labels).is_unique:
         raise DuplicateIdError(f"ids given more than once: {some(labels[labels.duplicated()].unique())}")
     return batch
 
 
-def _vector_names(frame: pd.DataFrame, known: Schema | None, reading: Reading) -> list[str]:
+def _vector_names(rows: _Columns, known: Schema | None, reading: Reading) -> list[str]:
     names = list(reading.vectors or ()) or [info.name for info in (known.vectors if known else ())]
     for name in names:
-        if name not in frame.columns:
-            raise NotFoundError.of("column", name, frame.columns)
-    names = names or [name for name in frame.columns if is_vector_column(frame[name])]
+        if name not in rows.names:
+            raise NotFoundError.of("column", name, rows.names)
+    names = names or [name for name in rows.names if is_vector_column(rows.column(name))]
     if not names:
-        raise SchemaError(f"no vector column among {list(frame.columns)}")
+        raise SchemaError(f"no vector column among {rows.names}")
     return names
 
 
 def _vectors(
-    frame: pd.DataFrame, names: Sequence[str], known: Schema | None, reading: Reading
+    rows: _Columns, names: Sequence[str], known: Schema | None, reading: Reading
 ) -> tuple[dict[str, Floats], Any]:
     """Read every vector column; a row that is bad in one field is left out of all."""
     infos = {info.name: info for info in (known.vectors if known else ())}
@@ -184,20 +199,21 @@ def _vectors(
     for name in names:
         info = infos.get(name)
         read[name] = read_vectors(
-            frame[name],
+            rows.column(name),
             dimensions=info.dimensions if info else None,
             metric=info.metric if info else reading.metric or DistanceMetric.COSINE,
             on_bad=reading.on_bad,
+            labels=rows.index,
             name=name,
         )
     if all(one.rows is None for one in read.values()):
         return {name: one.matrix for name, one in read.items()}, None
-    every = [np.arange(len(frame)) if one.rows is None else one.rows for one in read.values()]
+    every = [np.arange(len(rows.index)) if one.rows is None else one.rows for one in read.values()]
     kept = every[0]
-    for rows in every[1:]:
-        kept = np.intersect1d(kept, rows, assume_unique=True)
+    for good in every[1:]:
+        kept = np.intersect1d(kept, good, assume_unique=True)
     return {
-        name: one.matrix[np.searchsorted(rows, kept)] for (name, one), rows in zip(read.items(), every, strict=True)
+        name: one.matrix[np.searchsorted(good, kept)] for (name, one), good in zip(read.items(), every, strict=True)
     }, kept
 
 
@@ -215,11 +231,11 @@ def _infos(vectors: Mapping[str, Floats], known: Schema | None, reading: Reading
     )
 
 
-def _payload(frame: pd.DataFrame, vectors: Sequence[str], reading: Reading) -> pa.Table:
-    names = [name for name in frame.columns if name not in vectors] if reading.columns is None else reading.columns
+def _payload(rows: _Columns, vectors: Sequence[str], reading: Reading) -> pa.Table:
+    names = [name for name in rows.names if name not in vectors] if reading.columns is None else reading.columns
     for name in names:
-        if name not in frame.columns:
-            raise NotFoundError.of("column", name, frame.columns)
-    made = [to_arrow(frame[name], name) for name in names]
+        if name not in rows.names:
+            raise NotFoundError.of("column", name, rows.names)
+    made = [to_arrow(rows.column(name), name) for name in names]
     table = pa.Table.from_arrays([array for _, array in made], schema=pa.schema([field for field, _ in made]))
-    return table if made else pa.table({"": pa.nulls(len(frame))}).select([])
+    return table if made else pa.table({"": pa.nulls(len(rows.index))}).select([])

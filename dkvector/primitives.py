@@ -95,7 +95,7 @@ class Primitives(Shown, Answering, Migration):
             if self.dimension not in {None, info.dimensions}:
                 raise SchemaError(f"the config says dimension {self.dimension}, {info.name!r} has {info.dimensions}")
         if known is not None:
-            batch = replace(batch, schema=known.widened(batch.schema))
+            batch = batch.fitted(known.widened(batch.schema))
         self.written = await self._upsert(batch, mode, progress=shown(progress, len(batch)))
         return self.written
 

@@ -163,9 +163,14 @@ class Schema:
     def widened(self, other: Schema) -> Schema:
         """Take in rows of another schema: known columns must agree, new ones are added.
 
+        Returns:
+            The schema of both; this very one where the other brings nothing new.
+
         Raises:
             SchemaError: another id type, vector field or column type.
         """
+        if other is self:
+            return self
         if self.id.type != other.id.type:
             raise SchemaError(f"the store's ids are {self.id.type}, these are {other.id.type}")
         for info in self.vectors:
@@ -174,7 +179,8 @@ class Schema:
             info.check_same(there[info.name])
         if extra := [one.name for one in other.vectors if one.name not in {info.name for info in self.vectors}]:
             raise SchemaError(f"these rows have vector fields {extra} which the store has not")
-        return replace(self, payload=_merged(self.payload, other.payload))
+        payload = _merged(self.payload, other.payload)
+        return self if payload is self.payload else replace(self, payload=payload)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -183,6 +189,8 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _merged(ours: pa.Schema, theirs: pa.Schema) -> pa.Schema:
+    if ours.equals(theirs):
+        return ours
     merged = list(ours)
     for there in theirs:
         at = ours.get_field_index(there.name)
@@ -195,7 +203,7 @@ def _merged(ours: pa.Schema, theirs: pa.Schema) -> pa.Schema:
                 f"column {there.name!r} is {ours.field(at).type} in the store and {there.type} in these rows; "
                 f"cast it first, or leave it out with columns=[…]"
             )
-    return pa.schema(merged)
+    return ours if merged == list(ours) else pa.schema(merged)
 
 
 @dataclass(frozen=True, repr=False)

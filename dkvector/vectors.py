@@ -146,6 +146,8 @@ def _faults(parsed: Parsed, metric: DistanceMetric | None) -> list[Fault]:
     faults = [] if parsed.missing is None else [Fault("vector missing", parsed.missing)]
     faults += [] if parsed.bad is None else [_unreadable(parsed, parsed.bad)]
     squared = squared_norms(parsed.matrix)
+    if len(squared) and squared.min() > TINY and squared.max() < np.inf:  # false where anything is NaN
+        return faults
     faults += [Fault("NaN or infinity", rows)] if (rows := _not_finite(parsed.matrix, squared)).any() else []
     if metric is DistanceMetric.COSINE and (zero := squared == 0).any():
         zero[zero] = ~parsed.matrix[zero].any(axis=1)  # squares of tiny numbers round to zero

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from test_folder import fill, in_a_process, manifest, named, names, opened, rows
 
-from dkvector.backends import _checks, _dead, _disk, _faiss_sound, _faiss_upkeep
+from dkvector.backends import _checks, _dead, _disk, _faiss_sound, _faiss_upkeep, _journal, _log
 from dkvector.backends._checks import Trust
 from dkvector.backends._manifest import FORMAT, Manifest, Stored
 from dkvector.errors import BackendUnavailableError, SchemaError, UnsupportedError
@@ -22,7 +22,7 @@ from dkvector.registry import connect
 from dkvector.testing import sample_frame
 
 ROOT = Path(__file__).parents[1]
-OLD = Path(__file__).parent / "data" / "format-1"
+OLD = Path(__file__).parent / "data"
 
 
 @pytest.fixture
@@ -494,14 +494,15 @@ def test_one_row_more_writes_one_small_file(folder, spec, monkeypatch):
     flushed = []
     flush = _disk.flush
     monkeypatch.setattr(_disk, "flush", lambda path: (flushed.append(path.name), flush(path)))
-    with opened(folder) as store:
-        for times in range(3):
+    for times in range(3):
+        with opened(folder) as store:  # the second write of a store would begin a log
             store.upsert(frame.iloc[[0]] if times else frame.iloc[[5]])
             written = f"rows-{manifest(folder)['generation']:06}.arrow"
             assert sorted(flushed) == sorted([written, "manifest.json.new", "rows"])
             flushed.clear()
+    with opened(folder) as store:
         assert store.count() == 298
-        assert manifest(folder)["dead"] is None
+    assert manifest(folder)["dead"] is None
     sizes = [path.stat().st_size for path in folder.glob("rows-*")]
     assert min(sizes) < max(sizes) / 10
 
@@ -524,10 +525,10 @@ def test_few_dead_rows_are_listed_many_have_a_mask(folder, monkeypatch):
     assert names(folder) == named(folder)
 
 
-def old_folder(folder):
-    """A folder of 160 rows that the first version wrote: some replaced, some deleted, an index of the first 120."""
-    shutil.copytree(OLD, folder)
-    assert manifest(folder)["format"] == 1
+def old_folder(folder, version):
+    """A folder of 160 rows of an earlier format: some replaced, some deleted, an index of the first 120."""
+    shutil.copytree(OLD / f"format-{version}", folder)
+    assert manifest(folder)["format"] == version
     return {i: int(i >= 100) for i in range(140) if i not in {3, 5, 139}}
 
 
@@ -542,12 +543,13 @@ def check_old(store, expected):
     assert store.indexes() == {"v": HNSW(m=4, ef_construction=64)}
 
 
-def test_a_folder_of_the_first_version_opens_and_is_written_on(folder):
-    expected = old_folder(folder)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_folder_of_an_earlier_format_opens_and_is_written_on(folder, version):
+    expected = old_folder(folder, version)
     with opened(folder) as store:
         check_old(store, expected)
         assert len(store.verify()) == 4
-    assert manifest(folder)["format"] == 1  # reading changes nothing
+    assert manifest(folder)["format"] == version  # reading changes nothing
     with opened(folder) as store:
         store.delete([7, 8])
         store.upsert(store.to_frame().loc[[9]].assign(stamp=5))
@@ -558,9 +560,10 @@ def test_a_folder_of_the_first_version_opens_and_is_written_on(folder):
     assert names(folder) == named(folder)
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("name", ["rows-000001.arrow", "dead-000004.bits"])
-def test_damage_to_a_folder_of_the_first_version_is_refused(folder, name):
-    old_folder(folder)
+def test_damage_to_a_folder_of_an_earlier_format_is_refused(folder, name, version):
+    old_folder(folder, version)
     flip(folder / name, 15)
     with pytest.raises(SchemaError, match=f"{name} is damaged"):
         opened(folder)
@@ -586,8 +589,18 @@ def test_the_documented_manifest_is_the_real_one(folder):
         store.build_index(HNSW(m=16))
         store.delete([3])
     real = manifest(folder)
-    assert keys(documented) == keys(real)
+    assert keys(documented | {"log": None}) == keys(real)
     assert documented["format"] == real["format"] == FORMAT
     assert Manifest.from_json(example.encode(), folder).generation == documented["generation"]
-    for constant in (f"{_checks.READ >> 20} MiB", f"{_checks.ENDS >> 10} KiB", "1,000 positions"):
+    with opened(folder) as store:
+        for at in range(3):
+            store.upsert(pd.DataFrame({"embedding": vectors[:1]}, index=[at]))
+        assert keys(json.loads(example)["log"]) == keys(manifest(folder)["log"])
+    sizes = [
+        f"{_checks.READ >> 20} MiB",
+        f"{_checks.ENDS >> 10} KiB",
+        f"{_log.SIZE >> 10} KiB",
+        f"{_journal.LIGHT >> 10} KiB",
+    ]
+    for constant in (*sizes, "1,000 positions", f"{_journal.FEW} rows", f"| head | {len(_log.MAGIC)}"):
         assert constant in text

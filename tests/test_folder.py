@@ -52,8 +52,8 @@ def manifest(folder):
 def named(folder):
     """Files that belong in a folder at rest."""
     read = manifest(folder)
-    dead = [read["dead"]] if read["dead"] else []
-    return {MANIFEST, "lock", *(one["file"] for one in [*read["segments"], *read["indexes"].values(), *dead])}
+    others = [read[key] for key in ("dead", "log") if read[key]]
+    return {MANIFEST, "lock", *(one["file"] for one in [*read["segments"], *read["indexes"].values(), *others])}
 
 
 def names(folder):

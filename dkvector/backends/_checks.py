@@ -10,10 +10,12 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm.auto import tqdm
 
+from dkvector.backends import _log
 from dkvector.backends._manifest import Manifest, Stored
 from dkvector.errors import SchemaError
 
@@ -159,14 +161,27 @@ def verify(folder: Path, manifest: Manifest, *, progress: bool) -> pd.DataFrame:
                 compare(folder / one.file, one, bar.update)
             except SchemaError as exc:
                 faults.append(f"{exc}" + ("; build_index() makes it anew" if one.spec else ""))
+    logged = _log_of(folder, manifest, faults)
     if faults:
         raise SchemaError("\n".join(faults))
-    return _report(manifest)
+    return _report(manifest, logged)
 
 
-def _report(manifest: Manifest) -> pd.DataFrame:
+def _log_of(folder: Path, manifest: Manifest, faults: list[str]) -> list[tuple[Any, ...]]:
+    """Read the log, and give what is told of it; it has a checksum for each record."""
+    if manifest.log is None:
+        return []
+    try:
+        logged = _log.read(folder / manifest.log.file, manifest.log)
+    except SchemaError as exc:
+        faults.append(str(exc))
+        return []
+    return [(manifest.log.file, "log", logged.rows, manifest.log.bytes, None)]
+
+
+def _report(manifest: Manifest, logged: list[tuple[Any, ...]]) -> pd.DataFrame:
     kinds = {".arrow": "rows", ".bits": "dead rows", ".index": "index"}
-    told = [(one.file, kinds[Path(one.file).suffix], one.rows, one.bytes, one.crc32) for one in manifest]
+    told = [(one.file, kinds[Path(one.file).suffix], one.rows, one.bytes, one.crc32) for one in manifest] + logged
     columns = ["file", "kind", "rows", "bytes", "crc32"]
     frame = pd.DataFrame(told, columns=columns).astype({"rows": "int64", "bytes": "int64", "crc32": "Int64"})
     return frame.set_index("file").sort_index()

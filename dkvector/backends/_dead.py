@@ -8,7 +8,7 @@ import numpy as np
 
 from dkvector.backends._checks import compare
 from dkvector.backends._manifest import Manifest
-from dkvector.backends._rows import Mask
+from dkvector.backends._marks import Mask
 
 LOOSE = 1_000  # dead rows that a manifest lists itself, before they get a new mask
 
@@ -21,8 +21,9 @@ def buried(before: Manifest, known: Mask, dead: Mask) -> tuple[int, ...] | None:
         known: `(n,)` marks the dead rows that it tells of.
         dead: `(m,)` marks all, of the same positions and later ones.
     """
-    died = np.flatnonzero(dead[: len(known)] & ~known[: len(dead)])
-    listed = (*before.buried, *died.tolist())
+    fresh = dead.copy()
+    fresh[: len(known)] &= ~known[: len(dead)]
+    listed = (*before.buried, *np.flatnonzero(fresh).tolist())
     return listed if len(listed) <= LOOSE else None
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dkvector.errors import BackendUnavailableError, DkvectorError
 
 FLUSHERS = 4  # files flushed at a time
+_DSYNC = getattr(os, "RWF_DSYNC", None)
 
 
 @contextmanager
@@ -53,3 +54,27 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_at(handle: int, data: bytes, at: int) -> None:
+    """Write all of some bytes to a place of an open file."""
+    written = os.pwrite(handle, data, at)
+    while written < len(data):
+        written += os.pwrite(handle, data[written:], at + written)
+
+
+def write_flushed(handle: int, data: bytes, at: int) -> None:
+    """Write bytes to a place of an open file, which had its room before, and wait until they are durable."""
+    if _DSYNC is None:
+        write_at(handle, data, at)
+        os.fsync(handle)
+        return
+    written = 0
+    while written < len(data):  # all at once but for a full disk; a third quicker than to write, and to flush then
+        written += os.pwritev(handle, [data[written:]], at + written, _DSYNC)
+
+
+def erase(handle: int, at: int, size: int) -> None:
+    """Put zeros where something was written, as far as the disk still lets us."""
+    with suppress(OSError):
+        write_flushed(handle, bytes(size), at)

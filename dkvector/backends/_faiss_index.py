@@ -16,8 +16,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from dkvector.backends import _faiss_codes
+from dkvector.backends._marks import Mask
 from dkvector.backends._plan import Effort
-from dkvector.backends._rows import Mask
 from dkvector.backends._topk import Block, Nearest, Positions
 from dkvector.indexes import HNSW, IVF, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared

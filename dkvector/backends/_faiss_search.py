@@ -12,8 +12,9 @@ from dkvector.backends import _plan, _topk
 from dkvector.backends._faiss_index import EF_SEARCH, PROBES, FaissIndex, tail
 from dkvector.backends._faiss_knn import FaissKnn, by_index, is_unit, many, patched
 from dkvector.backends._local import Candidates, Found
+from dkvector.backends._marks import Mask
 from dkvector.backends._plan import Effort
-from dkvector.backends._rows import Mask, Rows
+from dkvector.backends._rows import Rows
 from dkvector.backends._topk import Block, Nearest, Positions
 from dkvector.errors import UnsupportedError
 from dkvector.indexes import HNSW, IVF, Tuning

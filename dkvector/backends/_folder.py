@@ -6,6 +6,7 @@
     rows-000001.arrow         Arrow IPC file, one record batch: id, payload, vectors as fixed-size lists of float32
     dead-000003.bits          one bit a row, set where the row is replaced or deleted
     index0-000002.index       the engine's own index file; derived, may be removed and is built again
+    log-000004.wal            small writes since the manifest, in one piece of room that was taken before
     lock                      held by the one process that writes, with its number
 
 A commit writes its new files, flushes them to the disk, and then publishes them by renaming a new manifest into place:
@@ -16,23 +17,27 @@ docs/format.md tells it in full.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dkvector.backends import _checks, _dead, _disk
+from dkvector.backends import _checks, _dead, _disk, _log
 from dkvector.backends._checks import Trust, checksums
 from dkvector.backends._lock import WriterLock
-from dkvector.backends._manifest import MANIFEST, Manifest, Stored
+from dkvector.backends._manifest import MANIFEST, LogFile, Manifest, Stored
+from dkvector.backends._marks import Marks, Mask
+from dkvector.backends._replay import replayed
 from dkvector.backends._row_file import RowFile, map_rows, write_rows
-from dkvector.backends._rows import Mask, Rows, Segment
+from dkvector.backends._rows import Rows
+from dkvector.backends._segment import Segment
 from dkvector.errors import BackendUnavailableError, SchemaError
 from dkvector.schema import Schema, VectorInfo
 
 FRESH = MANIFEST + ".new"
-OURS = re.compile(r"(rows|dead|index\d+)-\d{6,}\.(arrow|bits|index)")
+OURS = re.compile(r"(rows\d*|dead|log|index\d+)-\d{6,}\.(arrow|bits|wal|index)")
 PATIENCE = 100  # times that reading begins anew, when each time a writer was quicker
 
 Known = Mapping[Segment, Stored]
@@ -106,6 +111,11 @@ class Folder:
                 self._begun()
         return True
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether this process is the folder's writer."""
+        return self._lock.mine
+
     def _made(self) -> None:
         new = [one for one in (self.path, *self.path.parents) if not one.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
@@ -150,9 +160,10 @@ class Folder:
         inner = (_checks.ENDS, size - _checks.ENDS) if spec and size > 2 * _checks.ENDS else None
         return self._stored(path, rows, size, inner, spec)
 
-    def write_rows(self, name: str, segment: Segment, schema: Schema) -> tuple[Stored, Segment]:
-        """Write a segment, and give it back as mapped from its file."""
-        path = self.path / name
+    def write_rows(self, generation: int, segment: Segment, schema: Schema) -> tuple[Stored, Segment]:
+        """Write a segment of a commit, and give it back as mapped from its file."""
+        others = sum(path.name.startswith("rows") for path in self._written)  # what was in the log, before what is new
+        path = self.path / f"rows{others or ''}-{generation:06}.arrow"
         self._fill(path, lambda path: write_rows(path, segment, schema))
         file = RowFile.mapped(path, schema.vectors)
         stored = self._stored(path, len(segment), file.whole.size, file.bulk if self.durable else None)
@@ -174,6 +185,21 @@ class Folder:
             return Stored(path.name, rows, size, None, spec)
         whole, rest = checksums(path, size, bulk)
         return Stored(path.name, rows, size, whole, spec, bulk, rest)
+
+    def begin_log(self, generation: int) -> LogFile | None:
+        """Begin the log of a commit; None where there is no room for one, which it can do without."""
+        log = LogFile(f"log-{generation:06}.wal", _log.SIZE, secrets.randbits(63))
+        try:
+            self._fill(self.path / log.file, lambda path: _log.begin(path, log, generation))
+        except OSError:
+            self._written.pop()
+            return None
+        return log
+
+    def changed(self, manifest: Manifest, log_end: int) -> bool:
+        """Tell whether there is anything beyond a manifest, and the beginning of its log."""
+        log = manifest.log
+        return self.manifest() != manifest or (log is not None and _log.grown(self.path / log.file, log, log_end))
 
     def bury(self, before: Manifest, known: Mask, dead: Mask, generation: int) -> tuple[Stored | None, tuple[int, ...]]:
         """Keep which rows are dead: few by their positions in the manifest, many in a mask of their own.
@@ -252,9 +278,9 @@ class Folder:
             start += stored.rows
         if schema is None:
             raise SchemaError(f"{self.path / MANIFEST} is damaged: it names no rows")
-        return Rows(
-            Schema(schema.id, infos, schema.payload), tuple(files), _dead.read(self.path, manifest, start)
-        ), files
+        dead = Marks.of(_dead.read(self.path, manifest, start))
+        rows = Rows(Schema(schema.id, infos, schema.payload), tuple(files), dead)
+        return rows if manifest.log is None else replayed(self.path / manifest.log.file, manifest.log, rows), files
 
     def _segment(self, stored: Stored, start: int, infos: tuple[VectorInfo, ...]) -> tuple[Segment, Schema]:
         path = self.path / stored.file

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector._loop import offload
-from dkvector.backends._rows import Mask, Rows
+from dkvector.backends._marks import Mask
+from dkvector.backends._rows import Rows
 from dkvector.backends._topk import Nearest, Positions
 from dkvector.backends._words import Words
 from dkvector.dtype import VectorArray
@@ -28,6 +29,11 @@ from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.store import AsyncVectorStore
 
 DEAD_SHARE = 0.25  # of the rows, past which the living are numbered anew
+
+
+def is_worn(rows: Rows) -> bool:
+    """Tell whether so much is dead that the living should be numbered anew."""
+    return rows.buried > DEAD_SHARE * rows.total
 
 
 @dataclass(frozen=True)
@@ -168,23 +174,23 @@ class LocalStore(AsyncVectorStore):
         latest = self._refreshed()
         before = None if mode == "replace" else latest
         if before is not None:  # the batch was checked against what was known before the lock was taken
-            batch = replace(batch, schema=before.schema.widened(batch.schema))
+            batch = batch.fitted(before.schema.widened(batch.schema))
         rows = Rows(batch.schema) if before is None else before
         labels = batch.labels
         known = rows.locate(labels) if rows.total else np.full(len(batch), -1, np.intp)
-        taken = known >= 0
-        if mode == "insert" and taken.any():
-            raise DuplicateIdError(f"already in the store: {some(labels[taken])}; nothing was written")
+        died = known[known >= 0]
+        if mode == "insert" and len(died):
+            raise DuplicateIdError(f"already in the store: {some(labels[known >= 0])}; nothing was written")
         if len(batch) or before is None:
-            after = rows.without(known[taken]) if taken.any() else rows
-            self._settle(after.appended(self._owned(batch)), progress=progress)
-        replaced = int(taken.sum())
-        return Written(len(batch) - replaced, replaced, batch.dropped, labels)
+            self._change(rows, died, batch, progress=progress)
+        return Written(len(batch) - len(died), len(died), batch.dropped, labels)
 
-    def _settle(self, rows: Rows, *, progress: bool = False) -> None:
-        """Publish a snapshot, compacted where too much of it is dead."""
-        full = rows.buried > DEAD_SHARE * rows.total
-        self._publish(rows.compacted() if full else rows, progress=progress)
+    def _change(self, rows: Rows, died: Positions, batch: Batch | None, *, progress: bool = False) -> None:
+        """Publish a snapshot without some rows and with others, compacted where too much of it is dead."""
+        after = rows.without(died).folded()
+        if batch is not None:
+            after = after.appended(self._owned(batch))
+        self._publish(after.compacted() if is_worn(after) else after, progress=progress)
 
     async def _delete(self, ids: pd.Index | None, where: Filter | None) -> int:
         return int(await offload(self._write, lambda: self._delete_now(ids, where)))
@@ -197,7 +203,7 @@ class LocalStore(AsyncVectorStore):
             found = rows.locate(ids)
             positions = np.intersect1d(positions, found[found >= 0])
         if len(positions):
-            self._settle(rows.without(positions))
+            self._change(rows, positions, None)
         return len(positions)
 
     async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table:

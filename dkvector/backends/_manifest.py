@@ -15,8 +15,8 @@ import orjson
 
 from dkvector.errors import SchemaError
 
-FORMAT = 2
-READABLE = (1, 2)
+FORMAT = 3
+READABLE = (1, 2, 3)
 MANIFEST = "manifest.json"
 
 
@@ -55,6 +55,21 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class LogFile:
+    """The log of a folder: small writes since the manifest.
+
+    Attributes:
+        file: its name.
+        bytes: its size, which stays.
+        salt: a number that its records begin with, and no other log's.
+    """
+
+    file: str
+    bytes: int
+    salt: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What counts in the folder.
 
@@ -66,6 +81,7 @@ class Manifest:
         buried: positions of rows that died since the mask was written.
         indexes: field → its index file.
         specs: field → the index that is wanted, whether its file is there or not.
+        log: small writes that came later, where there are any.
     """
 
     generation: int = 0
@@ -75,6 +91,7 @@ class Manifest:
     buried: tuple[int, ...] = ()
     indexes: dict[str, Stored] = field(default_factory=dict)
     specs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    log: LogFile | None = None
 
     def to_json(self) -> bytes:
         """Give the text of the file: the checksum comes last.
@@ -102,13 +119,14 @@ class Manifest:
             values["segments"] = tuple(Stored.of(one) for one in values["segments"])
             values["dead"] = Stored.of(values["dead"]) if values["dead"] else None
             values["buried"] = tuple(values.get("buried", ()))
+            values["log"] = LogFile(**values["log"]) if values.get("log") else None
             values["indexes"] = {name: Stored.of(one) for name, one in values["indexes"].items()}
             return cls(**values | {"vectors": tuple(values["vectors"])})
         except (TypeError, KeyError, AttributeError, ValueError, IndexError) as exc:
             raise _damaged(where, f"{type(exc).__name__}: {exc}") from exc
 
     def __iter__(self) -> Iterator[Stored]:
-        """Give all files that count."""
+        """Give all files that count and do not change."""
         yield from self.segments
         yield from self.indexes.values()
         if self.dead:
@@ -117,7 +135,7 @@ class Manifest:
     @property
     def files(self) -> set[str]:
         """Names of all files that count."""
-        return {one.file for one in self}
+        return {one.file for one in self} | ({self.log.file} if self.log else set())
 
 
 def _parsed(text: bytes, where: Path) -> dict[str, Any]:

@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from dkvector.backends._manifest import Stored
 from dkvector.backends._row_reader import RowReader
-from dkvector.backends._rows import Segment
+from dkvector.backends._segment import Segment, column_of
 from dkvector.errors import SchemaError
+from dkvector.ingest import Batch
 from dkvector.metrics import Floats
 from dkvector.schema import Schema, VectorInfo
 
@@ -30,17 +31,38 @@ _TEXT = (pa.types.is_string, pa.types.is_large_string)
 
 def write_rows(path: Path, segment: Segment, schema: Schema) -> None:
     """Write rows as an Arrow file of one record batch."""
-    arrays = [segment.ids, *(segment.column(of).combine_chunks() for of in schema.payload)]
-    fields = [schema.id, *schema.payload]
-    for info in schema.vectors:
-        flat = pa.array(segment.vectors[info.name].reshape(-1))
-        arrays.append(pa.FixedSizeListArray.from_arrays(flat, info.dimensions))
-        fields.append(pa.field(info.name, arrays[-1].type))
-    batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+    batch = batched(segment, schema)
     with path.open("wb") as file, pa.PythonFile(file, "w") as sink:
         _reserve(file, pa.ipc.get_record_batch_size(batch))
         with pa.ipc.new_file(sink, batch.schema) as writer:
             writer.write_batch(batch)
+
+
+def columns_of(schema: Schema) -> pa.Schema:
+    """Give the columns of a row file: ids, payload, vectors."""
+    vectors = [pa.field(one.name, pa.list_(pa.float32(), one.dimensions)) for one in schema.vectors]
+    return pa.schema([schema.id, *schema.payload, *vectors])
+
+
+def batched(rows: Segment | Batch, schema: Schema, columns: pa.Schema | None = None) -> pa.RecordBatch:
+    """Give rows as one record batch, in place as far as they are in one piece.
+
+    Args:
+        rows: ids, payload and vectors.
+        schema: which of the payload's columns to give; nulls where there is none.
+        columns: `columns_of` the schema, where it is at hand.
+    """
+    same = rows.payload.schema.equals(schema.payload)
+    payload = rows.payload.columns if same else [column_of(rows.payload, of) for of in schema.payload]
+    arrays = [rows.ids, *map(_whole, payload)]
+    for info in schema.vectors:
+        flat = pa.array(rows.vectors[info.name].reshape(-1))
+        arrays.append(pa.FixedSizeListArray.from_arrays(flat, info.dimensions))
+    return pa.RecordBatch.from_arrays(arrays, schema=columns or columns_of(schema))
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _reserve(file: BinaryIO, size: int) -> None:
@@ -83,8 +105,7 @@ class RowFile:
 
     def segment(self, stored: Stored, start: int) -> Segment:
         """Give the rows as they are, whose first has a position."""
-        payload = self.table.select(range(1, self.table.num_columns - len(self.infos)))
-        vectors = {info.name: _matrix(self.table, info) for info in self.infos}
+        payload, vectors = parts_of(self.table, self.infos)
         single = {name: RowReader(self.path, self._offset(one), one.shape) for name, one in vectors.items()}
         prove = partial(_prove, self.path, stored, self.whole)
         return Segment(start, self.table.column(0).chunk(0), payload, vectors, single, prove)
@@ -147,6 +168,12 @@ def _check_structure(file: RowFile) -> None:
             plain = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
         if not pa.types.is_fixed_size_list(column.type):
             plain.validate(full=True)
+
+
+def parts_of(table: pa.Table, infos: tuple[VectorInfo, ...]) -> tuple[pa.Table, dict[str, Floats]]:
+    """Take payload and vectors from the columns of a row file, of one chunk each."""
+    payload = table.select(range(1, table.num_columns - len(infos)))
+    return payload, {info.name: _matrix(table, info) for info in infos}
 
 
 def _matrix(table: pa.Table, info: VectorInfo) -> Floats:

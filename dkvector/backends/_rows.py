@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from dkvector.backends import _arrow
-from dkvector.backends._row_reader import RowReader
+from dkvector.backends._marks import Marks, Mask
+from dkvector.backends._segment import Segment, merged, segment
 from dkvector.backends._topk import Block, Positions
 from dkvector.columns import to_index, to_pandas
 from dkvector.filters import Filter
@@ -25,85 +25,9 @@ from dkvector.ingest import Batch
 from dkvector.metrics import Floats
 from dkvector.schema import Schema, VectorInfo
 
-Mask = NDArray[np.bool_]
 Column = Callable[["Segment"], pa.ChunkedArray | pa.Array]
 
-_LABELS, _LAST = object(), object()  # keys that no column has
 SMALL = 1 << 16  # rows up to which segments are merged, so that many small writes don't make many segments
-
-
-def unproven() -> None:
-    """Pass rows that are nowhere but in memory: there is nothing to compare them with."""
-
-
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """Rows written together.
-
-    Attributes:
-        start: the first row's position.
-        ids: `(n,)` Arrow array.
-        payload: table of `n` rows, one chunk a column.
-        vectors: field → matrix `(n, d)` float32.
-        single: field → what reads single vectors from the file; without one they are in memory.
-        prove: raises where they are not what was written; asked before they are copied to another file.
-    """
-
-    start: int
-    ids: pa.Array
-    payload: pa.Table
-    vectors: Mapping[str, Floats]
-    single: Mapping[str, RowReader] = field(default_factory=dict)
-    prove: Callable[[], None] = unproven
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @cached_property
-    def blocks(self) -> dict[str, Block]:
-        """The vectors, ready to be searched."""
-        return {name: Block(self.start, matrix) for name, matrix in self.vectors.items()}
-
-    @cached_property
-    def _converted(self) -> dict[object, Any]:
-        return {}
-
-    def values(self, of: pa.Field) -> Any:
-        """Give a payload column as pandas has it, converted once: mostly without a copy."""
-        if of.name not in self._converted:
-            self._converted[of.name] = to_pandas(self.column(of), of)
-        return self._converted[of.name]
-
-    def labels(self, of: pa.Field) -> pd.Index:
-        """Give the ids as pandas has them, converted once: the index keeps the table that finds them."""
-        if _LABELS not in self._converted:
-            self._converted[_LABELS] = to_index(self.ids, of)
-        labels: pd.Index = self._converted[_LABELS]
-        return labels
-
-    def find(self, ids: pd.Index, of: pa.Field) -> Positions:
-        """Find ids, -1 for unknown ones; of a replaced id that stands here twice, the last place counts."""
-        labels = self.labels(of)
-        if labels.is_unique:
-            return labels.get_indexer(ids)
-        if _LAST not in self._converted:
-            last = np.flatnonzero(~labels.duplicated(keep="last"))
-            self._converted[_LAST] = last, labels[last]
-        last, unique = self._converted[_LAST]
-        at = unique.get_indexer(ids)
-        return np.where(at >= 0, last[at], -1)
-
-    def column(self, of: pa.Field) -> pa.ChunkedArray:
-        """Give a payload column; one that came later, or was of no type yet, is missing here."""
-        at = self.payload.schema.get_field_index(of.name)
-        if at >= 0 and self.payload.schema.field(at).type == of.type:
-            return self.payload.column(at)
-        return pa.chunked_array([pa.nulls(len(self), of.type)])
-
-
-def segment(start: int, batch: Batch) -> Segment:
-    """Make a segment of a batch."""
-    return Segment(start, batch.ids, batch.payload.combine_chunks(), dict(batch.vectors))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,24 +37,31 @@ class Rows:
     Attributes:
         schema: what they hold.
         segments: the rows, dead ones included.
-        dead: `(total,)` marks the rows that were replaced or deleted.
+        marks: which rows were replaced or deleted.
         indexes: field → what the engine has built on the first rows.
+        log_end: as far as the log is part of it, where there is one.
     """
 
     schema: Schema
     segments: tuple[Segment, ...] = ()
-    dead: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
+    marks: Marks = field(default_factory=Marks)
     indexes: Mapping[str, Any] = field(default_factory=dict)
+    log_end: int = 0
 
-    @cached_property
+    @property
+    def dead(self) -> Mask:
+        """Marks the rows that were replaced or deleted, `(total,)`."""
+        return self.marks.whole
+
+    @property
     def total(self) -> int:
         """Positions in use, the dead ones included."""
-        return len(self.dead)
+        return self.marks.total
 
-    @cached_property
+    @property
     def buried(self) -> int:
         """How many rows are dead."""
-        return int(np.count_nonzero(self.dead))
+        return self.marks.count
 
     @property
     def living(self) -> int:
@@ -141,7 +72,7 @@ class Rows:
     def kept_bytes(self) -> int:
         """Bytes kept in memory for the rows themselves: the mask of the dead, and squared norms once computed."""
         blocks = [block for one in self.segments for block in one.blocks.values()]
-        return self.dead.nbytes + sum(4 * len(block.matrix) for block in blocks if "squared" in vars(block))
+        return self.total + sum(4 * len(block.matrix) for block in blocks if "squared" in vars(block))
 
     def blocks(self, name: str) -> list[Block]:
         """Give the vectors of a field."""
@@ -154,11 +85,15 @@ class Rows:
     def locate(self, ids: pd.Index) -> Positions:
         """Find the positions of ids; -1 for unknown ones."""
         found = np.full(len(ids), -1, np.intp)
-        for one in self.segments:
+        for one in reversed(self.segments):  # what was written last is asked for most
             at = one.find(ids, self.schema.id)
-            hit = at >= 0
-            hit[hit] = ~self.dead[at[hit] + one.start]
-            found[hit] = at[hit] + one.start
+            hit = np.flatnonzero(at >= 0)
+            if len(hit):
+                places = at[hit] + one.start
+                living = ~self.marks.at(places)
+                found[hit[living]] = places[living]
+                if (found >= 0).all():
+                    break
         return found
 
     def ranks(self, positions: Positions) -> Positions:
@@ -239,17 +174,33 @@ class Rows:
     def appended(self, batch: Batch) -> Rows:
         """Add rows at the end, small segments merged with the one before."""
         added = segment(self.total, batch)
-        kept = list(self.segments)
-        while kept and len(kept[-1]) <= 2 * len(added) and len(kept[-1]) + len(added) <= SMALL:
-            added = merged(kept.pop(), added, batch.schema)
-        dead = np.concatenate([self.dead, np.zeros(len(batch), np.bool_)])
-        return Rows(batch.schema, (*kept, added), dead, self.indexes)
+        return replace(
+            self,
+            schema=batch.schema,
+            segments=_joined(self.segments, added, batch.schema),
+            marks=self.marks.grown(len(batch)),
+        )
+
+    def grown(self, recent: Segment, log_end: int) -> Rows:
+        """Put a longer segment of the log in the place of the one there is."""
+        marks = self.marks.grown(recent.start + len(recent) - self.total)
+        return Rows(self.schema, (*self.settled, recent), marks, self.indexes, log_end)
+
+    @property
+    def settled(self) -> tuple[Segment, ...]:
+        """The segments that have files, or will have."""
+        return tuple(one for one in self.segments if not one.loose)
+
+    def folded(self) -> Rows:
+        """Make a segment like any other of what is in the log alone, which is the last."""
+        segments = self.settled
+        for one in self.segments[len(segments) :]:
+            segments = _joined(segments, replace(one.plain(), loose=False), self.schema)
+        return replace(self, segments=segments, marks=Marks.of(self.dead), log_end=0)
 
     def without(self, positions: Positions) -> Rows:
-        """Mark rows dead."""
-        dead = self.dead.copy()
-        dead[positions] = True
-        return replace(self, dead=dead)
+        """Mark living rows dead."""
+        return replace(self, marks=self.marks.without(positions)) if len(positions) else self
 
     def compacted(self) -> Rows:
         """Number the living anew, as one segment; damaged rows are refused, and not passed on."""
@@ -260,21 +211,15 @@ class Rows:
         payload = self.take(alive, self.schema.payload.names).combine_chunks()
         ids = payload.column(0).combine_chunks()
         one = Segment(0, ids, payload.remove_column(0), {name: self.vectors(name, alive) for name in names})
-        return Rows(self.schema, (one,), np.zeros(len(alive), np.bool_))
+        return Rows(self.schema, (one,), Marks().grown(len(alive)))
 
 
-def merged(first: Segment, second: Segment, schema: Schema) -> Segment:
-    """Put two neighbouring segments into one; positions stay the same, damaged rows are refused."""
-    first.prove()
-    columns = [
-        pa.chunked_array([*first.column(of).chunks, *second.column(of).chunks], type=of.type) for of in schema.payload
-    ]
-    return Segment(
-        first.start,
-        pa.concat_arrays([first.ids, second.ids]),
-        pa.Table.from_arrays(columns, schema=schema.payload).combine_chunks(),
-        {name: np.concatenate([first.vectors[name], second.vectors[name]]) for name in first.vectors},
-    )
+def _joined(before: Sequence[Segment], added: Segment, schema: Schema) -> tuple[Segment, ...]:
+    """Put a segment behind others, merged with those before it that are not much larger."""
+    kept = list(before)
+    while kept and len(kept[-1]) <= 2 * len(added) and len(kept[-1]) + len(added) <= SMALL:
+        added = merged(kept.pop(), added, schema)
+    return (*kept, added)
 
 
 def _kept_converted(kind: pa.DataType) -> bool:

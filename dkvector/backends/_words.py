@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dkvector.backends._rows import Mask, Rows
+from dkvector.backends._marks import Mask
+from dkvector.backends._rows import Rows
 from dkvector.backends._topk import Positions
 from dkvector.errors import MissingExtraError
 from dkvector.metrics import Floats

@@ -24,11 +24,15 @@ from dkvector.backends._checks import verify
 from dkvector.backends._faiss_search import nearest
 from dkvector.backends._faiss_upkeep import Upkeep
 from dkvector.backends._folder import Folder
-from dkvector.backends._local import Candidates, Found, LocalStore
+from dkvector.backends._journal import Journal
+from dkvector.backends._local import Candidates, Found, LocalStore, is_worn
 from dkvector.backends._manifest import Manifest, Stored
-from dkvector.backends._rows import Rows, Segment
-from dkvector.errors import SchemaError
+from dkvector.backends._rows import Rows
+from dkvector.backends._segment import Segment
+from dkvector.backends._topk import Positions
+from dkvector.errors import BackendUnavailableError, SchemaError
 from dkvector.indexes import HNSW, IVF, Flat, IndexSpec, Quantization, as_spec, knobs_of, spec_dict
+from dkvector.ingest import Batch
 from dkvector.metrics import DistanceMetric
 from dkvector.requests import Request, shown
 from dkvector.schema import Schema, Supports, VectorInfo
@@ -101,6 +105,7 @@ class FaissStore(LocalStore):
         path = Path(config.index_path or tempfile.mkdtemp(prefix="dkvector-")).expanduser()
         self._folder = Folder(path, durable=bool(config.index_path))
         self._gone = None if config.index_path else weakref.finalize(self, _remove, path, os.getpid())
+        self._journal = Journal(self._folder)
         self._manifest = Manifest()
         self._files: dict[Segment, Stored] = {}
         self._specs: dict[str, IndexSpec] = {}
@@ -137,6 +142,7 @@ class FaissStore(LocalStore):
 
     def _map(self, manifest: Manifest) -> None:
         """Map what a manifest names; what is mapped already is kept."""
+        self._journal.stop()
         if not manifest.vectors:
             return self._forget()
         rows, files = self._folder.rows(manifest, self._files, self.schema)
@@ -148,6 +154,7 @@ class FaissStore(LocalStore):
         return None
 
     def _forget(self) -> None:
+        self._journal.stop()
         self._rows = self.schema = None
         self._files, self._specs, self._manifest = {}, {}, Manifest()
 
@@ -164,7 +171,7 @@ class FaissStore(LocalStore):
         return bool(await offload(self._write, self._renewed))
 
     def _renewed(self) -> bool:
-        if self._folder.manifest() == self._manifest:
+        if not self._folder.changed(self._manifest, 0 if self._rows is None else self._rows.log_end):
             return False
         self._load()
         return True
@@ -185,24 +192,53 @@ class FaissStore(LocalStore):
     def _nearest(self, rows: Rows, request: Request, candidates: Candidates) -> Found:
         return nearest(rows, rows.indexes.get(request.info.name), request, candidates)
 
-    def _publish(self, rows: Rows, *, progress: bool) -> None:
+    def _change(self, rows: Rows, died: Positions, batch: Batch | None, *, progress: bool = False) -> None:
+        """Take a small write to the log; any other is a commit of its own."""
+        if rows is not self._rows:  # all rows at once
+            self._journal.pause()
+        elif self._noted(rows.without(died), died, batch):
+            return
+        super()._change(rows, died, batch, progress=progress)
+
+    def _noted(self, rows: Rows, died: Positions, batch: Batch | None) -> bool:
+        """Write to the log what makes the living rows what they are, and show it to searches."""
+        if is_worn(rows):
+            return False
+        try:
+            with self._folder.writing():
+                after = self._journal.note(rows, died, batch)
+        except BaseException:  # what was committed stands; whether this is in the log is seen by the next write
+            self._journal.pause()
+            self._doubtful = True
+            raise
+        if after is not None:
+            self._rows = after
+        return after is not None
+
+    def _publish(self, rows: Rows, *, progress: bool, upkeep: bool = True) -> None:
         """Write what is new, then the manifest, and only then show it to searches."""
         files = dict(self._files)
         try:
             with self._folder.writing():
-                self._commit(rows, progress=progress)
+                self._commit(rows, progress=progress, upkeep=upkeep)
         except BaseException:  # a full disk, an interrupt: the last commit stands, and nothing else is left
+            self._journal.pause()
             self._files, self._doubtful = files, True
             with suppress(OSError, SchemaError):
                 self._folder.sweep()
             raise
 
-    def _commit(self, rows: Rows, *, progress: bool) -> None:
+    def _fold(self) -> None:
+        self._journal.pause()
+        self._publish(self.rows.folded(), progress=False, upkeep=False)
+
+    def _commit(self, rows: Rows, *, progress: bool, upkeep: bool) -> None:
         generation = self._manifest.generation + 1
         specs = {info.name: self._specs.get(info.name, self._spec) for info in rows.schema.vectors}
         rows = replace(rows, segments=tuple(self._kept(one, generation, rows.schema) for one in rows.segments))
-        rows = replace(rows, indexes=self._upkeep.made(rows, specs, progress=progress))
-        known = rows.dead[:0] if self._rows is None else self._rows.dead
+        if upkeep:
+            rows = replace(rows, indexes=self._upkeep.made(rows, specs, progress=progress))
+        known = rows.dead[:0] if self._rows is None else self._rows.marks.mask
         manifest = Manifest(
             generation,
             tuple(info.to_dict() for info in rows.schema.vectors),
@@ -210,8 +246,10 @@ class FaissStore(LocalStore):
             *self._folder.bury(self._manifest, known, rows.dead, generation),
             self._upkeep.written(rows, generation),
             {name: spec_dict(spec) for name, spec in specs.items()},
+            self._journal.begun(generation),
         )
         self._folder.publish(manifest, self._manifest)
+        self._journal.follow(manifest, rows.schema)
         self._files = {one: self._files[one] for one in rows.segments}
         self._manifest, self._rows, self.schema, self._specs = manifest, rows, rows.schema, specs
 
@@ -219,7 +257,7 @@ class FaissStore(LocalStore):
         """Write a segment that is new, and give it back as mapped from its file."""
         if segment in self._files:
             return segment
-        stored, mapped = self._folder.write_rows(f"rows-{generation:06}.arrow", segment, schema)
+        stored, mapped = self._folder.write_rows(generation, segment, schema)
         self._files[mapped] = stored
         return mapped
 
@@ -228,10 +266,11 @@ class FaissStore(LocalStore):
 
     def _build_now(self, spec: IndexSpec, info: VectorInfo, *, progress: bool) -> IndexSpec:
         rows = self._refreshed() or self.rows
+        self._journal.pause()
         before, self._specs = self._specs, {**self._specs, info.name: spec}
         try:
             others = {name: index for name, index in rows.indexes.items() if name != info.name}
-            self._publish(replace(rows, indexes=others), progress=progress)
+            self._publish(replace(rows.folded(), indexes=others), progress=progress)
         except BaseException:
             self._specs = before
             raise
@@ -279,7 +318,10 @@ class FaissStore(LocalStore):
         self._folder.remove()
 
     async def aclose(self) -> None:
-        """Let another write; a temporary store goes."""
+        """Let another write; a temporary store goes, and of any other the log is made a row file."""
+        if self._gone is None and self._journal.behind and self._folder.is_claimed:
+            with suppress(BackendUnavailableError, SchemaError):  # what is in the log is durable there
+                await offload(self._write, self._fold)
         self._folder.close()
         self._forget()
         self.closed = True

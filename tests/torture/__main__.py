@@ -57,8 +57,8 @@ def tear_rounds(count, rng):
             if at % ANEW == 0:
                 shutil.rmtree(template, ignore_errors=True)
                 (line,) = outcome(make, template, rng.random())
-                state = dict(json.loads(line))
-            told[torn(template, Path(name) / "rows", state, rng)] += 1
+                states = [dict(state) for state in json.loads(line)]
+            told[torn(template, Path(name) / "rows", states, rng)] += 1
             yield told
 
 

@@ -44,14 +44,15 @@ class Op:
 
 
 def drawn(rng, state):
-    """Draw what to do next; deletes are large at times, so that the living are numbered anew."""
-    kinds = ["upsert"] * 5 + ["delete"] * 3 + ["build"] * 2 + ["replace"]
+    """Draw what to do next: little, for the log; or large deletes at times, so that the living are numbered anew."""
+    kinds = ["upsert"] * 10 + ["delete"] * 6 + ["build"] * 2 + ["replace"]
     kind = rng.choice(kinds) if state else "upsert"
     if kind == "build":
         return Op("build", stamp=rng.randrange(3))
     if kind == "delete":
-        return Op("delete", rng.sample(sorted(state), rng.randint(1, max(1, len(state) // 2))))
-    ids = rng.sample(range(IDS), rng.choice([1, 2, 5, IDS // 2]))
+        some = min(len(state), rng.choice([1, 2, len(state) // 2 + 1]))
+        return Op("delete", rng.sample(sorted(state), some))
+    ids = rng.sample(range(IDS), rng.choice([1, 1, 1, 2, 5, IDS // 2]))
     return Op(kind, ids, rng.randrange(1_000_000))
 
 

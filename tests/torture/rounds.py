@@ -15,7 +15,7 @@ from model import Op, check_answers, drawn, held
 from tqdm.auto import tqdm
 
 import dkvector as dkv
-from dkvector.backends import _dead, _disk
+from dkvector.backends import _dead, _disk, _log
 from dkvector.backends import _faiss_upkeep as upkeep
 
 CRASHED = 99
@@ -35,13 +35,14 @@ def opened(folder):
 def named(folder):
     """Files that belong in a folder at rest."""
     read = json.loads((folder / "manifest.json").read_bytes())
-    files = [*read["segments"], *read["indexes"].values(), *([read["dead"]] if read["dead"] else [])]
+    others = [read[key] for key in ("dead", "log") if read[key]]
+    files = [*read["segments"], *read["indexes"].values(), *others]
     return {"manifest.json", "lock", *(one["file"] for one in files)}
 
 
 def eager():
-    """Small stores do what large ones do: extend an index, write masks of dead rows."""
-    upkeep.BEHIND, upkeep.BEHIND_SHARE, _dead.LOOSE = 5, 0.0, 5
+    """Small stores do what large ones do: extend an index, write masks of dead rows, fill a log."""
+    upkeep.BEHIND, upkeep.BEHIND_SHARE, _dead.LOOSE, _log.SIZE = 5, 0.0, 5, 1 << 13
 
 
 def child(work, *args: object):
@@ -108,7 +109,10 @@ def write_on(say, folder, state, seed, step):
 
 
 def kill_at(step):
-    """Be killed right before the n-th time that a file is opened, renamed or removed, or a flush begins."""
+    """Be killed right before the n-th time that a file is opened, renamed or removed, or a flush begins.
+
+    Or in the middle of writing to a log, or right after it.
+    """
     left = [step]
 
     def count(event, _args):
@@ -124,7 +128,16 @@ def kill_at(step):
         count("open", ())
         flush(path)
 
-    _disk.flush = flushed
+    def torn(write):
+        def written(handle, data, at):
+            if left[0] == 1:
+                write(handle, data[: step * 7919 % len(data)], at)
+            count("open", ())
+            write(handle, data, at)
+
+        return written
+
+    _disk.flush, _disk.write_at, _disk.write_flushed = flushed, torn(_disk.write_at), torn(_disk.write_flushed)
 
 
 def check_committed(say, folder, candidates, seed):
