@@ -146,6 +146,7 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         try:
             if spec is not None:
                 store.supports.check_index(store.name, spec)
+                store.store.planned = spec
             store.upsert(self._frame, mode=mode, reading=reading, progress=progress)
             for info in store.store.known.vectors:
                 if spec is not None:

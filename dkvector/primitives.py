@@ -38,6 +38,7 @@ class Primitives(Shown, KeywordSearch, Migration):
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
     last: Explanation | None = None  # what the last search did
     written: Written | None = None  # what the last write did
+    planned: IndexSpec | None = None  # the index that follows the first write: some backends build it with the rows
     dimension: int | None = None  # what the config promises of a store that is still empty
     metric: DistanceMetric | None = None
     _encoder: Encoder | None = None
