@@ -34,3 +34,15 @@ class TestHNSW(Suite):
 
 class TestFlat(Suite):
     index = Flat()
+
+
+class TestInt8(Suite):
+    index = HNSW(quantization="int8")
+    floor = 0.9
+    approximate = Tuning(exact=False)
+
+
+class TestInt4(Suite):
+    index = HNSW(quantization="int4")
+    floor = 0.8
+    approximate = Tuning(exact=False)

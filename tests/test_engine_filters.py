@@ -139,7 +139,7 @@ def store(engine_url):
         (col("long") != "short", [1, 4, 6]),
         (~col("long").isin(["", "short"]), [1, 6]),
     ],
-    ids=str,
+    ids=lambda one: str(one)[:40],
 )
 def test_patterns_ids_and_long_texts(store, where, expected):
     if isinstance(where, str):

@@ -34,3 +34,9 @@ class TestHNSW(Suite):
 
 class TestFlat(Suite):
     index = Flat()
+
+
+class TestInt8(Suite):
+    index = HNSW(quantization="int8")
+    floor = 0.9
+    approximate = Tuning(exact=False)
