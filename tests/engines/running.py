@@ -54,6 +54,7 @@ def started(
     files: Mapping[str, str] | None = None,
     *,
     heap: str = "512m",
+    options: str = QUICK,
     ready: str | None = "http",
 ) -> Iterator[Server]:
     """Run a server for as long as the block lasts; nothing is left of it.
@@ -63,6 +64,7 @@ def started(
         settings: more lines for its settings file.
         files: more files beside it: name → content.
         heap: memory of its JVM.
+        options: more options of its JVM: by default a quick start, at the cost of speed later.
         ready: the scheme to ask for its health by; None only waits for the port.
 
     Yields:
@@ -75,7 +77,7 @@ def started(
     folder = Path(tempfile.mkdtemp(prefix=f"dkvector-{recipe.name}-"))
     try:
         _configure(recipe, home, folder, {**COMMON, **recipe.settings, **(settings or {})}, files or {})
-        process = _launched(recipe, home, java, folder, heap)
+        process = _launched(recipe, home, java, folder, f"-Xms{heap} -Xmx{heap} {options}")
         try:
             host = _port(process, folder)
             if ready is not None:
@@ -111,7 +113,7 @@ def _configure(recipe: Recipe, home: Path, folder: Path, settings: Mapping[str, 
             shutil.chown(path, NOBODY)
 
 
-def _launched(recipe: Recipe, home: Path, java: Path, folder: Path, heap: str) -> subprocess.Popen[bytes]:
+def _launched(recipe: Recipe, home: Path, java: Path, folder: Path, options: str) -> subprocess.Popen[bytes]:
     environment = {  # only ours: options of other JVMs and proxies must not slip in
         "PATH": os.defpath,
         "HOME": str(folder),
@@ -119,7 +121,7 @@ def _launched(recipe: Recipe, home: Path, java: Path, folder: Path, heap: str) -
         f"{recipe.prefix}_JAVA_HOME": str(java),
         f"{recipe.prefix}_PATH_CONF": str(folder / "config"),
         f"{recipe.prefix}_TMPDIR": str(folder / "tmp"),
-        f"{recipe.prefix}_JAVA_OPTS": f"-Xms{heap} -Xmx{heap} {QUICK}",
+        f"{recipe.prefix}_JAVA_OPTS": options,
     }
     root = os.geteuid() == 0
     with (folder / "logs/console.log").open("wb") as console:
