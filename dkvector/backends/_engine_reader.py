@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -24,7 +24,8 @@ PAGE_BYTES = 16 << 20  # of a page of a scan, more or less
 WHOLE = {"allow_partial_search_results": "false"}  # a shard that is down is an error, never fewer hits
 
 
-class Hit(NamedTuple):  # a dataclass costs several times as much to make
+@dataclass(slots=True)  # a frozen one costs several times as much to make
+class Hit:
     """A document that was found.
 
     Attributes:
@@ -39,7 +40,7 @@ class Hit(NamedTuple):  # a dataclass costs several times as much to make
     index: str
     score: float
     source: Source
-    highlight: Mapping[str, Sequence[str]] = {}
+    highlight: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
