@@ -91,16 +91,21 @@ def as_batch(rows: Any, *, known: Schema | None = None, reading: Reading | None 
         rows = [rows]
     if isinstance(rows, Sequence) and all(isinstance(one, Record) for one in rows):
         rows = records_to_table(list(rows), None if known is None else [info.name for info in known.vectors])
-    frame = rows if isinstance(rows, pd.DataFrame) else _framed(rows, known)
+    frame = rows if isinstance(rows, pd.DataFrame) else framed(rows, None if known is None else known.id.name)
     return _batch(frame, known, reading)
 
 
-def _framed(rows: Any, known: Schema | None) -> pd.DataFrame:
-    """Read an Arrow stream as a frame whose columns stay Arrow's own."""
+def framed(rows: Any, name: str | None = None) -> pd.DataFrame:
+    """Read an Arrow stream as a frame whose columns stay Arrow's own.
+
+    Args:
+        rows: the stream.
+        name: the column of the ids, where there is one; "id" else.
+    """
     if not hasattr(rows, "__arrow_c_stream__"):
         raise SchemaError(f"rows must be a DataFrame, an Arrow table or records, not {type(rows).__name__}")
     table = pa.table(rows)
-    name = known.id.name if known is not None and known.id.name in table.column_names else "id"
+    name = name if name in table.column_names else "id"
     if name not in table.column_names:
         raise SchemaError(f"no column {name!r} to take the ids from; there are {table.column_names}")
     at = table.column_names.index(name)

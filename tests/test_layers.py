@@ -12,8 +12,8 @@ LAYERS = """
   _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
 ← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
-← results ingest requests encoders _weights _minilm _repr environment
-← primitives operations keyword migration store blocking
+← results ingest requests sources encoders _weights _minilm _repr environment
+← primitives operations keyword loading migration store blocking
 ← backends registry
 ← datasets embedding testing hybrid evaluation projection local frames frame_columns
 ← verbs

@@ -26,6 +26,7 @@ from dkvector.indexes import HNSW, Auto, IndexSpec
 from dkvector.ingest import Batch
 from dkvector.requests import Written
 
+NEVER = "-1"  # refreshes
 BIG = 20_000  # rows from which the engine leaves off refreshing while they are written
 COPIED = 2_000  # rows of a page that goes from one index to another
 _TOLD = {"filter_path": "errors,items.*.status,items.*.error"}
@@ -58,12 +59,14 @@ class Writer:
         dialect: of the engine.
         config: of the store.
         places: the indexes.
+        patient: what is written need not be seen before `shown`.
     """
 
     wire: Wire
     dialect: Dialect
     config: EngineConfig
     places: Indexes
+    patient: bool = False
 
     def checked(self, batch: Batch) -> list[str]:
         """Name the documents of a batch, and refuse what the engine can't hold, before anything is written."""
@@ -129,9 +132,9 @@ class Writer:
     ) -> Tally:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         encoder = Encoder(held.layout, action, self.dialect.packed, now, created)
-        big = len(batch) >= BIG
-        if big:
-            await self.places.set(held.concrete, {"refresh_interval": "-1"})
+        big = len(batch) >= BIG or self.patient
+        if big and held.settings.get("refresh_interval") != NEVER:
+            await self.places.set(held.concrete, {"refresh_interval": NEVER})
         try:
             with tqdm(
                 total=len(batch), desc=f"writing to {self.places.name}", unit="rows", disable=not progress
@@ -139,12 +142,21 @@ class Writer:
                 pieces = encoder.pieces(batch, texts, self.config.effort.bytes)
                 tally = await self._bulk(held.concrete, bar.update).run(pieces, len(batch))
         finally:
-            if big:
-                interval = held.settings.get("refresh_interval", self.config.refresh_interval)
-                await self.places.set(held.concrete, {"refresh_interval": interval})
-        if tally.lost is None:
+            if big and not self.patient:
+                await self._refreshing(held.concrete, held.settings.get("refresh_interval"))
+        if tally.lost is None and not self.patient:
             await self.places.refresh(held.concrete)
         return tally
+
+    async def _refreshing(self, concrete: str, interval: str | None) -> None:
+        """Let the engine refresh again as it did; a write that was cut off may have left it at never."""
+        interval = self.config.refresh_interval if interval in {None, NEVER} else interval
+        await self.places.set(concrete, {"refresh_interval": interval})
+
+    async def shown(self, concrete: str, interval: str | None) -> None:
+        """Show what was written while the engine did not refresh."""
+        await self._refreshing(concrete, interval)
+        await self.places.refresh(concrete)
 
     def _bulk(self, concrete: str, done: Any = lambda _: None) -> Bulk:
         params = {**_TOLD, **self.config.params}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import quote
@@ -19,9 +20,10 @@ from dkvector.backends._engine_keyword import keyword_body, marked
 from dkvector.backends._engine_reader import Reader
 from dkvector.backends._engine_search import Answer, Search
 from dkvector.backends._engine_writer import Writer, resolved
-from dkvector.backends._layout import given
+from dkvector.backends._layout import given, ids_of
 from dkvector.backends._querydsl import Query, all_of
 from dkvector.backends._wire import Server, Wire, greeted
+from dkvector.columns import to_index
 from dkvector.errors import BackendUnavailableError, NotFoundError, SchemaError, UnsupportedError
 from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec
@@ -40,6 +42,7 @@ class EngineStore(AsyncVectorStore):
         self._index = config.index or ""
         self._places = Indexes(wire, dialect, self._index, config.settings, config.analyzer)
         self._held: Held | None = None
+        self._patient = False  # many writes are to come: the engine need not show each
         self.supports = dialect.supports
         self.dimension = config.vectors.dimension
         self.metric = config.vectors.metric
@@ -126,7 +129,25 @@ class EngineStore(AsyncVectorStore):
 
     @property
     def _writer(self) -> Writer:
-        return Writer(self._wire, self._dialect, self._config, self._places)
+        return Writer(self._wire, self._dialect, self._config, self._places, patient=self._patient)
+
+    @asynccontextmanager
+    async def _while_loading(self) -> AsyncIterator[None]:
+        """Have the engine show what is written once, at the end."""
+        await self._load()
+        interval = None if self._held is None else self._held.settings.get("refresh_interval")
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+            if self._held is not None:
+                await self._writer.shown(self._held.concrete, interval)
+
+    async def _among_ours(self, ids: pd.Index) -> Any:
+        kind = self.known.id.type
+        found = await self._reader.named(given(list(ids), kind), [])
+        return ids.isin(to_index(ids_of(list(found), kind), self.known.id))
 
     async def _upsert(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
         spec = resolved(self.planned or self._config.vectors.spec)
