@@ -52,15 +52,15 @@ def engine(request, monkeypatch):
 
 
 @contextmanager
-def server_of(recipe, options=None):
-    """Give the URL of a server: one's own, named by the environment, or one that is started here."""
+def server_of(recipe, options=None, *, whole=False):
+    """Give the URL of a server: one's own, named by the environment, or one that is started here; or that one whole."""
     named = os.environ.get(f"DKVECTOR_TEST_{recipe.name.upper()}")
     if named and not options:
         yield named
         return
     try:
         with started(recipe, **(options or {})) as server:
-            yield server.url
+            yield server if whole else server.url
     except MissingError as exc:
         if os.environ.get("CI"):
             raise  # in CI both engines are always tested

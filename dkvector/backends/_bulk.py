@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ class Effort:
         retries: how often a row is sent again that the engine had no room for.
         pause: seconds before the first of them; each next one waits twice as long, up to `longest`.
         longest: seconds.
+        patience: seconds after which rows are not sent again, however few their retries were.
     """
 
     bytes: int = 4 << 20
@@ -36,6 +38,7 @@ class Effort:
     retries: int = 10
     pause: float = 0.1
     longest: float = 10.0
+    patience: float = 60.0
 
 
 @dataclass
@@ -75,6 +78,7 @@ class Bulk:
     effort: Effort
     done: Callable[[int], object]
     tally: Tally = field(default_factory=Tally)
+    refusal: str = ""  # why rows were to be sent again, last
 
     async def run(self, pieces: Iterable[Piece], total: int) -> Tally:
         """Write pieces.
@@ -114,9 +118,11 @@ class Bulk:
 
     async def _store(self, piece: Piece) -> None:
         """Send a piece, and again what the engine had no room for, until all of it is stored or refused."""
-        left = piece
+        left, end = piece, time.monotonic() + self.effort.patience
         for tries in range(self.effort.retries + 1):
             if tries:
+                if time.monotonic() > end:
+                    break
                 wait = min(self.effort.longest, self.effort.pause * 2 ** (tries - 1))
                 await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - so that writers don't come back together
             try:
@@ -128,13 +134,14 @@ class Bulk:
                     return await self._store(left.only(range(half, len(left.rows))))
                 if exc.status not in _FULL:
                     return self._lose(left.rows, meant(exc, self.wire.engine))
+                self.refusal = str(exc)
                 again = list(range(len(left.rows)))
             except BackendUnavailableError as exc:
                 return self._lose(left.rows, exc)
             if not again:
                 return None
             left = left.only(again)
-        return self._lose(left.rows, BackendUnavailableError(f"{self.wire.engine}: it is too busy to store more"))
+        return self._lose(left.rows, BackendUnavailableError(f"{self.wire.engine} stores no more: {self.refusal}"))
 
     def _counted(self, piece: Piece, answer: Any) -> list[int]:
         """Count what became of each row.
@@ -153,6 +160,7 @@ class Bulk:
             elif status == _MISSING:
                 self.tally.missing += 1
             elif status in _FULL:
+                self.refusal = _reason(told)
                 again.append(place)
             else:
                 self.tally.failed[piece.rows[place]] = _reason(told)

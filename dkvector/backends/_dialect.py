@@ -73,6 +73,7 @@ class Dialect(ABC):
     packed: bool = False  # vectors travel as base64
     rescores: bool = False  # the engine measures candidates of a quantised index again
     pit: ClassVar[tuple[str, str, str]]  # how a point in time is opened, how closed, and what its id is called
+    whole_pit: ClassVar[Mapping[str, str]] = {}  # has it refused where a shard is down
 
     def __init__(self, server: Server, config: EngineConfig) -> None:
         self.server = server

@@ -110,7 +110,7 @@ class EngineConfig:
     @property
     def effort(self) -> Effort:
         """How hard a write may press."""
-        return Effort(bytes=self.bulk_bytes, in_flight=self.in_flight)
+        return Effort(bytes=self.bulk_bytes, in_flight=self.in_flight, patience=self.timeout)
 
     @property
     def settings(self) -> dict[str, Any]:

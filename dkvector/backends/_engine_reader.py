@@ -105,6 +105,8 @@ class Reader:
         for at in range(0, len(names), NAMES):
             part = [{"_id": name, "_source": source, **self.config.params} for name in names[at : at + NAMES]]
             answer = await self.wire.ask("POST", f"{self.path}/_mget", {"docs": part})
+            if failed := next((one for one in answer["docs"] if "error" in one), None):
+                raise meant(WireError(503, *reason_of(failed)), self.wire.engine)
             found |= {one["_id"]: one.get("_source", {}) for one in answer["docs"] if one.get("found")}
         return found
 
@@ -113,7 +115,7 @@ class Reader:
     ) -> AsyncIterator[list[Hit]]:
         """Give all rows that satisfy a query, page by page, as they stand now."""
         opened, closed, word = self.dialect.pit
-        params = {"keep_alive": KEEP, **self.config.params}
+        params = {"keep_alive": KEEP, **self.dialect.whole_pit, **self.config.params}
         point = (await self.wire.ask("POST", f"{self.path}{opened}", params=params))[word]
         body: dict[str, Any] = {
             "query": query or ALL,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +28,7 @@ from dkvector.indexes import HNSW, Auto, IndexSpec
 from dkvector.ingest import Batch
 from dkvector.requests import Written
 
+WAIT = 30  # seconds that the engine waits for a shard to be there
 NEVER = "-1"  # refreshes
 BIG = 20_000  # rows from which the engine leaves off refreshing while they are written
 COPIED = 2_000  # rows of a page that goes from one index to another
@@ -143,7 +146,8 @@ class Writer:
                 tally = await self._bulk(held.concrete, bar.update).run(pieces, len(batch))
         finally:
             if big and not self.patient:
-                await self._refreshing(held.concrete, held.settings.get("refresh_interval"))
+                with suppress(BackendUnavailableError):  # what was lost is told of below
+                    await self._refreshing(held.concrete, held.settings.get("refresh_interval"))
         if tally.lost is None and not self.patient:
             await self.places.refresh(held.concrete)
         return tally
@@ -159,7 +163,10 @@ class Writer:
         await self.places.refresh(concrete)
 
     def _bulk(self, concrete: str, done: Any = lambda _: None) -> Bulk:
-        params = {**_TOLD, **self.config.params}
+        wait = (
+            f"{min(WAIT, math.ceil(self.config.timeout / 2))}s"  # the engine's own, for a shard: within the request's
+        )
+        params = {**_TOLD, **self.config.params, "timeout": wait}
         return Bulk(self.wire, f"/{quote(concrete)}/_bulk", params, self.config.effort, done)
 
     @staticmethod

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 import opensearchpy
 import orjson
-from opensearchpy import AsyncOpenSearch, JSONSerializer, TransportError
+from opensearchpy import AIOHttpConnection, AsyncOpenSearch, JSONSerializer, TransportError
 from opensearchpy.exceptions import ConnectionError as Unconnected
 
 from dkvector.backends._dialect import MOST, Ask, Dialect, Known
@@ -54,6 +56,7 @@ class OpenSearchDialect(Dialect):
     engine: ClassVar[str] = "opensearch"
     majors: ClassVar[Mapping[int, tuple[int, ...]]] = {2: (2,), 3: (2, 3)}
     pit: ClassVar[tuple[str, str, str]] = ("/_search/point_in_time", "/_search/point_in_time", "pit_id")
+    whole_pit: ClassVar[Mapping[str, str]] = {"allow_partial_pit_creation": "false"}
     rescores = True
 
     @property
@@ -156,6 +159,16 @@ class _Json(JSONSerializer):
         return orjson.loads(s)
 
 
+class _Connection(AIOHttpConnection):
+    """A connection that sends bodies as aiohttp likes them, which warns of large ones in plain bytes."""
+
+    async def perform_request(  # type: ignore[override]  # it is called by position as far as the body
+        self, method: str, url: str, params: Any = None, body: Any = None, **knobs: Any
+    ) -> Any:
+        whole = body if self.http_compress or not isinstance(body, bytes) else BytesIO(body)
+        return await super().perform_request(method, url, params, whole, **knobs)  # type: ignore[arg-type]
+
+
 class OpenSearchWire(Wire):
     """The official client."""
 
@@ -178,6 +191,7 @@ class OpenSearchWire(Wire):
             max_retries=2,
             retry_on_status=(),
             serializer=_Json(),
+            connection_class=_Connection,
             **(tls if secured else {}),
         )
 
@@ -192,8 +206,10 @@ class OpenSearchWire(Wire):
         """Send a request by the client."""
         headers = {"accept": JSON, "content-type": LINES if isinstance(body, bytes) else JSON}
         ask = self._client.transport.perform_request
+        # the client would read some parameters as its own, such as `timeout`
+        url = f"{path}?{urlencode(params)}" if params else path
         try:  # a 404 is asked for, lest the client write a warning into the notebook
-            answer = await ask(method, path, params=params, headers=headers, body=body, ignore=(_ABSENT,))
+            answer = await ask(method, url, headers=headers, body=body, ignore=(_ABSENT,))
         except Unconnected as exc:
             raise BackendUnavailableError(f"opensearch can't be reached: {exc.error}") from exc
         except TransportError as exc:
