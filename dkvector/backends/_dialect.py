@@ -12,7 +12,7 @@ from dkvector.backends._layout import Layout
 from dkvector.backends._querydsl import Query
 from dkvector.backends._wire import Server
 from dkvector.errors import BackendUnavailableError
-from dkvector.indexes import IndexSpec
+from dkvector.indexes import HNSW, Auto, IndexSpec
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.schema import Supports, VectorInfo
 
@@ -83,6 +83,15 @@ class Dialect(ABC):
     @abstractmethod
     def supports(self) -> Supports:
         """What this server can do."""
+
+    def resolved(self, spec: IndexSpec) -> IndexSpec:
+        """Choose what a spec leaves open: a graph, which serves an index of any size.
+
+        Raises:
+            UnsupportedError: an index that the engine has not.
+        """
+        self.supports.check_index(self.engine, spec)
+        return HNSW() if isinstance(spec, Auto) else spec
 
     @abstractmethod
     def vector(self, info: VectorInfo, layout: Layout) -> dict[str, Any]:

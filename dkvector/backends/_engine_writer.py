@@ -24,7 +24,7 @@ from dkvector.backends._field_types import check_fits
 from dkvector.backends._layout import CREATED, MOST_CATEGORIES, Layout, limits_after
 from dkvector.backends._wire import Wire
 from dkvector.errors import BackendUnavailableError, DuplicateIdError, PartialWriteError, some
-from dkvector.indexes import HNSW, Auto, IndexSpec
+from dkvector.indexes import IndexSpec
 from dkvector.ingest import Batch
 from dkvector.requests import Written
 
@@ -33,11 +33,6 @@ NEVER = "-1"  # refreshes
 BIG = 20_000  # rows from which the engine leaves off refreshing while they are written
 COPIED = 2_000  # rows of a page that goes from one index to another
 _TOLD = {"filter_path": "errors,items.*.status,items.*.error"}
-
-
-def resolved(spec: IndexSpec) -> IndexSpec:
-    """Choose what a spec leaves open: a graph, which serves an index of any size."""
-    return HNSW() if isinstance(spec, Auto) else spec
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dkvector.backends._engine_indexes import Held, Indexes
 from dkvector.backends._engine_keyword import keyword_body, marked
 from dkvector.backends._engine_reader import Reader
 from dkvector.backends._engine_search import Answer, Search
-from dkvector.backends._engine_writer import Writer, resolved
+from dkvector.backends._engine_writer import Writer
 from dkvector.backends._layout import given, ids_of
 from dkvector.backends._querydsl import Query, all_of
 from dkvector.backends._wire import Server, Wire, greeted
@@ -74,7 +74,7 @@ class EngineStore(AsyncVectorStore):
         try:
             dialect = cls._speaking(await greeted(wire), read)
             dialect.check_major(version)
-            dialect.supports.check_index(cls.name, read.vectors.spec)
+            dialect.resolved(read.vectors.spec)
             store = cls(wire, dialect, read)
             await store._load()
         except BaseException:
@@ -150,7 +150,7 @@ class EngineStore(AsyncVectorStore):
         return ids.isin(to_index(ids_of(list(found), kind), self.known.id))
 
     async def _upsert(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
-        spec = resolved(self.planned or self._config.vectors.spec)
+        spec = self._dialect.resolved(self.planned or self._config.vectors.spec)
         writer = self._writer
         texts = writer.checked(batch)
         await self._load()
@@ -265,7 +265,7 @@ class EngineStore(AsyncVectorStore):
         return await reader.count(reader.query(where))
 
     async def _build_index(self, spec: IndexSpec, info: VectorInfo, *, progress: bool) -> IndexSpec:
-        wanted_spec, held = resolved(spec), self._there
+        wanted_spec, held = self._dialect.resolved(spec), self._there
         if held.layout.specs[info.name] == wanted_spec:
             return wanted_spec
         if not held.layout.ours:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 from dkvector.errors import AccessDeniedError, BackendUnavailableError, DkvectorError, NotFoundError, SchemaError
 
 BUSY = 429
 TOO_LARGE = 413
+LARGE = 1 << 20  # bytes of a request
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
@@ -59,6 +61,19 @@ def reason_of(body: Any) -> tuple[str, str]:
     while isinstance(deepest.get("caused_by"), Mapping):
         deepest = deepest["caused_by"]
     return str(error.get("type", "")), str(deepest.get("reason") or error.get("reason") or error.get("type"))[:500]
+
+
+class Body(BytesIO):
+    """A large request, which the clients' logs take for text."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Give the text."""
+        return self.getvalue().decode(encoding, errors)
+
+
+def streamed(body: Any, *, compressed: bool) -> Any:
+    """Give a body as aiohttp likes it, which warns of large ones in plain bytes."""
+    return Body(body) if isinstance(body, bytes) and len(body) > LARGE and not compressed else body
 
 
 class Wire(ABC):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import elasticsearch
 import orjson
+from elastic_transport import AiohttpHttpNode
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError, UnsupportedProductError
 from elasticsearch.serializer import JsonSerializer
 
@@ -16,7 +17,7 @@ from dkvector.backends._engine_config import EngineConfig, access
 from dkvector.backends._layout import Layout
 from dkvector.backends._querydsl import ALL
 from dkvector.backends._search_engine import EngineStore
-from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, reason_of
+from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, reason_of, streamed
 from dkvector.errors import BackendUnavailableError
 from dkvector.indexes import HNSW, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric
@@ -159,6 +160,14 @@ class _Json(JsonSerializer):
         return orjson.loads(data)
 
 
+class _Node(AiohttpHttpNode):
+    """A connection that sends large bodies as aiohttp likes them."""
+
+    async def perform_request(self, method: str, target: str, body: Any = None, *rest: Any, **knobs: Any) -> Any:  # type: ignore[override]
+        whole = streamed(body, compressed=bool(self._http_compress))
+        return await super().perform_request(method, target, whole, *rest, **knobs)
+
+
 class ElasticsearchWire(Wire):
     """The official client."""
 
@@ -181,6 +190,7 @@ class ElasticsearchWire(Wire):
             max_retries=2,
             retry_on_status=(),
             serializers={JSON: _Json()},
+            node_class=_Node,
             **(tls if secured else {}),
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -18,8 +17,8 @@ from dkvector.backends._engine_config import EngineConfig, access
 from dkvector.backends._layout import ID, Layout
 from dkvector.backends._querydsl import ALL
 from dkvector.backends._search_engine import EngineStore
-from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, reason_of
-from dkvector.errors import BackendUnavailableError, SchemaError
+from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, reason_of, streamed
+from dkvector.errors import BackendUnavailableError, SchemaError, UnsupportedError
 from dkvector.indexes import HNSW, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric
 from dkvector.schema import Supports, VectorInfo
@@ -68,6 +67,12 @@ class OpenSearchDialect(Dialect):
             other_metric=True,
             keyword=True,
         )
+
+    def resolved(self, spec: IndexSpec) -> IndexSpec:
+        """Refuse a flat index that is compressed: rows without a graph are compared by their full vectors here."""
+        if isinstance(spec, Flat) and spec.quantization is not None:
+            raise UnsupportedError(f"opensearch has no flat index compressed to {spec.quantization!r}; HNSW can be")
+        return super().resolved(spec)
 
     def vector(self, info: VectorInfo, layout: Layout) -> dict[str, Any]:
         """Map a vector field; beside a field that has a graph every other must have one."""
@@ -160,13 +165,13 @@ class _Json(JSONSerializer):
 
 
 class _Connection(AIOHttpConnection):
-    """A connection that sends bodies as aiohttp likes them, which warns of large ones in plain bytes."""
+    """A connection that sends large bodies as aiohttp likes them."""
 
     async def perform_request(  # type: ignore[override]  # it is called by position as far as the body
         self, method: str, url: str, params: Any = None, body: Any = None, **knobs: Any
     ) -> Any:
-        whole = body if self.http_compress or not isinstance(body, bytes) else BytesIO(body)
-        return await super().perform_request(method, url, params, whole, **knobs)  # type: ignore[arg-type]
+        whole = streamed(body, compressed=bool(self.http_compress))
+        return await super().perform_request(method, url, params, whole, **knobs)
 
 
 class OpenSearchWire(Wire):
