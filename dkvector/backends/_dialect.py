@@ -71,6 +71,7 @@ class Dialect(ABC):
     engine: ClassVar[str]
     majors: ClassVar[Mapping[int, tuple[int, ...]]]  # of the client → of the servers it talks to
     packed: bool = False  # vectors travel as base64
+    tells_ignored: bool = True  # the engine notes in `_ignored` what was too long for a keyword
     rescores: bool = False  # the engine measures candidates of a quantised index again
     pit: ClassVar[tuple[str, str, str]]  # how a point in time is opened, how closed, and what its id is called
     whole_pit: ClassVar[Mapping[str, str]] = {}  # has it refused where a shard is down

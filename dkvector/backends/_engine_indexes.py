@@ -114,6 +114,11 @@ class Indexes:
         if new or (after.ours and after.to_meta() != before.to_meta()):
             await self.wire.ask("PUT", f"/{quote(held.concrete)}/_mapping", body)
 
+    async def ready(self) -> None:
+        """Wait until an index that another process makes can be read."""
+        done = {"wait_for_status": "yellow", "wait_for_no_initializing_shards": "true"}
+        await self.wire.ask("GET", f"/_cluster/health/{quote(self.name)}", params=done)
+
     async def swap(self, new: str, old: str | None) -> None:
         """Let the store's name stand for another index, and remove the one before, in one step."""
         actions: list[dict[str, Any]] = [{"add": {"index": new, "alias": self.name}}]

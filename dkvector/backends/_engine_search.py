@@ -103,7 +103,7 @@ class Search:
             self.request.queries[query],
             k,
             min(MOST, max(k, candidates)),
-            self.filter,
+            self.filter if self.by_index else self._searchable(),
             self.request.metric,
             self.spec,
             self.tuning.rescore and self.quantised,

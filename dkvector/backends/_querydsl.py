@@ -126,6 +126,23 @@ def present(target: Target) -> Query:
     return any_of([there, {"exists": {"field": target.path}}, {"term": {"_ignored": target.exact}}])
 
 
+def beyond(target: Target, *, told: bool) -> Query | None:
+    """Find the rows whose text was too long to be compared.
+
+    Args:
+        target: a column that has a limit.
+        told: the engine notes such texts in `_ignored`.
+
+    Returns:
+        None where the engine does not know them.
+    """
+    if told:
+        return {"term": {"_ignored": target.exact}}
+    if target.exact == target.path:
+        return None
+    return {"bool": {"filter": [{"exists": {"field": target.path}}], "must_not": [{"exists": {"field": target.exact}}]}}
+
+
 def _but(target: Target, query: Query) -> Query:
     """Find the rows that have a value which a query does not find."""
     return {"bool": {"filter": [present(target)], "must_not": [query]}}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import pandas as pd
@@ -21,7 +22,7 @@ from dkvector.backends._engine_reader import Reader
 from dkvector.backends._engine_search import Answer, Search
 from dkvector.backends._engine_writer import Writer
 from dkvector.backends._layout import given, ids_of
-from dkvector.backends._querydsl import Query, all_of
+from dkvector.backends._querydsl import Query, all_of, beyond
 from dkvector.backends._wire import Server, Wire, greeted
 from dkvector.columns import to_index
 from dkvector.errors import BackendUnavailableError, NotFoundError, SchemaError, UnsupportedError
@@ -32,6 +33,9 @@ from dkvector.requests import KeywordRequest, Mode, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits, TableSource
 from dkvector.schema import VectorInfo
 from dkvector.store import AsyncVectorStore
+
+T = TypeVar("T")
+PAUSES = (0.05, 0.2)  # seconds: an engine lets go of a replaced index a moment before it knows the new one
 
 
 class EngineStore(AsyncVectorStore):
@@ -105,14 +109,13 @@ class EngineStore(AsyncVectorStore):
                 raise SchemaError(f"{self._index} measures by {info.metric.value}, the config says {self.metric!s}")
 
     async def _limited(self, held: Held) -> Any:
-        """Keep the limits of columns that do hold texts too long to be compared."""
-        layout = held.layout
+        """Keep the limits of columns that hold texts too long to be compared, or may hold some."""
+        layout, kept = held.layout, {}
         reader = Reader(self._wire, self._dialect, self._config, self._index, layout)
-        kept = {
-            name: limit
-            for name, limit in layout.limits.items()
-            if await reader.count({"term": {"_ignored": layout.target(name).exact}})
-        }
+        for name, limit in layout.limits.items():
+            longer = beyond(layout.target(name), told=self._dialect.tells_ignored)
+            if longer is None or await reader.count(longer):
+                kept[name] = limit
         return replace(layout, limits=kept)
 
     @property
@@ -153,13 +156,17 @@ class EngineStore(AsyncVectorStore):
         spec = self._dialect.resolved(self.planned or self._config.vectors.spec)
         writer = self._writer
         texts = writer.checked(batch)
+        before = self._held
         await self._load()
+        if before is None and self._held is not None:  # another process makes it just now
+            await self._places.ready()
         held = None if mode == "replace" else self._held
         if held is None:
             filled = await writer.fill(batch, texts, spec, self._held, progress=progress)
             if filled is not None:
                 self._hold(filled.held)
                 return filled.written
+            await self._places.ready()
             await self._load()
             held = self._there  # another process made the index meanwhile
         batch = replace(batch, schema=held.layout.schema.widened(batch.schema))
@@ -186,26 +193,37 @@ class EngineStore(AsyncVectorStore):
         if len(names) != len(ids):
             raise NotFoundError.ids([one for one in ids if not given([one], kind)])
         paths = wanted(reader.layout, columns, vectors=include_vectors)
-        found = await reader.named(list(dict.fromkeys(names)), paths)
+        found = await self._read(lambda reader: reader.named(list(dict.fromkeys(names)), paths))
         if missing := [one for one, name in zip(ids, names, strict=True) if name not in found]:
             raise NotFoundError.ids(missing)
         return table(reader.layout, names, [found[name] for name in names], columns, vectors=include_vectors)
 
     async def _search(self, request: Request) -> tuple[Hits, Explanation]:
-        reader, held = self._reader, self._there
-        answer = await Search(reader, request).run()
-        if any(hit.index not in {held.concrete, ""} for hit in answer.hits):
-            reader = await self._after_replacement(held)
+        async def found(reader: Reader) -> tuple[Answer, pa.Table]:
             answer = await Search(reader, request).run()
-        rows = table(
-            reader.layout,
-            [hit.name for hit in answer.hits],
-            [hit.source for hit in answer.hits],
-            request.columns,
-            vectors=request.include_vectors,
-        )
+            names, sources = [hit.name for hit in answer.hits], [hit.source for hit in answer.hits]
+            return answer, table(reader.layout, names, sources, request.columns, vectors=request.include_vectors)
+
+        held = self._there
+        answer, rows = await self._read(found)
+        if any(hit.index not in {held.concrete, self._there.concrete, ""} for hit in answer.hits):
+            answer, rows = await found(await self._after_replacement(held))
         hits = Hits(TableSource(rows), answer.distances, answer.counts, request.metric, request.labels)
         return hits, self._told(request, answer)
+
+    async def _read(self, work: Callable[[Reader], Awaitable[T]]) -> T:
+        """Read, and once more where another process has put an index in place of ours meanwhile."""
+        held = self._there
+        for pause in (*PAUSES, None):
+            try:
+                return await work(self._reader)
+            except (BackendUnavailableError, NotFoundError):
+                if pause is None:
+                    raise
+                await self._after_replacement(held)
+                if self._there.concrete == held.concrete:
+                    await asyncio.sleep(pause)
+        raise AssertionError  # pragma: no cover - the last try returns or raises
 
     async def _after_replacement(self, before: Held) -> Reader:
         """Take up the index that another process has put in place of ours."""
@@ -241,7 +259,7 @@ class EngineStore(AsyncVectorStore):
         reader = self._reader
         body = keyword_body(request, reader.layout, reader.query(request.where))
         body["_source"] = self._dialect.source(wanted(reader.layout, request.columns, vectors=False), vectors=False)
-        (found,) = await reader.search([body])
+        (found,) = await self._read(lambda reader: reader.search([body]))
         return marked(found, request, reader.layout)
 
     async def _scan(
@@ -261,8 +279,7 @@ class EngineStore(AsyncVectorStore):
             yield pa.concat_tables(waiting).unify_dictionaries()
 
     async def _count(self, where: Filter | None) -> int:
-        reader = self._reader
-        return await reader.count(reader.query(where))
+        return await self._read(lambda reader: reader.count(reader.query(where)))
 
     async def _build_index(self, spec: IndexSpec, info: VectorInfo, *, progress: bool) -> IndexSpec:
         wanted_spec, held = self._dialect.resolved(spec), self._there

@@ -41,6 +41,7 @@ _ENCODERS: dict[str, dict[str, dict[str, Any]]] = {
 _LEAST = 100  # candidates that are measured again: seven bits tell neighbours apart badly
 _HALVED = (3, 6)  # a version whose script is known to give (1 + cos θ) / 2, as the index does; it was 1 + cos θ
 _COSINE = "(1.0 + cosineSimilarity(params.query_value, doc[params.field])) / 2"
+_PLACES = (3, 3)  # first version that orders by place
 _ABSENT = 404
 _PLUGIN = "opensearch-knn"
 
@@ -56,6 +57,7 @@ class OpenSearchDialect(Dialect):
     majors: ClassVar[Mapping[int, tuple[int, ...]]] = {2: (2,), 3: (2, 3)}
     pit: ClassVar[tuple[str, str, str]] = ("/_search/point_in_time", "/_search/point_in_time", "pit_id")
     whole_pit: ClassVar[Mapping[str, str]] = {"allow_partial_pit_creation": "false"}
+    tells_ignored = False
     rescores = True
 
     @property
@@ -150,8 +152,8 @@ class OpenSearchDialect(Dialect):
         return {"includes": list(paths)} if paths else False
 
     def page_order(self, layout: Layout) -> list[Any]:
-        """Order by id."""
-        return [{ID if layout.ours else "_id": "asc"}]
+        """Order by place where the server can, which costs nothing; else by id."""
+        return ["_shard_doc"] if self.server.version >= _PLACES else [{ID if layout.ours else "_id": "asc"}]
 
 
 class _Json(JSONSerializer):
