@@ -6,6 +6,7 @@ and then moves the alias, so that searches see the old rows or the new ones and 
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from dkvector.backends._dialect import Dialect
 from dkvector.backends._layout import META, Layout
 from dkvector.backends._wire import Wire, WireError, meant
 from dkvector.errors import SchemaError
+
+PAUSE = 0.05  # seconds between two looks at an index that another process makes,
+READY = 200  # and how many
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,13 @@ class Indexes:
 
     async def ready(self) -> None:
         """Wait until an index that another process makes can be read."""
-        done = {"wait_for_status": "yellow", "wait_for_no_initializing_shards": "true"}
-        await self.wire.ask("GET", f"/_cluster/health/{quote(self.name)}", params=done)
+        for _ in range(READY):
+            health = await self.wire.ask("GET", f"/_cluster/health/{quote(self.name)}", allow=(404,)) or {}
+            held = await self.find()
+            shards = 0 if held is None else int(held.settings.get("number_of_shards", 1))
+            if held is None or health.get("active_primary_shards", 0) >= shards:
+                return
+            await asyncio.sleep(PAUSE)
 
     async def swap(self, new: str, old: str | None) -> None:
         """Let the store's name stand for another index, and remove the one before, in one step."""
