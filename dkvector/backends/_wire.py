@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -61,6 +62,11 @@ def reason_of(body: Any) -> tuple[str, str]:
     while isinstance(deepest.get("caused_by"), Mapping):
         deepest = deepest["caused_by"]
     return str(error.get("type", "")), str(deepest.get("reason") or error.get("reason") or error.get("type"))[:500]
+
+
+def basic(user: str, password: str) -> str:
+    """Encode credentials in UTF-8; of the clients one takes ASCII only, and the other writes Latin-1."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 class Body(BytesIO):

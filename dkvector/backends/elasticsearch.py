@@ -17,7 +17,7 @@ from dkvector.backends._engine_config import EngineConfig, access
 from dkvector.backends._layout import Layout
 from dkvector.backends._querydsl import ALL
 from dkvector.backends._search_engine import EngineStore
-from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, reason_of, streamed
+from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, basic, reason_of, streamed
 from dkvector.errors import BackendUnavailableError
 from dkvector.indexes import HNSW, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric
@@ -183,7 +183,7 @@ class ElasticsearchWire(Wire):
         self._client = AsyncElasticsearch(
             list(found.hosts) or None,
             cloud_id=config.cloud_id,
-            basic_auth=found.user,
+            basic_auth=None if found.user is None else basic(*found.user),
             api_key=found.api_key,
             request_timeout=config.timeout,
             http_compress=config.compress,
@@ -206,10 +206,10 @@ class ElasticsearchWire(Wire):
         headers = {"accept": JSON, "content-type": LINES if isinstance(body, bytes) else JSON}
         try:
             answer = await self._client.perform_request(method, path, params=params, headers=headers, body=body)
-        except ApiError as exc:
-            raise WireError(exc.meta.status, *reason_of(exc.body)) from exc
         except UnsupportedProductError as exc:
             raise BackendUnavailableError("the server is not Elasticsearch; OpenSearch is opensearch://…") from exc
+        except ApiError as exc:
+            raise WireError(exc.meta.status, *reason_of(exc.body)) from exc
         except TransportError as exc:
             raise BackendUnavailableError(f"elasticsearch can't be reached: {exc.message}") from exc
         return answer.body

@@ -17,7 +17,7 @@ from dkvector.backends._engine_config import EngineConfig, access
 from dkvector.backends._layout import ID, Layout
 from dkvector.backends._querydsl import ALL
 from dkvector.backends._search_engine import EngineStore
-from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, reason_of, streamed
+from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, basic, reason_of, streamed
 from dkvector.errors import BackendUnavailableError, SchemaError, UnsupportedError
 from dkvector.indexes import HNSW, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric
@@ -192,7 +192,7 @@ class OpenSearchWire(Wire):
         tls |= {name: file for name, file in files.items() if file is not None}
         self._client = AsyncOpenSearch(
             list(found.hosts),
-            http_auth=found.user,
+            headers=None if found.user is None else {"authorization": f"Basic {basic(*found.user)}"},
             timeout=config.timeout,
             http_compress=config.compress,
             max_retries=2,
