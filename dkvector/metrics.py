@@ -133,13 +133,14 @@ def from_squared(squared: Floats) -> Floats:
     return roots
 
 
-def from_engine(scores: Floats, measure: str) -> Floats:
+def from_engine(scores: Floats, measure: str, lengths: Floats | float = 1.0) -> Floats:
     """Turn the scores of Elasticsearch and OpenSearch into distances.
 
     Args:
         scores: of any shape, float32, all of them positive.
         measure: how they were made. ``cosine``: (1 + cos θ) / 2; ``dot_product``, of unit vectors: (1 + q·v) / 2;
             ``l2_norm``: 1 / (1 + ‖q - v‖₂²); ``max_inner_product``: 1 + q·v, below zero 1 / (1 - q·v).
+        lengths: of the vectors, of the same shape, where the engine took them for unit vectors under ``cosine``.
 
     Returns:
         Distances of the same shape, float32.
@@ -151,7 +152,7 @@ def from_engine(scores: Floats, measure: str) -> Floats:
     wide = scores.astype(np.float64)
     match measure:
         case "cosine":
-            found = (2 - 2 * wide).clip(0, 2)
+            found = (1 - (2 * wide - 1) / lengths).clip(0, 2)
         case "dot_product":
             found = 1 - 2 * wide
         case "l2_norm":

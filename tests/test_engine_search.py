@@ -145,6 +145,47 @@ def test_the_same_frame_as_the_exact_store(store, frame, queries, k, where, exac
         )
 
 
+LENGTHS = [1.00001, 1.0004, 0.9996, 1.00051, 0.99, 1, 3.0]  # some of which Elasticsearch takes for 1
+
+
+@pytest.mark.parametrize("spec", [dkv.Flat(), dkv.HNSW(), dkv.HNSW(quantization="int8")], ids=str)
+def test_vectors_nearly_of_length_one_are_measured_as_they_are(target, spec):
+    """As are all that were rounded once: many models give unit vectors, and files keep them in half precision."""
+    one = clustered(1)[0] / np.linalg.norm(clustered(1)[0])
+    other = clustered(2)[1] / np.linalg.norm(clustered(2)[1])
+    vectors = [(one + 0.01 * at * other) * length for at, length in enumerate(LENGTHS)]
+    frame = pd.DataFrame(
+        {"v": dkv.VectorArray(np.float32([v / np.linalg.norm(v) * n for v, n in zip(vectors, LENGTHS, strict=True)]))}
+    )
+    with frame.vec.push(target, index=spec) as store:
+        for query in (other, other * 1.0003, other * 7, one):
+            ours, theirs = store.search(query, k=7), frame.vec.search(query, 7)
+            assert ours.index.tolist() == theirs.index.tolist()
+            np.testing.assert_allclose(ours["distance"], theirs["distance"], atol=2e-6)
+            if store.supports.other_metric:
+                forced = store.search(query, k=7, tuning={"exact": True})["distance"]
+                np.testing.assert_allclose(forced, theirs["distance"], atol=2e-6)
+        np.testing.assert_array_equal(store.to_frame().sort_index()["v"].vec.to_numpy(), frame["v"].vec.to_numpy())
+        moved = frame.iloc[[0]].assign(v=[frame["v"].iloc[3]])
+        store.upsert(moved)  # a length that was kept does not outlive its vector
+        expected = 1 - float(np.float32(frame["v"].iloc[3]) @ other) / float(np.linalg.norm(frame["v"].iloc[3]))
+        assert store.search(other, k=7)["distance"].loc[0] == pytest.approx(expected, abs=2e-6)
+
+
+def test_vectors_of_others_are_measured_again_where_the_engine_may_round(target, engine_url):
+    field = {"type": "dense_vector", "dims": 2, "index": True, "similarity": "cosine"}
+    settings = {}
+    if target["backend"] == "opensearch":
+        method = {"name": "hnsw", "engine": "lucene", "space_type": "cosinesimil"}
+        field, settings = {"type": "knn_vector", "dimension": 2, "method": method}, {"knn": True}
+    body = {"settings": settings, "mappings": {"properties": {"v": field}}}
+    asked(http(engine_url), f"/{target['index']}", body, "PUT")
+    asked(http(engine_url), f"/{target['index']}/_doc/a?refresh=true", {"v": [1.0004, 0]}, "PUT")
+    with dkv.connect(target) as store:
+        assert store.search([1.0, 0], k=1)["distance"].tolist() == [pytest.approx(0, abs=1e-6)]
+        assert store.search([1.0, 1], k=1)["distance"].tolist() == [pytest.approx(1 - np.sqrt(0.5), abs=1e-6)]
+
+
 def test_another_metric_than_the_field_s_is_compared_in_full_or_refused(store, frame, queries):
     if not store.supports.other_metric:
         with pytest.raises(dkv.UnsupportedError, match="can't search it by 'euclidean'"):

@@ -71,6 +71,7 @@ class Dialect(ABC):
     engine: ClassVar[str]
     majors: ClassVar[Mapping[int, tuple[int, ...]]]  # of the client → of the servers it talks to
     packed: bool = False  # vectors travel as base64
+    units: float = 0.0  # a vector whose squared length is as near to 1 is taken for a unit vector under cosine
     tells_ignored: bool = True  # the engine notes in `_ignored` what was too long for a keyword
     rescores: bool = False  # the engine measures candidates of a quantised index again
     pit: ClassVar[tuple[str, str, str]]  # how a point in time is opened, how closed, and what its id is called

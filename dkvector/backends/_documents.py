@@ -15,11 +15,12 @@ from dkvector.backends._layout import CREATED, ID, UPDATED, Layout, id_texts, id
 from dkvector.backends._querydsl import PRESENT
 from dkvector.errors import SchemaError
 from dkvector.ingest import Batch
-from dkvector.metrics import Floats
+from dkvector.metrics import DistanceMetric, Floats
 from dkvector.schema import VectorInfo
 
 STEP = 256  # rows encoded at a time
 LONGEST_ID = 512  # bytes
+ROUNDING = 1e-7  # of a squared length in float32
 
 Source = Mapping[str, Any]
 
@@ -79,6 +80,7 @@ class Encoder:
         layout: where the columns go.
         action: "index" or "create".
         packed: the engine takes vectors in base64.
+        units: how near to 1 a squared length must be for the engine to take it for 1.
         now: the moment of the write.
         created: document → when it was first written, of those that were there.
     """
@@ -86,6 +88,7 @@ class Encoder:
     layout: Layout
     action: str
     packed: bool
+    units: float
     now: str
     created: Mapping[str, str]
 
@@ -137,6 +140,8 @@ class Encoder:
         for name, matrix in batch.vectors.items():
             packed = encoded_vectors(matrix[rows.start : rows.stop], packed=self.packed)
             _fill(documents, layout.paths[name], packed)
+            if layout.ours and self.units and layout.schema.vector(name).metric is DistanceMetric.COSINE:
+                _fill(documents, layout.length_of(name), nearly_units(matrix[rows.start : rows.stop], self.units))
         return documents
 
 
@@ -159,6 +164,19 @@ def _mark(documents: Sequence[dict[str, Any]], path: str, values: Sequence[Any])
     for document, value in zip(documents, values, strict=True):
         if value is not None:
             document.setdefault(PRESENT, []).append(path)
+
+
+def nearly_units(matrix: Floats, slack: float) -> list[float | None]:
+    """Give the lengths of vectors `(n, d)` that an engine takes for 1 although they are not.
+
+    Example:
+        >>> nearly_units(np.float32([[3, 4], [1, 0], [1.0001, 0]]), 1e-3)[:2]
+        [None, None]
+    """
+    wide = matrix.astype(np.float64)
+    squared = np.einsum("nd,nd->n", wide, wide)
+    near = (np.abs(squared - 1) <= slack) & (np.abs(squared - 1) > ROUNDING)
+    return [float(one) if kept else None for one, kept in zip(np.sqrt(squared), near, strict=True)]
 
 
 def encoded_vectors(matrix: Floats, *, packed: bool) -> Sequence[Any]:

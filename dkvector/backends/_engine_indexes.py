@@ -100,7 +100,7 @@ class Indexes:
 
     def _properties(self, layout: Layout) -> dict[str, Any]:
         made = layout.mapping(self.dialect.vector)
-        return {path: self._analysed(mapping) for path, mapping in made.items()}
+        return _nested({path: self._analysed(mapping) for path, mapping in made.items()})
 
     def _analysed(self, mapping: dict[str, Any]) -> dict[str, Any]:
         wanted = self.analyzer is not None and mapping.get("type") == "text"

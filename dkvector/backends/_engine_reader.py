@@ -34,6 +34,7 @@ class Hit:
         score: the engine's.
         source: what it holds, of what was asked for.
         highlight: field → fragments.
+        length: of the vector, where the engine took it for 1.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Hit:
     score: float
     source: Source
     highlight: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    length: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,19 @@ class Reader:
 
 def _hits(answer: Mapping[str, Any]) -> list[Hit]:
     return [
-        Hit(one["_id"], one["_index"], one.get("_score") or 0.0, one.get("_source") or {}, one.get("highlight") or {})
+        Hit(
+            one["_id"],
+            one["_index"],
+            one.get("_score") or 0.0,
+            one.get("_source") or {},
+            one.get("highlight") or {},
+            _length(one),
+        )
         for one in answer["hits"]["hits"]
     ]
+
+
+def _length(hit: Mapping[str, Any]) -> float:
+    """Find the length that was asked for, which few rows have."""
+    found = hit.get("fields")
+    return next(iter(found.values()))[0] if found else 1.0

@@ -70,6 +70,8 @@ class Search:
         self.quantised = getattr(self.spec, "quantization", None) is not None
         rescored = self.quantised and self.tuning.rescore and self.by_index
         self.measures = rescored and not self.dialect.rescores  # candidates are measured here, by their full vectors
+        cosine = request.metric is self.info.metric is DistanceMetric.COSINE
+        self.units = cosine and self.dialect.units > 0  # the engine takes some vectors for unit vectors
         self.answer = Answer()
 
     async def run(self) -> Answer:
@@ -155,6 +157,8 @@ class Search:
         asks = [self._ask(query, k, candidates) for query in queries]
         bodies = [self.dialect.near(ask) if self.by_index else self.dialect.exact(ask) or {} for ask in asks]
         shared: dict[str, Any] = {"size": k, "track_total_hits": False, "_source": self._source()}
+        if self.units and self.layout.ours:
+            shared["docvalue_fields"] = [self.layout.length_of(self.info.name)]
         self._tell(bodies[0])
         return await self.reader.search([{**body, **shared} for body in bodies])
 
@@ -174,8 +178,9 @@ class Search:
         query = np.repeat(np.arange(len(found)), [len(one) for one in found])
         scores = np.array([hit.score for hit in hits], np.float32)
         own = self.layout.natives[self.info.name] if self.by_index else ""
-        distances = from_engine(scores, own or self.dialect.measure(self.request.metric))
-        if self.measures or self.request.metric is DistanceMetric.EUCLIDEAN:
+        lengths = np.array([hit.length for hit in hits]) if self.units else 1.0
+        distances = from_engine(scores, own or self.dialect.measure(self.request.metric), lengths)
+        if self.measures or self._untold or self.request.metric is DistanceMetric.EUCLIDEAN:
             await self._again(hits, np.asarray(queries, np.intp)[query], distances)
         near = _topk.best_of(query, np.arange(len(hits)), distances, len(found), k=k, ranks=self._ranks(hits))
         ends = np.cumsum(near.counts)
@@ -188,7 +193,7 @@ class Search:
         """Measure by vectors: candidates of a coarse index, and close neighbours, whose score has no digits left."""
         if self.quantised and not self.tuning.rescore:
             return
-        close = np.flatnonzero(distances < (np.inf if self.measures else CLOSE)).tolist()
+        close = np.flatnonzero(distances < (np.inf if self.measures or self._untold else CLOSE)).tolist()
         if not close:
             return
         names = list(dict.fromkeys(hits[at].name for at in close))
@@ -196,6 +201,11 @@ class Search:
         there = [at for at in close if hits[at].name in sources]
         vectors = decoded_vectors([_vector(sources[hits[at].name], self.path) for at in there], self.info)
         distances[there] = of_pairs(self.request.queries[query[there]], vectors, self.request.metric)
+
+    @property
+    def _untold(self) -> bool:
+        """Whether an index of others may hold vectors taken for unit vectors, whose lengths nobody kept."""
+        return self.units and not self.layout.ours
 
     def _ranks(self, hits: Sequence[Hit]) -> _topk.Ranks:
         return lambda rows: ordered([hits[at].name for at in rows], self.layout)

@@ -129,7 +129,7 @@ class Writer:
         progress: bool,
     ) -> Tally:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        encoder = Encoder(held.layout, action, self.dialect.packed, now, created)
+        encoder = Encoder(held.layout, action, self.dialect.packed, self.dialect.units, now, created)
         big = len(batch) >= BIG or self.patient
         if big and held.settings.get("refresh_interval") != NEVER:
             await self.places.set(held.concrete, {"refresh_interval": NEVER})

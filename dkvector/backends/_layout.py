@@ -18,11 +18,13 @@ from dkvector.backends._querydsl import PRESENT, Query, Target, compiled
 from dkvector.errors import FilterError, SchemaError
 from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec, as_spec, spec_dict
+from dkvector.metrics import DistanceMetric
 from dkvector.schema import Schema, VectorInfo
 
 META = "dkvector"
 VERSION = 1
 ID, CREATED, UPDATED = "id", "created_at", "updated_at"
+LENGTHS = "%lengths"  # an object of ours: vector field → its length, where the engine takes it for one
 MOST_CATEGORIES = 10_000  # of a column, that are remembered with their order
 _SAFE = re.compile(r"[^\W_][\w \-]*")
 
@@ -84,6 +86,10 @@ class Layout:
         """Take in new columns."""
         new = {name: path_of(name) for name in schema.payload.names if name not in self.paths}
         return replace(self, schema=schema, paths={**self.paths, **new})
+
+    def length_of(self, name: str) -> str:
+        """Find the field that holds the length of a vector which the engine takes for one."""
+        return f"{LENGTHS}.{self.paths[name]}"
 
     def type(self, name: str) -> FieldType:
         """Tell how a column is kept."""
@@ -152,6 +158,8 @@ class Layout:
         if names is not None:
             return properties
         properties |= {self.paths[info.name]: vector(info, self) for info in self.schema.vectors}
+        cosine = [info.name for info in self.schema.vectors if info.metric is DistanceMetric.COSINE]
+        properties |= {self.length_of(name): {"type": "double", "index": False} for name in cosine}
         keyword = {"type": "keyword"}
         ids = dict(id_type(self.schema.id.type).mapping or keyword)
         return properties | {ID: ids, CREATED: {"type": "date"}, UPDATED: {"type": "date"}, PRESENT: keyword}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import elasticsearch
+import numpy as np
 import orjson
 from elastic_transport import AiohttpHttpNode
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError, UnsupportedProductError
@@ -45,6 +46,7 @@ class ElasticsearchDialect(Dialect):
 
     engine: ClassVar[str] = "elasticsearch"
     majors: ClassVar[Mapping[int, tuple[int, ...]]] = {8: (8, 9), 9: (9,)}
+    units = 1e-3
     pit: ClassVar[tuple[str, str, str]] = ("/_pit", "/_pit", "id")
 
     def __init__(self, server: Server, config: EngineConfig) -> None:
@@ -102,7 +104,10 @@ class ElasticsearchDialect(Dialect):
         return {"mapping.exclude_source_vectors": not cosine}
 
     def _query_vector(self, ask: Ask) -> Any:
-        return encoded_vectors(ask.vector[None], packed=True)[0] if self.packed else ask.vector
+        vector = ask.vector
+        if ask.metric is DistanceMetric.COSINE:  # the engine itself would leave what is nearly a unit vector as it is
+            vector = (vector / np.linalg.norm(vector.astype(np.float64))).astype(np.float32)
+        return encoded_vectors(vector[None], packed=True)[0] if self.packed else vector
 
     def near(self, ask: Ask) -> dict[str, Any]:
         """Search by the index, the filter inside."""
