@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -56,7 +57,9 @@ def read_source(source: Any, rows: int, *, id: str | None = None) -> Source:  # 
     if hasattr(source, "scanner"):
         # few batches are read ahead: what waits there is memory
         scanner = source.scanner(batch_size=rows, batch_readahead=1, fragment_readahead=1)
-        return Source(_framed(_joined(scanner.to_batches(), rows), source.schema, id), source.count_rows())
+        with _translated():
+            total = source.count_rows()
+        return Source(_framed(_joined(_told(scanner.to_batches()), rows), source.schema, id), total)
     if hasattr(source, "__arrow_c_stream__"):
         total = len(source) if isinstance(source, pa.Table) else None
         reader = pa.RecordBatchReader.from_stream(source)
@@ -73,12 +76,24 @@ def _is_files(source: Any) -> bool:
 def _dataset(source: Any) -> Any:
     import pyarrow.dataset as ds  # noqa: PLC0415 - takes as long to import as many calls take
 
-    try:
+    with _translated():
         return ds.dataset(source, format="parquet", partitioning="hive")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn Arrow's errors into ours."""
+    try:
+        yield
     except FileNotFoundError as exc:
-        raise NotFoundError(f"no parquet files there: {exc}") from exc
-    except pa.ArrowInvalid as exc:
-        raise SchemaError(f"not to be read as parquet: {exc}") from exc
+        raise NotFoundError(f"no files there: {exc}") from exc
+    except (pa.ArrowInvalid, OSError) as exc:
+        raise SchemaError(f"not to be read: {exc}") from exc
+
+
+def _told(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with _translated():
+        yield from batches
 
 
 def _slices(frame: pd.DataFrame, rows: int, name: str | None) -> Iterator[pd.DataFrame]:

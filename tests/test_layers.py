@@ -15,7 +15,7 @@ LAYERS = """
 ← results ingest requests sources encoders _weights _minilm _repr environment
 ← primitives operations keyword loading migration store blocking
 ← backends registry
-← datasets embedding testing hybrid evaluation projection local frames frame_columns
+← datasets embedding pushing testing hybrid evaluation projection local frames frame_columns
 ← verbs
 ← plotting widgets interop
 ← accessor series_accessor
