@@ -1,29 +1,12 @@
-"""Elasticsearch passes the suite, under every index it has."""
+"""Elasticsearch passes `StoreTests`, under every kind of index it has."""
 
-import uuid
+from engines.suite import EngineSuite
 
-import pytest
-from engines.asking import raw_count_of
-
-from dkvector.backends.elasticsearch import ElasticsearchStore
 from dkvector.indexes import HNSW, Flat, Tuning
-from dkvector.testing import StoreTests
 
 
-class Suite(StoreTests):
-    @pytest.fixture
-    async def store(self, elasticsearch_url):
-        index = f"test-{uuid.uuid4().hex[:12]}"
-        store = await ElasticsearchStore.open({"url": elasticsearch_url, "index": index})
-        store.planned = self.index
-        yield store
-        if not store.closed:
-            await store.drop()
-            await store.aclose()
-
-    @pytest.fixture
-    def raw_count(self, store, elasticsearch_url):
-        return lambda: raw_count_of(elasticsearch_url, store._index)
+class Suite(EngineSuite):
+    engine = "elasticsearch"
 
 
 class TestHNSW(Suite):

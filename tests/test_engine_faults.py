@@ -47,7 +47,12 @@ def http(target):
 def test_one_row_in_ten_thousand_that_does_not_fit(target):
     """An index of others whose numbers are shorter than ours."""
     vector = {
-        "elasticsearch": {"type": "dense_vector", "dims": 8, "similarity": "l2_norm"},
+        "elasticsearch": {
+            "type": "dense_vector",
+            "dims": 8,
+            "similarity": "l2_norm",
+            "index_options": {"type": "flat"},
+        },
         "opensearch": {"type": "knn_vector", "dimension": 8},
     }[target["backend"]]
     body = {"mappings": {"properties": {"n": {"type": "integer"}, "v": vector}}}

@@ -60,7 +60,7 @@ def _servers(elasticsearch_url, opensearch_url):
     InElasticsearch.url, InOpenSearch.url = elasticsearch_url, opensearch_url
 
 
-fewer = settings(few, max_examples=8)
+fewer = settings(few, max_examples=6)
 TestInElasticsearch = InElasticsearch.TestCase
 TestInElasticsearchByProduct = InElasticsearchByProduct.TestCase
 TestInOpenSearch = InOpenSearch.TestCase

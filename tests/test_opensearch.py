@@ -1,29 +1,12 @@
-"""OpenSearch passes the suite, under every index it has."""
+"""OpenSearch passes `StoreTests`, under every kind of index it has."""
 
-import uuid
+from engines.suite import EngineSuite
 
-import pytest
-from engines.asking import raw_count_of
-
-from dkvector.backends.opensearch import OpenSearchStore
 from dkvector.indexes import HNSW, Flat, Tuning
-from dkvector.testing import StoreTests
 
 
-class Suite(StoreTests):
-    @pytest.fixture
-    async def store(self, opensearch_url):
-        index = f"test-{uuid.uuid4().hex[:12]}"
-        store = await OpenSearchStore.open({"url": opensearch_url, "index": index})
-        store.planned = self.index
-        yield store
-        if not store.closed:
-            await store.drop()
-            await store.aclose()
-
-    @pytest.fixture
-    def raw_count(self, store, opensearch_url):
-        return lambda: raw_count_of(opensearch_url, store._index)
+class Suite(EngineSuite):
+    engine = "opensearch"
 
 
 class TestHNSW(Suite):

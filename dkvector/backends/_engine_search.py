@@ -182,6 +182,8 @@ class Search:
         distances = from_engine(scores, own or self.dialect.measure(self.request.metric), lengths)
         if self.measures or self._untold or self.request.metric is DistanceMetric.EUCLIDEAN:
             await self._again(hits, np.asarray(queries, np.intp)[query], distances)
+        if len(found) == 1 and (distances[1:] > distances[:-1]).all():  # in order already, as most single searches are
+            return [_Found(hits[:k], distances[:k])]
         near = _topk.best_of(query, np.arange(len(hits)), distances, len(found), k=k, ranks=self._ranks(hits))
         ends = np.cumsum(near.counts)
         return [
