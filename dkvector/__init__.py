@@ -24,6 +24,7 @@ from dkvector.errors import (
 )
 from dkvector.fields import Field, FieldType, VectorField
 from dkvector.filters import Filter, col
+from dkvector.fusion import RRF, Weighted
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
 from dkvector.ingest import Reading
 from dkvector.metrics import DistanceMetric
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "HNSW",
     "IVF",
+    "RRF",
     "AccessDeniedError",
     "AsyncVectorStore",
     "Auto",
@@ -77,6 +79,7 @@ __all__ = [
     "VectorQuery",
     "VectorStore",
     "VectorStoreFactory",
+    "Weighted",
     "col",
     "connect",
     "datasets",

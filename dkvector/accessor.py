@@ -14,6 +14,7 @@ from dkvector import frames
 from dkvector.blocking import VectorStore
 from dkvector.embedding import embedded
 from dkvector.encoders import agreed_model, as_encoder, needed, queries_of
+from dkvector.errors import UnsupportedError
 from dkvector.frame_columns import listed
 from dkvector.indexes import IndexSpec, as_spec
 from dkvector.ingest import OnBad, Reading
@@ -75,8 +76,11 @@ class VecAccessor(Relating, Deduplicating, Exploring):
             VectorError: vectors or queries that can't be used; names the rows.
             FilterError: a filter that can't be read.
             SchemaError: text without an encoder.
+            UnsupportedError: text beside a query.
         """
         asked = Search(query, k, text, like, on, where, metric).unfolded()
+        if asked.hybrid:
+            raise UnsupportedError('vector and text together are searched for in a store: df.vec.push("exact") is one')
         column, by = self.column(asked.field), DistanceMetric.of(asked.metric or metric)
         if text is not None:
             asked = replace(asked, text=None, queries=queries_of(text, needed(encoder, "search(text=…, encoder=…)")))

@@ -48,6 +48,11 @@ def as_frame(rows: pa.Table) -> pd.DataFrame:
     return framed_columns(columns, source.labels())
 
 
+def as_found(hits: Hits) -> pd.DataFrame:
+    """Give hits, or those of a hybrid search, as a DataFrame."""
+    return hits.to_frame()
+
+
 class VectorStore:
     """A blocking view of an `AsyncVectorStore`.
 
@@ -75,7 +80,7 @@ class VectorStore:
     verify = blocking(AsyncVectorStore.verify)
     drop = blocking(AsyncVectorStore.drop)
     close = blocking(AsyncVectorStore.aclose)
-    search = framed(AsyncVectorStore.search, Hits.to_frame)
+    search = framed(AsyncVectorStore.search, as_found)
     keyword_search = framed(AsyncVectorStore.keyword_search, KeywordHits.to_frame)
     get = framed(AsyncVectorStore.get, as_frame)
 

@@ -152,14 +152,15 @@ def _objects(values: pa.ChunkedArray) -> Any:
 
 
 def kept(values: Any) -> Any:
-    """Give a column as a frame keeps it: pandas wraps plain arrays where it hands them out.
+    """Give a column as a frame keeps it: pandas wraps plain arrays where it hands them out, and users write to them.
 
     Example:
         >>> kept(pd.Series([1, 2]).array)
         array([1, 2])
     """
     plain = type(values) is pd.arrays.NumpyExtensionArray  # those derived from it have a dtype of their own
-    return values.to_numpy() if plain else values
+    array = values.to_numpy() if plain else values
+    return array.copy() if isinstance(array, np.ndarray) and not array.flags.writeable else array
 
 
 def _dtype(field: pa.Field) -> Any:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dkvector.columns import called, to_arrow, to_index
+from dkvector.columns import to_arrow, to_index
 from dkvector.detect import is_vector_column
 from dkvector.errors import DuplicateIdError, NotFoundError, SchemaError, some
+from dkvector.ids import read_ids
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.records import Record, records_to_table
 from dkvector.schema import Schema, VectorInfo
@@ -69,7 +70,9 @@ class Batch:
         return to_index(self.ids, self.schema.id)
 
 
-def as_batch(rows: Any, *, known: Schema | None = None, reading: Reading | None = None) -> Batch:
+def as_batch(
+    rows: Any, *, known: Schema | None = None, reading: Reading | None = None, composite: bool = False
+) -> Batch:
     """Read rows of any form, and check them.
 
     Args:
@@ -77,6 +80,7 @@ def as_batch(rows: Any, *, known: Schema | None = None, reading: Reading | None 
             named as the store's id, or "id"), a `Record` or a list of them.
         known: what the store holds already.
         reading: how to read.
+        composite: the ids may be of several columns: a MultiIndex, or tuples.
 
     Returns:
         The batch.
@@ -91,39 +95,53 @@ def as_batch(rows: Any, *, known: Schema | None = None, reading: Reading | None 
         rows = [rows]
     if isinstance(rows, Sequence) and all(isinstance(one, Record) for one in rows):
         rows = records_to_table(list(rows), None if known is None else [info.name for info in known.vectors])
-    frame = rows if isinstance(rows, pd.DataFrame) else framed(rows, None if known is None else known.id.name)
-    return _batch(frame, known, reading)
+    frame = rows if isinstance(rows, pd.DataFrame) else framed(rows, known)
+    return _batch(frame, known, reading, composite=composite)
 
 
-def framed(rows: Any, name: str | None = None) -> pd.DataFrame:
+def framed(rows: Any, known: Schema | None = None, names: list[str] | None = None) -> pd.DataFrame:
     """Read an Arrow stream as a frame whose columns stay Arrow's own.
 
     Args:
         rows: the stream.
-        name: the column of the ids, where there is one; "id" else.
+        known: what the store holds already.
+        names: the columns of the ids; those of the store, or "id", by default.
     """
     if not hasattr(rows, "__arrow_c_stream__"):
         raise SchemaError(f"rows must be a DataFrame, an Arrow table or records, not {type(rows).__name__}")
     table = pa.table(rows)
-    name = name if name in table.column_names else "id"
-    if name not in table.column_names:
-        raise SchemaError(f"no column {name!r} to take the ids from; there are {table.column_names}")
-    at = table.column_names.index(name)
+    names = names or _id_columns(table.column_names, known)
     columns = {
         one: pd.Series(pd.arrays.ArrowExtensionArray(column), copy=False)
         for one, column in zip(table.column_names, table.columns, strict=True)
-        if one != name
+        if one not in names
     }
-    index = to_index(table.column(at), table.schema.field(at)).rename(name)
+    levels = [to_index(table.column(name), table.schema.field(name)) for name in names]
+    if len(levels) > 1:
+        index: pd.Index = pd.MultiIndex.from_arrays(levels, names=names)
+    else:  # a struct is a MultiIndex already
+        index = levels[0] if isinstance(levels[0], pd.MultiIndex) else levels[0].rename(names[0])
     frame = pd.DataFrame(index=index)
     for one, series in columns.items():
         frame[one] = series.array
     return frame
 
 
-def _batch(frame: pd.DataFrame, known: Schema | None, reading: Reading) -> Batch:
+def _id_columns(there: Sequence[str], known: Schema | None) -> list[str]:
+    """Name the columns that the ids are in."""
+    if known is not None and pa.types.is_struct(known.id.type):
+        parts = [one.name for one in known.id.type]
+        if all(name in there for name in parts):
+            return parts
+    name = known.id.name if known is not None and known.id.name in there else "id"
+    if name not in there:
+        raise SchemaError(f"no column {name!r} to take the ids from; there are {list(there)}")
+    return [name]
+
+
+def _batch(frame: pd.DataFrame, known: Schema | None, reading: Reading, *, composite: bool) -> Batch:
     _check_names(frame)
-    id_field, ids = _ids(frame.index, known, frame.columns)
+    id_field, ids = read_ids(frame.index, known and known.id, frame.columns, composite=composite)
     names = _vector_names(frame, known, reading)
     vectors, kept = _vectors(frame, names, known, reading)
     payload = _payload(frame, names, reading)
@@ -143,30 +161,6 @@ def _check_names(frame: pd.DataFrame) -> None:
     if not frame.columns.is_unique:
         twice = sorted(set(frame.columns[frame.columns.duplicated()]))
         raise SchemaError(f"column names must differ; these don't: {twice}")
-
-
-def _free(name: str, taken: pd.Index) -> str:
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _ids(index: pd.Index, known: Schema | None, columns: pd.Index) -> tuple[pa.Field, pa.Array]:
-    if isinstance(index, pd.MultiIndex):
-        raise SchemaError("a store needs one id a row, this frame has a MultiIndex: reset_index() and set one column")
-    if not isinstance(index.name, str | None):
-        raise SchemaError(f"the name of the index must be text; rename_axis() it from {index.name!r}")
-    name = known.id.name if known is not None else _free("id" if index.name is None else index.name, columns)
-    field, ids = to_arrow(index, name)
-    if index.name != name:
-        field = called(field, index.name)
-    if pa.types.is_nested(field.type):
-        raise SchemaError(f"ids must be single values, these are {field.type}; reset_index() and set one column")
-    if ids.null_count:
-        raise SchemaError(f"ids must not be missing; they are at rows {some(np.flatnonzero(index.isna()))}")
-    if known is not None and field.type != known.id.type and len(ids):
-        raise SchemaError(f"the store's ids are {known.id.type}, these are {field.type}")
-    return field, ids
 
 
 def _unique(batch: Batch) -> Batch:

@@ -36,6 +36,8 @@ os.setgroups([])
 os.setgid(int(sys.argv[2]))
 os.setuid(int(sys.argv[1]))
 os.execv(sys.argv[3], sys.argv[3:])"""
+# nobody replicates it: a table that is made and filled in one transaction goes straight to disk, and not to the log too
+SETTINGS = ("-c", "listen_addresses=", "-c", "wal_level=minimal", "-c", "max_wal_senders=0")
 TRANSIENT = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
@@ -147,7 +149,7 @@ def _start(folder: Path, *, temporary: bool) -> Running:
     if not (data / "PG_VERSION").exists():
         _initialise(programs, data, server_user, temporary=temporary)
     sockets = folder if len(str(folder)) <= SOCKET else Path(tempfile.mkdtemp(prefix="dkvector-pg-"))
-    settings = ["-D", str(data), "-k", str(sockets), "-c", "listen_addresses=", *(TRANSIENT if temporary else ())]
+    settings = ["-D", str(data), "-k", str(sockets), *SETTINGS, *(TRANSIENT if temporary else ())]
     command = [*server_user.prefix, str(programs / "postgres"), *settings]
     keeper = [sys.executable, "-I", "-S", str(_keeper.__file__), str(folder), "temporary" if temporary else "kept"]
     log = folder / "log"

@@ -6,7 +6,7 @@ Validated requests go to the backend's own `_…` methods: a backend implements 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -14,27 +14,25 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dkvector._loop import offload
 from dkvector._repr import Shown
+from dkvector.answering import Answering
 from dkvector.columns import to_index
-from dkvector.encoders import Encoder, as_encoder, needed, queries_of
 from dkvector.errors import BackendUnavailableError, SchemaError, hint
 from dkvector.filters import Filter, Ids
+from dkvector.fusion import Fusion
 from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.ingest import Batch, Reading, as_batch
-from dkvector.keyword import KeywordSearch
 from dkvector.loading import Loading
 from dkvector.metrics import DistanceMetric
 from dkvector.migration import Migration
-from dkvector.requests import MODES, Mode, Request, Search, Written, as_ids, filter_of, labels_of, shown
+from dkvector.requests import MODES, Mode, Request, Search, Written, as_ids, filter_of, shown
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, VectorInfo
-from dkvector.vectors import to_matrix
 
 Found = tuple[Hits, Explanation]
 
 
-class Primitives(Shown, KeywordSearch, Loading, Migration):
+class Primitives(Shown, Answering, Loading, Migration):
     """A named collection of rows with vectors."""
 
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
@@ -42,7 +40,6 @@ class Primitives(Shown, KeywordSearch, Loading, Migration):
     planned: IndexSpec | None = None  # the index that follows the first write: some backends build it with the rows
     dimension: int | None = None  # what the config promises of a store that is still empty
     metric: DistanceMetric | None = None
-    _encoder: Encoder | None = None
 
     @classmethod
     @abstractmethod
@@ -94,7 +91,8 @@ class Primitives(Shown, KeywordSearch, Loading, Migration):
         if mode not in MODES:
             raise SchemaError(f"no mode {mode!r}; {hint(mode, MODES)}")
         known = None if self.empty or mode == "replace" else self.schema
-        batch = as_batch(rows, known=known, reading=self._promised(reading or Reading()))
+        how = self._promised(reading or Reading())
+        batch = as_batch(rows, known=known, reading=how, composite=self.supports.composite_ids)
         for info in batch.schema.vectors:
             self.supports.check_metric(self.name, info.metric, info.metric)
             if self.dimension not in {None, info.dimensions}:
@@ -149,6 +147,8 @@ class Primitives(Shown, KeywordSearch, Loading, Migration):
         tuning: Tuning | Mapping[str, Any] | None = None,
         columns: Sequence[str] | None = None,
         include_vectors: bool = False,
+        fusion: Fusion | None = None,
+        text_on: str | Sequence[str] | None = None,
     ) -> Hits:
         """Find the k nearest rows of every query among those that satisfy `where`.
 
@@ -156,7 +156,8 @@ class Primitives(Shown, KeywordSearch, Loading, Migration):
             queries: one vector `(d,)` or many `(q, d)`: an array, a Series, a frame's column, a `VectorField`; or a
                 `VectorQuery`, which brings k, field, filter and metric with it.
             k: neighbours of each query.
-            text: instead of a query, one text or a list of them, which the store's `encoder` embeds.
+            text: instead of a query, one text or a list of them, which the store's `encoder` embeds. Beside a query, or
+                with `fusion` or `text_on`, its words are searched for as well, and both answers are fused.
             like: instead of a query, the label of a row, or a list of labels; a row is not its own neighbour.
             field: the vector field, where there are several.
             where: a filter, applied before the neighbours are taken.
@@ -164,18 +165,21 @@ class Primitives(Shown, KeywordSearch, Loading, Migration):
             tuning: search-time knobs.
             columns: payload columns to give; all by default.
             include_vectors: give the stored vectors too.
+            fusion: how the neighbours and the rows with the words are fused: `RRF()` or `Weighted(alpha)`.
+            text_on: text columns to look for words in; all by default.
 
         Returns:
-            The hits, nearest first, ties by id; k of each query wherever k rows satisfy `where`.
+            The hits, nearest first, ties by id; k of each query wherever k rows satisfy `where`. Of a hybrid search
+            `HybridHits`, best first.
 
         Raises:
             VectorError: queries of another length, not finite, or of no direction under cosine.
             FilterError: a filter that can't be read or names unknown columns.
             NotFoundError: a row to search like that is not there.
             SchemaError: text without an encoder, or with one of another model than the field's.
-            UnsupportedError: a metric that this field can't be searched by; text beside queries.
+            UnsupportedError: a metric that this field can't be searched by; words on a backend without keyword search.
         """
-        search = Search(queries, k, text, like, field, where, metric, tuning, columns, include_vectors)
+        search = Search(queries, k, text, like, field, where, metric, tuning, columns, include_vectors, fusion, text_on)
         hits, self.last = await self._answer(search, self._search)
         return hits
 
@@ -190,51 +194,16 @@ class Primitives(Shown, KeywordSearch, Loading, Migration):
         where: Any = None,
         metric: DistanceMetric | str | None = None,
         tuning: Tuning | Mapping[str, Any] | None = None,
+        fusion: Fusion | None = None,
+        text_on: str | Sequence[str] | None = None,
     ) -> Explanation:
         """Run a search, and tell what really ran.
 
         Takes what `search` takes, and raises what it raises.
         """
-        search = Search(queries, k, text, like, field, where, metric, tuning, ())
+        search = Search(queries, k, text, like, field, where, metric, tuning, (), fusion=fusion, text_on=text_on)
         _, told = await self._answer(search, self._explain)
         return told
-
-    async def _answer(self, search: Search, find: Callable[[Request], Awaitable[Found]]) -> Found:
-        """Check all that can be checked, then turn what is searched for into vectors, then search."""
-        search = search.unfolded()
-        request = search.checked(self.name, self.supports, self.known)
-        if search.like is not None:
-            return await self._answer_like(search.like, request, find)
-        if search.text is None:
-            return await find(request.of(search.queries))
-        encoder = needed(self.encoder, "connect(…, encoder=…) or store.encoder = …")
-        encoder.check_field(request.info)
-        return await find(request.of(await offload(queries_of, search.text, encoder)))
-
-    async def _answer_like(self, like: Any, request: Request, find: Callable[[Request], Awaitable[Found]]) -> Found:
-        """Search by the stored vectors of rows, with one neighbour more than is wanted in place of the row itself."""
-        labels, single = labels_of(like)
-        known = labels.unique()
-        table = await self._get(known, [], include_vectors=True)
-        at = known.get_indexer(labels)
-        ids = to_index(table.column(0), table.schema.field(0)).take(at)
-        vectors = pd.Series(list(to_matrix(table.column(request.info.name))[0][at]), index=ids, dtype=object)
-        asked = request.of(vectors.iloc[0] if single else vectors)
-        hits, told = await find(replace(asked, k=request.k + 1))
-        hits = hits.without(ids, request.k)
-        return hits, told.without_own(request.k, len(hits.distances))
-
-    @property
-    def encoder(self) -> Encoder | None:
-        """What embeds the texts of `search(text=…)`; any encoder of the field's model can be set."""
-        return self._encoder
-
-    @encoder.setter
-    def encoder(self, encoder: Any) -> None:
-        embeds = None if encoder is None else as_encoder(encoder)
-        if embeds is not None and self.schema is not None and len(self.schema.vectors) == 1:
-            embeds.check_field(self.schema.vectors[0])
-        self._encoder = embeds
 
     def _where(self, where: Any) -> Filter | None:
         return None if where is None else filter_of(where, self.known)
@@ -279,6 +248,8 @@ class Primitives(Shown, KeywordSearch, Loading, Migration):
         return await self._build_index(wanted, self.known.vector(field), progress=shown(progress, await self.count()))
 
     async def _among_ours(self, ids: pd.Index) -> Any:
+        if isinstance(ids, pd.MultiIndex):
+            raise SchemaError("a load goes on by ids of one column; these have several: load without resume=True")
         found = [
             to_index(one.column(0), one.schema.field(0))
             async for one in self._scan(Ids(tuple(ids)), [], len(ids), include_vectors=False)

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import pyarrow as pa
 
+from dkvector.columns import called
 from dkvector.errors import NotFoundError, SchemaError, VectorError
 from dkvector.fields import Field, FieldType, VectorField, is_vector
 
@@ -145,14 +146,25 @@ def _label(records: Sequence[Record], at: int) -> str | int:
 
 
 def _ids(records: Sequence[Record]) -> pa.Array:
-    ids = [uuid4().hex if record.id is None else record.id for record in records]
+    ids: list[Any] = [uuid4().hex if record.id is None else record.id for record in records]
     kinds = {type(one).__name__ for one in ids}
+    if kinds == {"tuple"}:
+        return _tuples(ids)
     if not kinds <= {"str"} and not kinds <= {"int"}:
         raise SchemaError(f"ids must all be text or all be integers, these are {' and '.join(sorted(kinds))}")
     try:
         return pa.array(ids, pa.int64() if kinds == {"int"} else pa.string())
     except OverflowError as error:
         raise SchemaError(f"ids must fit in 64 bits: {error}") from error
+
+
+def _tuples(ids: Sequence[tuple[Any, ...]]) -> pa.Array:
+    """Turn ids of several parts into a struct; how the parts are called is the store's to say."""
+    if len({len(one) for one in ids}) > 1:
+        raise SchemaError("ids must all have as many parts")
+    arrays = [pa.array([one[at] for one in ids]) for at in range(len(ids[0]))]
+    fields = [called(pa.field(str(at), array.type), None) for at, array in enumerate(arrays)]
+    return pa.StructArray.from_arrays(arrays, fields=fields)
 
 
 def _vectors(records: Sequence[Record], name: str) -> pa.Array:
@@ -240,6 +252,8 @@ def table_to_records(table: pa.Table, id_column: str = ID) -> list[Record]:
     names = [name for name in table.column_names if name != id_column]
     columns = [_fields(table.column(name)) for name in names]
     ids = table.column(id_column).to_pylist()
+    if pa.types.is_struct(table.schema.field(id_column).type):
+        ids = [tuple(one.values()) for one in ids]
     return [Record(dict(zip(names, row, strict=True)), one) for one, *row in zip(ids, *columns, strict=True)]
 
 

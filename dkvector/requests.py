@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from dkvector.errors import SchemaError, UnsupportedError
+from dkvector.errors import SchemaError
 from dkvector.filters import Filter, as_filter, check_columns
+from dkvector.fusion import Fusion
 from dkvector.indexes import Tuning
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.query import VectorQuery
@@ -27,8 +28,7 @@ class Search:
     """A search as it was asked for: see `AsyncVectorStore.search` for what each argument takes.
 
     Raises:
-        SchemaError: not one of queries, text and like; a k that is no count.
-        UnsupportedError: text beside queries.
+        SchemaError: not one of queries, text and like, or queries with text; fusion without text; a k that is no count.
     """
 
     queries: Any = None
@@ -41,10 +41,19 @@ class Search:
     tuning: Tuning | Mapping[str, Any] | None = None
     columns: Sequence[str] | None = None
     include_vectors: bool = False
+    fusion: Fusion | None = None
+    text_on: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         check_one(self.queries, self.text, self.like)
         as_count(self.k)
+        if self.text is None and not (self.fusion is None and self.text_on is None):
+            raise SchemaError("fusion= and text_on= are of a hybrid search, which takes text= too")
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether words are searched for beside a vector."""
+        return self.text is not None and not (self.queries is None and self.fusion is None and self.text_on is None)
 
     def unfolded(self) -> Search:
         """Take vector, k, field, filter and metric from a `VectorQuery`, or from the `Query` that holds one."""
@@ -196,16 +205,13 @@ def as_count(k: Any, name: str = "k") -> int:
 
 
 def check_one(queries: Any, text: Any, like: Any) -> None:
-    """Refuse a search for nothing, or for two things.
+    """Refuse a search for nothing, or for a row like another and something else.
 
     Raises:
         SchemaError: none of the three is given, or like beside another.
-        UnsupportedError: text beside queries, which would be a hybrid search.
     """
-    if queries is not None and text is not None:
-        raise UnsupportedError("text beside queries would be a hybrid search, which is not there yet: give one of them")
-    if (queries is not None) + (text is not None) + (like is not None) != 1:
-        raise SchemaError("search takes a query vector, text= to embed, or like= with a row's label: one of the three")
+    if (queries is not None or text is not None) == (like is not None):
+        raise SchemaError("search takes a query vector, text=, both of them, or like= with a row's label")
 
 
 def vector_query(queries: Any) -> VectorQuery | None:

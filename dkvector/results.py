@@ -12,12 +12,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+from pandas.core.internals.managers import (  # type: ignore[import-not-found]  # private, and in no stub
+    create_block_manager_from_column_arrays,
+)
 
 from dkvector import _html
 from dkvector.columns import kept, to_index, to_pandas
 from dkvector.metrics import DistanceMetric, Floats, score
 
 Counts = NDArray[np.intp]
+PIECES = 50  # columns that may stay as they are: a user can add as many again
 
 
 class Source(Protocol):
@@ -135,6 +139,39 @@ class Hits:
         return assemble(self.ids, self.distances, self.counts, self.metric, queries=self.queries, payload=payload)
 
 
+@dataclass(frozen=True, kw_only=True)
+class HybridHits(Hits):
+    """Rows that a vector search or a search by words found, fused into one ranking.
+
+    Attributes:
+        fused: `(h,)` float64 scores of the fusion, larger is better.
+        ranks: `(2, h)` from 1 of the vector leg and of the words; 0 where it has not found the row.
+        of_legs: `(2, h)` float32 scores of both; NaN where it has not found the row.
+    """
+
+    fused: NDArray[np.float64]
+    ranks: NDArray[np.int64]
+    of_legs: Floats
+
+    @property
+    def scores(self) -> Floats:
+        """Scores `(h,)` of the fusion."""
+        return self.fused.astype(np.float32)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give the hits as a DataFrame.
+
+        Returns:
+            A frame indexed by row label: `query` (where there are several), `rank` from 1, `score` of the fusion, rank
+            and score of both legs, missing where it has not found the row, then the payload.
+        """
+        columns = _queried(self.queries, self.counts) | {"rank": ranks(self.counts), "score": self.fused}
+        for leg, rank, of_leg in zip(("vector", "text"), self.ranks, self.of_legs, strict=True):
+            columns[f"{leg}_rank"] = pd.arrays.IntegerArray(rank, rank == 0)
+            columns[f"{leg}_score"] = of_leg
+        return _beside(columns, self.source.columns(), self.ids)
+
+
 @dataclass(frozen=True)
 class KeywordHits:
     """Rows that answer some words, best first.
@@ -199,14 +236,19 @@ def assemble(
            rank  score  distance  n
         a     1   0.75      0.25  7
     """
-    columns: dict[Any, Any] = {}
-    if queries is not None:
-        labels = queries.take(np.repeat(np.arange(len(counts)), counts))
-        columns["query"] = kept(labels.to_numpy() if isinstance(labels, pd.MultiIndex) else labels.array)
+    columns = _queried(queries, counts)
     columns["rank"] = ranks(counts)
     columns["score"] = score(distances, metric)
     columns["distance"] = distances
     return _beside(columns, payload, index)
+
+
+def _queried(queries: pd.Index | None, counts: Counts) -> dict[Any, Any]:
+    """Begin the columns of a result: the label of its query beside every hit, where there are several queries."""
+    if queries is None:
+        return {}
+    labels = queries.take(np.repeat(np.arange(len(counts)), counts))
+    return {"query": kept(labels.to_numpy() if isinstance(labels, pd.MultiIndex) else labels.array)}
 
 
 def _beside(ours: dict[Any, Any], payload: Mapping[Any, Any], index: pd.Index) -> pd.DataFrame:
@@ -219,10 +261,14 @@ def _beside(ours: dict[Any, Any], payload: Mapping[Any, Any], index: pd.Index) -
 def framed(columns: Mapping[Any, Any], index: pd.Index) -> pd.DataFrame:
     """Make a frame of arrays of one length, without a copy.
 
-    The public constructor looks at every value again, which takes several times as long as a search does.
+    The public constructor looks at every value again and puts columns of one dtype together, which takes several times
+    as long as a search does; many columns are put together, for pandas warns of frames in more than 100 pieces.
     """
-    make: Any = getattr(pd.DataFrame, "_from_arrays")  # noqa: B009 - private, and in no stub
-    frame: pd.DataFrame = make(list(columns.values()), _names(tuple(columns)), index, verify_integrity=False)
+    axes = [_names(tuple(columns)), index]
+    merged = len(columns) > PIECES
+    blocks = create_block_manager_from_column_arrays(list(columns.values()), axes, merged, [None] * len(columns))
+    make: Any = getattr(pd.DataFrame, "_from_mgr")  # noqa: B009 - in no stub
+    frame: pd.DataFrame = make(blocks, axes=blocks.axes)
     return frame
 
 
@@ -247,6 +293,8 @@ def ranks(counts: Counts) -> NDArray[np.int64]:
         >>> ranks(np.array([2, 3]))
         array([1, 2, 1, 2, 3])
     """
+    if len(counts) == 1:
+        return np.arange(1, int(counts[0]) + 1, dtype=np.int64)
     ends = np.cumsum(counts)
     return np.arange(1, len(counts) and int(ends[-1]) + 1, dtype=np.int64) - np.repeat(ends - counts, counts)
 

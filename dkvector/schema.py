@@ -210,6 +210,7 @@ class Supports:
         keyword: ranked search by words, beside vectors.
         transactions: a write is seen whole or not at all.
         migration: rows that are there can be given vector fields, and columns indexes.
+        composite_ids: several columns may make up the id, as in a MultiIndex.
     """
 
     metrics: frozenset[DistanceMetric] = frozenset(DistanceMetric)
@@ -219,6 +220,7 @@ class Supports:
     keyword: bool = False
     transactions: bool = False
     migration: bool = False
+    composite_ids: bool = False
 
     def check_keyword(self, backend: str) -> None:
         """Refuse a search by words where the backend has none.

@@ -133,7 +133,7 @@ def _framed(tables: Iterable[pa.Table], schema: pa.Schema, name: str | None) -> 
         return map(from_table, tables)
     if written:
         return (from_table(table).set_index(named) for table in tables)
-    return (framed(table, named) for table in tables)
+    return (framed(table, names=[named]) for table in tables)
 
 
 def _index(written: Any) -> str | None:

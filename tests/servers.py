@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import subprocess
 from importlib.util import find_spec
+from shutil import which
 
 import pytest
 
@@ -15,6 +17,16 @@ def need_postgres():
     """Skip where there is no PostgreSQL to run; continuous integration has one, or fails."""
     if find_spec(local.PACKAGE) is None or find_spec("asyncpg") is None:
         (pytest.fail if "CI" in os.environ else pytest.skip)(MISSING)
+
+
+def program(name):
+    """Give the path of a program that a test needs: continuous integration installs it by apt, or fails."""
+    there = which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    if there is None and "CI" in os.environ:
+        subprocess.run(["apt-get", "update", "-qq"], check=False, timeout=300)  # noqa: S607
+        subprocess.run(["apt-get", "install", "-qq", "-y", name], check=True, timeout=600)  # noqa: S603, S607
+        return program(name)
+    return there or pytest.skip(f"no {name} on this machine: apt-get install {name}")
 
 
 def postgres():

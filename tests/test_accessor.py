@@ -253,7 +253,7 @@ def test_like_no_row_or_several_is_an_error(frame, like, error, message):
 
 def test_a_query_or_like_is_wanted_and_not_both(frame):
     for arguments in ({}, {"query": EAST, "like": 0}):
-        with pytest.raises(dkv.SchemaError, match="one of the three"):
+        with pytest.raises(dkv.SchemaError, match="takes a query vector"):
             frame.vec.search(**arguments)
 
 
@@ -778,6 +778,16 @@ def test_results_can_be_changed_and_the_store_is_not(frame, target, name):
             assert str(found[name][0]) == str(CHANGES[name])
         pd.testing.assert_frame_equal(store.to_frame(), before)
         assert str(before[name][0]) == str(frame[name][0]) != str(CHANGES[name])
+
+
+@pytest.mark.parametrize("values", [[1.5, 2.5], [1, 2]])
+def test_a_column_that_is_alone_in_its_dtype_can_be_changed_too(target, values):
+    frame = pd.DataFrame({"x": values, "v": [np.float32([1, 0]), np.float32([0, 1])]}, index=["a", "b"])
+    with frame.vec.push(**target) as store:
+        for found in (store.to_frame(), store.get(["a"]), next(store.scan()), store.search([1, 0])):
+            found.loc["a", "x"] = 7
+            assert found.loc["a", "x"] == 7
+        assert store.to_frame()["x"].tolist() == values
 
 
 def test_bars_are_shown_when_asked(capfd):

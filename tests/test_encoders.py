@@ -420,11 +420,16 @@ def test_a_frame_is_searched_by_text(notes):
     for arguments, message in [
         ({"text": "b"}, r"search\(text=…, encoder=…\)"),
         ({"text": 3, "encoder": encoder}, "not int"),
-        ({"text": "b", "like": "x", "encoder": encoder}, "one of the three"),
-        ({}, "one of the three"),
+        ({"text": "b", "like": "x", "encoder": encoder}, "takes a query vector"),
+        ({}, "takes a query vector"),
     ]:
         with pytest.raises(dkv.SchemaError, match=message):
             notes.vec.search(**arguments)
+
+
+def test_a_frame_is_not_searched_by_vector_and_text_at_once(notes):
+    with pytest.raises(dkv.UnsupportedError, match=r'push\("exact"\)'):
+        notes.vec.search([1, 0, 0], text="b")
 
 
 def test_a_frame_takes_the_vector_query_that_stores_take(notes):

@@ -11,7 +11,7 @@ from dkvector.blocking import VectorStore
 from dkvector.filters import col
 from dkvector.requests import KeywordRequest
 from dkvector.results import KeywordHits, TableSource
-from dkvector.testing import StoreTests
+from dkvector.testing import KeywordTests, StoreTests
 
 
 class Counting(ExactStore):
@@ -42,6 +42,16 @@ class TestCounting(StoreTests):
     @pytest.fixture
     def raw_count(self, store):
         return lambda: int((~store.rows.dead).sum())
+
+
+class Mute(ExactStore):
+    supports = replace(ExactStore.supports, keyword=False)
+
+
+class TestMute(KeywordTests):
+    @pytest.fixture
+    async def store(self):
+        return await Mute.open({})
 
 
 @pytest.fixture

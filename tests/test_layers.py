@@ -8,14 +8,14 @@ import pytest
 
 LAYERS = """
   errors
-← metrics vectors detect progress _forms _cells _parsed filters _tree _where _scalars _loop indexes columns _keeper \
-  _gelu _html _memory \
+← metrics fusion vectors detect progress _forms _cells _parsed filters _tree _where _scalars _loop indexes columns \
+  _keeper _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
-← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
+← ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
 ← results ingest requests sources encoders _weights _minilm _repr environment
-← primitives operations keyword loading migration store blocking
+← primitives answering operations keyword hybrid loading migration store blocking
 ← backends registry
-← datasets embedding pushing testing hybrid evaluation projection local frames frame_columns
+← datasets embedding pushing testing evaluation projection local frames frame_columns
 ← verbs
 ← plotting widgets interop
 ← accessor series_accessor

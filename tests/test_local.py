@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import dkvector as dkv
@@ -140,6 +142,22 @@ def test_a_server_that_died_is_started_anew(tmp_path):
         with local.postgres(tmp_path / "db") as again:
             assert sql(again.url, "SELECT 1") == 1
             assert pid_of(again) != pid
+
+
+@pytest.mark.parametrize("mode", ["upsert", "replace"])
+def test_what_was_pushed_outlives_a_crash(tmp_path, mode):
+    """A table that is new goes past the server's log, and is on disk all the same when the push returns."""
+    frame = pd.DataFrame({"n": range(5000), "v": dkv.VectorArray(np.ones((5000, 64), "f4"))})
+    with local.postgres(tmp_path / "db") as server:
+        assert sql(server.url, "SHOW wal_level") == "minimal"
+        with dkv.connect(server.url, table="t") as store:
+            store.upsert(frame.head(10) if mode == "replace" else frame)
+            store.upsert(frame, mode=mode)
+            pid = pid_of(server)
+            os.kill(pid, signal.SIGKILL)
+            assert gone(pid)
+        with local.postgres(tmp_path / "db") as again, dkv.connect(again.url, table="t") as store:
+            assert (len(store), store.count("n >= 0"), len(store.get([4999]))) == (5000, 5000, 1)
 
 
 def test_a_long_path_is_no_obstacle(tmp_path):

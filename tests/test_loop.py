@@ -7,13 +7,14 @@ import signal
 import threading
 import time
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dkvector._loop import LoopThread, offload, run_inline
+from dkvector._loop import LoopThread, _Call, offload, run_inline
 from dkvector.registry import connect
 
 
@@ -155,6 +156,84 @@ def test_an_interrupt_cancels_the_work():
     assert done.wait(5)
     assert state == ["began", "cancelled"]
     assert loop.run(answer()) == 42
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+def test_what_would_end_a_loop_is_its_caller_s_and_the_loop_goes_on(kind):
+    """An encoder that is interrupted in its worker, a progress bar that exits, in the call itself or beside it."""
+    loop, thread = LoopThread(), []
+
+    def stopped():
+        raise kind("enough")
+
+    async def working():
+        thread.append(threading.current_thread())
+        await offload(stopped)
+
+    async def aside():
+        await asyncio.gather(working(), asyncio.sleep(0.01))
+
+    for work in (working, aside):
+        with pytest.raises(kind):
+            loop.run(work())
+    asyncio_loop = loop._loop
+    asyncio_loop.call_soon_threadsafe(stopped)
+    assert loop.run(answer()) == 42
+    assert {one.is_alive() for one in thread} == {True}
+    assert loop._loop is asyncio_loop
+
+
+def test_a_loop_whose_thread_is_gone_is_made_anew():
+    loop = LoopThread()
+    assert loop.run(answer(1)) == 1
+    loop._loop.call_soon_threadsafe(loop._loop.close)  # refused, for it runs
+    loop._loop.call_soon_threadsafe(setattr, loop._loop, "run_forever", loop._loop.close)
+    loop._loop.call_soon_threadsafe(loop._loop.stop)
+    loop._thread.join(5)
+    assert loop.run(answer(2)) == 2
+
+
+def test_an_interrupt_before_the_work_began_leaves_nothing_waiting():
+    """Warnings are errors here: a coroutine that nobody awaits would tell."""
+    loop, began, busy = LoopThread(), [], threading.Event()
+
+    async def work():
+        began.append(1)
+
+    loop.run(answer())
+    never_handed_over = _Call(work(), loop._loop)
+    loop._loop.call_soon_threadsafe(never_handed_over._cancel)
+    loop._loop.call_soon_threadsafe(busy.wait, 5)
+    handed_over = _Call(work(), loop._loop)
+    loop._loop.call_soon_threadsafe(handed_over._start)
+    loop._loop.call_soon_threadsafe(handed_over._cancel)
+    busy.set()
+    assert loop.run(answer()) == 42
+    del never_handed_over, handed_over
+    gc.collect()
+    assert began == []
+
+
+def test_an_error_that_was_raised_keeps_nothing_alive():
+    class Big:
+        pass
+
+    async def fails(one):
+        raise ValueError(f"no {type(one).__name__}")
+
+    big = Big()
+    alive = weakref.ref(big)
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no Big"):
+            LoopThread().run(fails(big))
+        del big
+        deadline = time.monotonic() + 5
+        while alive() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def in_a_child(work):

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import dkvector as dkv
@@ -144,8 +145,143 @@ def test_keys_of_several_columns(table, postgres_url, sql):
         assert store.count("lang == 'de' and n > 1") == 2
         assert store.delete([("de", 1), ("fr", 1)]) == 1
         assert store.keyword_search("en2", on="word").index.tolist() == [("en", 2)]
-        with pytest.raises(dkv.SchemaError, match="MultiIndex"):
-            store.upsert(found)
+
+
+@pytest.fixture
+def words(table, sql):
+    """A table whose primary key is of two columns, in another order than they stand in."""
+    sql(
+        "CREATE EXTENSION IF NOT EXISTS vector",
+        f"CREATE TABLE {table} (n bigint, v vector(2), word text, lang text, PRIMARY KEY (lang, n))",
+        f"INSERT INTO {table} SELECT i, ARRAY[i, 1]::float4[]::vector, l || i, l FROM "
+        "unnest(ARRAY['de', 'en']) l, generate_series(1, 3) i",
+    )
+    return table
+
+
+def keyed(*keys: object, names=("lang", "n"), **columns: object):
+    vectors = [[float(at + 1), 2.0] for at in range(len(keys))]
+    return pd.DataFrame({"v": vectors, **columns}, index=pd.MultiIndex.from_tuples(keys, names=names))
+
+
+def test_rows_of_a_key_of_several_columns_are_written(words, postgres_url, sql):
+    with dkv.connect(postgres_url, table=words) as store:
+        written = store.upsert(keyed(("en", 2), ("fr", 7), word=["two", "sept"]))
+        assert (written.replaced, written.inserted, written.ids.tolist()) == (1, 1, [("en", 2), ("fr", 7)])
+        assert store.upsert(keyed((8, "fr"), names=("n", "lang"), word=["huit"])).inserted == 1  # by name
+        assert store.upsert(keyed(("fr", 9), names=(None, None), word=["neuf"])).inserted == 1  # or by place
+        flat = keyed(("it", 1), word=["uno"]).reset_index()
+        assert store.upsert(pa.table({one: flat[one].tolist() for one in flat})).inserted == 1
+        with pytest.raises(dkv.DuplicateIdError, match=r"\('fr', 7\).*nothing was written"):
+            store.upsert(keyed(("fr", 6), ("fr", 7), word=["six", "sept"]), mode="insert")
+        with pytest.raises(dkv.DuplicateIdError, match=r"given more than once: \('fr', 6\)"):
+            store.upsert(keyed(("fr", 6), ("fr", 6), word=["six", "six"]))
+        assert sql(f"SELECT lang, n, word, v::text FROM {words} WHERE lang IN ('fr', 'it') OR word = 'two' ORDER BY 3")[
+            :4
+        ] == [
+            ("fr", 8, "huit", "[1,2]"),
+            ("fr", 9, "neuf", "[1,2]"),
+            ("fr", 7, "sept", "[2,2]"),
+            ("en", 2, "two", "[1,2]"),
+        ]
+        assert store.search(like=("fr", 7), k=2, metric="euclidean").index.tolist() == [
+            ("de", 2),
+            ("en", 2),
+        ]
+        found = store.search(like=[("fr", 7), ("de", 1)], k=2, columns="word")
+        assert found["query"].tolist() == [("fr", 7)] * 2 + [("de", 1)] * 2
+        assert store.upsert(keyed(("xx", 1), word=["only"]), mode="replace").inserted == 1
+    assert sql(f"SELECT lang, n, word FROM {words}") == [("xx", 1, "only")]
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ([1], r"made up of \['lang', 'n'\]: set_index"),
+        (pd.MultiIndex.from_tuples([("en", 1, 2)]), "made up of"),
+        (
+            pd.MultiIndex.from_tuples([("en", 1)], names=["tongue", "n"]),
+            r"the index of this frame of \['tongue', 'n'\]",
+        ),
+        (pd.MultiIndex.from_tuples([("en", "1")], names=["lang", "n"]), "the store's ids are struct<lang: "),
+        (pd.MultiIndex.from_arrays([["en"], [None]], names=["lang", "n"]), "must not be missing; they are at rows 0"),
+        (pd.MultiIndex.from_tuples([("en", 1)], names=["lang", 5]), r"the index of this frame of \['lang', 5\]"),
+    ],
+    ids=str,
+)
+def test_ids_that_are_none_of_the_table_s_are_refused(words, postgres_url, index, message):
+    with dkv.connect(postgres_url, table=words) as store:
+        with pytest.raises(dkv.SchemaError, match=message):
+            store.upsert(pd.DataFrame({"v": [[1.0, 2.0]]}, index=index))
+        assert len(store) == 6
+
+
+async def test_records_have_ids_of_several_parts(words, postgres_url):
+    store = await PgVectorStore.open({"url": postgres_url, "table": words})
+    record = await store.read(("en", 2))
+    assert (record.id, record["word"]) == (("en", 2), "en2")
+    assert await store.update(("en", 2), dkv.Record({"word": "zwei", "v": [5.0, 1.0]}))
+    assert (await store.read(("en", 2)))["word"] == "zwei"
+    assert await store.create(dkv.Record({"word": "new", "v": [1.0, 1.0]}, id=("fr", 1))) == ("fr", 1)
+    with pytest.raises(dkv.DuplicateIdError, match=r"\('fr', 1\)"):
+        await store.create(dkv.Record({"word": "new", "v": [1.0, 1.0]}, id=("fr", 1)))
+    with pytest.raises(dkv.SchemaError, match="made up of"):
+        await store.create(dkv.Record({"word": "new", "v": [1.0, 1.0]}))
+    with pytest.raises(dkv.SchemaError, match="as many parts"):
+        await store.upsert([dkv.Record({"v": [1.0, 1.0]}, id=("fr", *range(n))) for n in (1, 2)])
+    assert [one.id async for one in store.stream_read(dkv.Query().filter("word", "==", "new"))] == [("fr", 1)]
+    assert (await store.read(("fr", 99)), await store.delete([("fr", 1), ("fr", 99)])) == (None, 1)
+    await store.aclose()
+
+
+@pytest.mark.parametrize("names", [["lang", "n"], [None, None], [None, "n"], ["kind", "when"]], ids=str)
+def test_a_frame_with_a_multiindex_is_pushed_and_comes_back(postgres_url, table, sql, names):
+    levels = [
+        pd.Categorical(["b", "a", "b"], categories=["c", "b", "a"]),
+        pd.to_datetime(["2024-01-01"] * 2 + ["2025-01-01"]),
+    ]
+    frame = pd.DataFrame({"t": ["x", "y", "z"], "v": dkv.VectorArray(np.eye(3, dtype="f4"))})
+    frame.index = pd.MultiIndex.from_arrays(levels, names=names)
+    with frame.vec.push(postgres_url, table=table, index="hnsw") as store:
+        assert store.upsert(frame.iloc[[2, 0]].assign(t="new")).replaced == 2
+        assert store.upsert(frame, mode="replace").inserted == 3
+    with dkv.connect(postgres_url, table=table) as store:
+        pd.testing.assert_frame_equal(store.to_frame().loc[frame.index], frame)
+        pd.testing.assert_index_equal(store.search([0.0, 1, 0], k=1).index, frame.index[[1]], exact="equiv")
+        assert store.indexes() == {"v": dkv.HNSW()}
+        with pytest.raises(dkv.SchemaError, match="made up of"):
+            store.upsert(frame.reset_index(drop=True))
+    key = sql(
+        f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = '{table}'::regclass AND contype = 'p'"
+    )
+    assert key == [
+        (
+            "PRIMARY KEY ({}, {})".format(
+                *(f"id_{at}" if name is None else name for at, name in enumerate(names))
+            ).replace("when", '"when"'),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["t", "n"], "those of columns too"), (["n", "n"], "levels must differ"), (["n", 5], "must be text")],
+    ids=str,
+)
+def test_names_of_an_index_that_can_not_be_columns(postgres_url, table, names, message):
+    frame = keyed(("a", 1), names=names, t=["x"])
+    with pytest.raises(dkv.SchemaError, match=message):
+        frame.vec.push(postgres_url, table=table)
+
+
+def test_a_store_of_single_ids_refuses_a_multiindex(postgres_url, table):
+    frame = keyed(("a", 1))
+    message = r"ids are int64, this frame has a MultiIndex: reset_index\(\)"
+    with (
+        frame.reset_index(drop=True).vec.push(postgres_url, table=table) as store,
+        pytest.raises(dkv.SchemaError, match=message),
+    ):
+        store.upsert(frame)
 
 
 def test_views_are_read(table, postgres_url, sql):

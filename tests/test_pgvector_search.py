@@ -203,11 +203,11 @@ def test_an_index_that_gives_too_few_is_made_up_for(store, frame, queries, monke
     async def wrong(_connection, _table, _request):
         return 8000.0
 
-    monkeypatch.setattr("dkvector.backends.pgvector.estimate", wrong)
-    store.store._estimates.clear()
+    monkeypatch.setattr("dkvector.backends._pg_planner.estimate", wrong)
+    store.store._planner.forget()
     found = store.search(queries[:5], k=10, where="u < 0.0011 and kind != 'zzz'", tuning={"ef_search": 10})
     assert len(found) == 5 * min(10, int((frame["u"] < 0.0011).sum()))
-    store.store._estimates.clear()
+    store.store._planner.forget()
 
 
 def test_explain_tells_what_the_server_did(store, queries):

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import asyncpg
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ import servers
 
 import dkvector as dkv
 from dkvector import local
-from dkvector.backends import _pg_write
+from dkvector.backends import _pg_plan, _pg_write
 from dkvector.backends.pgvector import PgVectorStore
 
 
@@ -38,21 +40,28 @@ def user(sql):
 # Access
 
 
-def test_row_level_security_holds_through_every_call(local_postgres, postgres_url, table, sql, user):  # noqa: ARG001
-    """Of 3,000 rows a user sees 40, and finds their neighbours among those, index or not."""
-    frame = rows(3000, owner=np.where(np.arange(3000) % 75 == 0, user, "other"), text="some words")
-    frame.vec.push(postgres_url, table=table, index="hnsw").close()
-    mine = frame[frame.owner == user]
+def restricted(sql, url, table, user):
+    """Let a user see only rows that name them as the owner, and give the config that they connect by."""
     sql(
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
         f"CREATE POLICY own ON {table} USING (owner = current_user)",
         f"GRANT SELECT ON {table} TO {user}",
     )
-    config = {"backend": "pgvector", "url": postgres_url, "user": user, "password": "sesame", "table": table}
+    return {"backend": "pgvector", "url": url, "user": user, "password": "sesame", "table": table}
+
+
+def test_row_level_security_holds_through_every_call(local_postgres, postgres_url, table, sql, user):  # noqa: ARG001
+    """Of 3,000 rows a user sees 40, and finds their neighbours among those, index or not."""
+    frame = rows(3000, owner=np.where(np.arange(3000) % 75 == 0, user, "other"), text="some words")
+    frame.vec.push(postgres_url, table=table, index="hnsw").close()
+    mine = frame[frame.owner == user]
+    config = restricted(sql, postgres_url, table, user)
     with dkv.connect(config) as store:
         for query in np.random.default_rng(1).standard_normal((5, 8)).astype("f4"):
             expected = mine.vec.search(query, k=10).index.tolist()
             assert store.search(query, k=10).index.tolist() == expected
+            # the policy is a filter like any other: an index would be read almost to its end
+            assert store.last.plan == "exact over the matching rows"
         many = store.search(frame["v"].iloc[:5], k=50)
         assert many.groupby("query").size().tolist() == [40] * 5
         assert set(many.index) == set(mine.index) == set(store.to_frame().index)
@@ -80,6 +89,21 @@ def test_row_level_security_holds_through_every_call(local_postgres, postgres_ur
             store.upsert(mine.head(1).assign(owner="other"))
         assert store.delete(where="n >= 0") == 40
     assert sql(f"SELECT count(*) FROM {table}") == [(2960,)]
+
+
+def test_a_policy_that_changes_changes_the_plan(local_postgres, postgres_url, table, sql, user, monkeypatch):  # noqa: ARG001
+    monkeypatch.setattr(_pg_plan, "START", -1e6)  # whatever the index finds, it finds it at once
+    rows(3000, owner=np.where(np.arange(3000) % 75 == 0, user, "other")).vec.push(
+        postgres_url, table=table, index="hnsw"
+    ).close()
+    config = restricted(sql, postgres_url, table, user)
+    with dkv.connect(config) as store:
+        store.search(np.ones(8), k=10)
+        assert store.last.plan == "exact over the matching rows"
+        sql(f"ALTER POLICY own ON {table} USING (true)")
+        store.store._planner.forget()  # as it does by itself after a while
+        assert len(store.search(np.ones(8), k=10)) == 10
+        assert store.last.plan == "hnsw"
 
 
 def test_grants_survive_a_replace(postgres_url, table, sql, user):
@@ -236,6 +260,52 @@ def test_two_writers_of_the_same_rows(postgres_url, table):
         assert len(set(store.to_frame()["writer"])) == 1  # one write is whole, and it is the last
 
 
+@pytest.fixture
+def stopped(postgres_url, table, monkeypatch):
+    """A writer that stands still in the middle of its rows, until `go` is set."""
+    rows(100).vec.push(postgres_url, table=table).close()
+    there, go, packed = threading.Event(), threading.Event(), _pg_write.Writer._packed
+
+    def waiting(self, table, start, stop):
+        if "stopped" in self.batch.payload.column_names:
+            there.set()
+            assert go.wait(20)
+        return packed(self, table, start, stop)
+
+    with dkv.connect(postgres_url, table=table) as store:
+        store.upsert(rows(1, stopped=0.0).iloc[:0])  # makes the column, so that the table is not changed below
+        monkeypatch.setattr(_pg_write.Writer, "_packed", waiting)
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(store.upsert, rows(50, start=200, stopped=1.0))
+            assert there.wait(20)
+            yield go, writing
+            go.set()
+
+
+def test_a_writer_of_other_rows_does_not_wait(stopped, postgres_url, table):
+    go, writing = stopped
+    config = {"backend": "pgvector", "url": postgres_url, "table": table, "statement_timeout": 5}
+    with dkv.connect(config) as store:
+        assert store.upsert(rows(30, start=90)).inserted == 20
+        assert (len(store), writing.done()) == (120, False)
+        go.set()
+        assert writing.result(20).inserted == 50
+        assert len(store) == 170
+
+
+@pytest.mark.parametrize("write", ["replace", "widen"])
+def test_a_write_that_changes_the_table_waits_for_those_under_way(stopped, postgres_url, table, write):
+    go, writing = stopped
+    with dkv.connect(postgres_url, table=table) as store, ThreadPoolExecutor(1) as pool:
+        frame = rows(30, start=1000, **({"more": 1} if write == "widen" else {}))
+        second = pool.submit(store.upsert, frame, mode="replace" if write == "replace" else "upsert")
+        time.sleep(0.5)
+        assert not second.done()
+        go.set()
+        assert (writing.result(20).inserted, second.result(20).inserted) == (50, 30)
+        assert len(store) == (30 if write == "replace" else 180)
+
+
 def test_two_first_writers(postgres_url, table):
     results = []
 
@@ -250,8 +320,13 @@ def test_two_first_writers(postgres_url, table):
         assert (len(store), sorted(results)) == (300, [100, 200])
 
 
-def test_a_reader_sees_all_of_a_replace_or_nothing(postgres_url, table):
+@pytest.mark.parametrize("how", ["swapped", "in place"])
+def test_a_reader_sees_all_of_a_replace_or_nothing(postgres_url, table, sql, how):
+    """A table with grants keeps its place, and its rows are swapped; another is swapped as a whole."""
     rows(300, generation=0).vec.push(postgres_url, table=table, index="hnsw").close()
+    if how == "in place":
+        sql(f"GRANT SELECT ON {table} TO PUBLIC")
+    before = sql(f"SELECT '{table}'::regclass::oid")
     seen, done = [], threading.Event()
 
     def read():
@@ -271,6 +346,19 @@ def test_a_reader_sees_all_of_a_replace_or_nothing(postgres_url, table):
     assert {len(one) for one in seen} == {2}  # one generation at a time
     assert {one[0] for one in seen} == {300}
     assert seen[-1] == (300, 4)
+    assert (sql(f"SELECT '{table}'::regclass::oid") == before) == (how == "in place")
+
+
+async def test_a_transaction_that_began_before_a_replace_sees_its_rows_and_no_empty_table(postgres_url, table):
+    store = await PgVectorStore.open({"url": postgres_url, "table": table})
+    await store.upsert(rows(20))
+    connection = await asyncpg.connect(postgres_url)
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.fetchval("SELECT 1")  # from here on it sees things as they stand
+        await store.upsert(rows(7), mode="replace")
+        assert await connection.fetchval(f'SELECT count(*) FROM "{table}"') == 7
+    await connection.close()
+    await store.aclose()
 
 
 def test_a_scan_sees_the_rows_as_they_stood(postgres_url, table):

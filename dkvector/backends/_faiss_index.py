@@ -92,7 +92,7 @@ class FaissIndex:
         """
         values, positions = self.candidates(queries, mask, effort)
         if self.metric is DistanceMetric.COSINE:
-            values /= np.sqrt(squared_norms(queries))[:, None]
+            values /= np.sqrt(np.einsum("qd,qd->q", queries, queries))[:, None]
         return self._nearest(values, positions)
 
     def candidates(self, queries: Floats, mask: Mask | None, effort: Effort) -> tuple[Floats, Positions]:
@@ -113,12 +113,15 @@ class FaissIndex:
         return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
 
     def _nearest(self, values: Floats, positions: Positions) -> Nearest:
+        if positions.min(initial=0) >= 0:
+            counts = np.full(len(positions), positions.shape[1])
+            return Nearest(positions.reshape(-1), self._distances(values.reshape(-1)), counts)
         found = positions >= 0
-        full = bool(found.all())
-        flat = values.reshape(-1) if full else values[found]
+        return Nearest(positions[found], self._distances(values[found]), found.sum(axis=1))
+
+    def _distances(self, values: Floats) -> Floats:
         euclidean = self.metric is DistanceMetric.EUCLIDEAN
-        distances = from_squared(flat) if euclidean else from_inner_product(flat, self.metric)
-        return Nearest(positions.reshape(-1) if full else positions[found], distances, found.sum(axis=1))
+        return from_squared(values) if euclidean else from_inner_product(values, self.metric)
 
     def write(self, path: Path) -> None:
         """Write the index to a file; Faiss's own writer passes over what it can't flush at the end."""

@@ -18,12 +18,13 @@ import pyarrow as pa
 from dkvector._loop import offload
 from dkvector.backends._rows import Mask, Rows
 from dkvector.backends._topk import Nearest, Positions
+from dkvector.backends._words import Words
 from dkvector.dtype import VectorArray
 from dkvector.errors import DuplicateIdError, NotFoundError, some
 from dkvector.filters import Filter
 from dkvector.ingest import Batch
-from dkvector.requests import Mode, Request, Written
-from dkvector.results import Explanation, Hits
+from dkvector.requests import KeywordRequest, Mode, Request, Written
+from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.store import AsyncVectorStore
 
 DEAD_SHARE = 0.25  # of the rows, past which the living are numbered anew
@@ -83,6 +84,7 @@ class LocalStore(AsyncVectorStore):
 
     def __init__(self) -> None:
         self._rows: Rows | None = None
+        self._words: Words | None = None  # of the last search by words: its index is kept while the rows are the same
         self._writing = threading.RLock()
 
     @abstractmethod
@@ -143,6 +145,17 @@ class LocalStore(AsyncVectorStore):
             shortfall=asked - returned,
             native=found.native,
         )
+
+    async def _keyword(self, request: KeywordRequest) -> KeywordHits:
+        return await offload(self._keyword_now, request)
+
+    def _keyword_now(self, request: KeywordRequest) -> KeywordHits:
+        rows, words = self.rows, self._words
+        if words is None or words.rows is not rows or words.on != request.on:
+            words = self._words = Words(rows, request.on)
+        positions, scores = words.ranked(request.text, rows.matching(request.where), request.k)
+        marks = words.marked(request.text, positions) if request.highlight else None
+        return KeywordHits(Taken(rows, positions, request.columns, include_vectors=False), scores, marks)
 
     async def _upsert(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
         return await offload(self._write, lambda: self._upsert_now(batch, mode, progress=progress))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from dkvector.errors import SchemaError
 from dkvector.indexes import HNSW, IVF, IndexSpec, as_spec, knobs_of
@@ -78,6 +80,7 @@ class PgConfig:
         user: who connects.
         password: their password.
         sslmode: "disable", "allow", "prefer", "require", "verify-ca" or "verify-full".
+        sslrootcert: file of the certificates that the server's is verified by; ~/.postgresql/root.crt by default.
         pool: see `PoolConfig`.
         vector: see `VectorConfig`.
         dimension: the same as `vector["dimension"]`.
@@ -87,6 +90,8 @@ class PgConfig:
         filterable: columns that get an index for filters.
         keywords: text columns that get an index for keyword search.
         statement_timeout: seconds after which the server gives a statement up; no limit by default.
+        statement_cache_size: prepared statements that each connection keeps; 0 behind a pooler that gives each
+            transaction another session, such as PgBouncer, where a timeout is better set for the role.
         maintenance_work_mem: memory for building an index, such as "2GB"; what it needs, to 1 GB, by default.
     """
 
@@ -98,6 +103,7 @@ class PgConfig:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     sslmode: str | None = None
+    sslrootcert: str | None = None
     pool: PoolConfig = PoolConfig()
     vector: VectorConfig = VectorConfig()
     dimension: int | None = None
@@ -107,6 +113,7 @@ class PgConfig:
     filterable: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
     statement_timeout: float | None = None
+    statement_cache_size: int | None = None
     maintenance_work_mem: str | None = None
 
     @classmethod
@@ -114,7 +121,7 @@ class PgConfig:
         """Read a config.
 
         Raises:
-            SchemaError: an unknown key, or no table.
+            SchemaError: an unknown key, no table, or no such file.
         """
         values = dict(config)
         for name, kind in (("pool", PoolConfig), ("vector", VectorConfig)):
@@ -124,6 +131,8 @@ class PgConfig:
             columns = values.get(name, ())
             values[name] = (columns,) if isinstance(columns, str) else tuple(columns)
         made = knobs_of(cls, values)
+        if made.sslrootcert is not None and not Path(made.sslrootcert).is_file():
+            raise SchemaError(f"there is no file {made.sslrootcert!r}, which sslrootcert names")
         if not made.table or not isinstance(made.table, str):
             raise SchemaError("name the table that holds the rows: table='…'")
         return made
@@ -149,6 +158,15 @@ class PgConfig:
     def connection(self) -> dict[str, Any]:
         """What the driver is told."""
         told = {"host": self.host, "port": self.port, "database": self.database, "user": self.user}
-        told |= {"password": self.password, "ssl": self.sslmode}
-        told["dsn"] = None if self.url is None else _DRIVER.sub(r"\1:", self.url)
+        told |= {"password": self.password, "ssl": self.sslmode, "statement_cache_size": self.statement_cache_size}
+        told["dsn"] = self._dsn
         return {name: value for name, value in told.items() if value is not None}
+
+    @property
+    def _dsn(self) -> str | None:
+        """The URL, and what the driver takes from there only."""
+        url = None if self.url is None else _DRIVER.sub(r"\1:", self.url)
+        if self.sslrootcert is None:
+            return url
+        url = url or "postgresql://"
+        return f"{url}{'&' if '?' in url else '?'}sslrootcert={quote(self.sslrootcert, safe='/')}"

@@ -50,10 +50,11 @@ def create_table(sql: str, schema: Schema, dtype: str) -> list[str]:
         schema: of the rows.
         dtype: what vectors are kept as.
     """
-    names = [schema.id.name, *schema.payload.names, *(info.name for info in schema.vectors)]
+    keys = parts(schema.id)
+    names = [*(one.name for one in keys), *schema.payload.names, *(info.name for info in schema.vectors)]
     check_names(names)
     check_dimensions(schema.vectors)
-    columns = [f"{_typed(schema.id)} NOT NULL"]
+    columns = [f"{_typed(one)} NOT NULL" for one in keys]
     columns += [_typed(one) for one in schema.payload if sql_type(one.type) is not None]
     json = free("data", names)
     columns.append(f"{quoted(json)} jsonb")
@@ -61,10 +62,15 @@ def create_table(sql: str, schema: Schema, dtype: str) -> list[str]:
     stamps = [name for name in ("created_at", "updated_at") if name not in names]
     columns += [f"{quoted(name)} timestamp with time zone NOT NULL DEFAULT now()" for name in stamps]
     comments = [f"COMMENT ON TABLE {sql} IS {literal(comment({'made': True}))}"]
-    comments.append(on_column(sql, schema.id.name, _told(schema.id, 0) | {"id": True}))
+    comments += [on_column(sql, one.name, _told(one, 0) | {"id": True}) for one in keys]
     comments += [on_column(sql, info.name, vector_comment(info)) for info in schema.vectors]
     comments += [on_column(sql, name, {"role": name.removesuffix("_at")}) for name in stamps]
     return [f"CREATE TABLE {sql} ({', '.join(columns)})", *comments, *payload_comments(sql, schema.payload, json)]
+
+
+def parts(id_field: pa.Field) -> list[pa.Field]:
+    """Give the columns that make up an id."""
+    return list(id_field.type) if pa.types.is_struct(id_field.type) else [id_field]
 
 
 def vector_column(info: VectorInfo, dtype: str) -> str:
@@ -133,6 +139,14 @@ def with_categories(payload: pa.Schema, batch: Batch) -> pa.Schema:
     """Remember the categories of a batch beside those that are known."""
     given = batch.payload.column_names
     return pa.schema([categories(one, batch.payload[one.name]) if one.name in given else one for one in payload])
+
+
+def id_categories(field: pa.Field, ids: pa.Array) -> pa.Field:
+    """Remember the categories of ids in their field, or in those of their parts."""
+    if not pa.types.is_struct(field.type):
+        return categories(field, pa.chunked_array([ids]))
+    columns = zip(field.type, ids.flatten(), strict=True)
+    return field.with_type(pa.struct([categories(part, pa.chunked_array([one])) for part, one in columns]))
 
 
 def categories(field: pa.Field, values: pa.ChunkedArray) -> pa.Field:

@@ -24,9 +24,6 @@ def told(made: Search, found: Hits, *, rows: float, matching: int | None) -> Exp
     """
     request = made.request
     asked = len(request.queries) * min(request.k, request.k if matching is None else matching)
-    settings = ", ".join(f"{name} = {value}" for name, value in made.plan.settings.items())
-    index = made.plan.index
-    native = {"index": index.name if index is not None else "none used: every row that matches is compared"}
     return Explanation(
         backend="pgvector",
         field=request.info.name,
@@ -38,7 +35,7 @@ def told(made: Search, found: Hits, *, rows: float, matching: int | None) -> Exp
         matching=matching if request.where is not None else None,
         returned=len(found.distances),
         shortfall=0 if matching is None else max(0, asked - len(found.distances)),
-        native=native | ({"settings": settings} if settings else {}) | {"SQL": made.sql},
+        native=made.native,
     )
 
 

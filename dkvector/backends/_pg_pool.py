@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -36,6 +37,11 @@ ERRORS: tuple[tuple[tuple[type[BaseException], ...], type[DkvectorError], str], 
     ((pg.QueryCanceledError,), BackendUnavailableError, "the server gave the statement up"),
     ((pg.InsufficientPrivilegeError,), AccessDeniedError, "the server does not allow it"),
     ((pg.InvalidAuthorizationSpecificationError,), AccessDeniedError, "the server does not let this user in"),
+    (
+        (pg.InvalidSQLStatementNameError, pg.DuplicatePreparedStatementError),
+        UnsupportedError,
+        "a pooler gave another session: statement_cache_size=0 in the config does without prepared statements",
+    ),
     (
         (
             pg.UndefinedTableError,
@@ -88,7 +94,8 @@ def ours(exc: BaseException) -> DkvectorError:
     for kinds, error, what in ERRORS:
         if isinstance(exc, kinds):
             detail = getattr(exc, "detail", None) or getattr(exc, "hint", None)
-            return error(f"{what}: {exc}" + (f" ({detail})" if detail else ""))
+            said = re.split(r"\n(?:DETAIL|HINT): ", str(exc))[0]
+            return error(f"{what}: {said}" + (f" ({' '.join(detail.split())})" if detail else ""))
     return DkvectorError(str(exc))
 
 
@@ -158,7 +165,7 @@ class Connections:
 
     async def pool(self) -> Any:
         """Give the pool, opened at the first call."""
-        owner = (os.getpid(), asyncio.get_running_loop())
+        owner = _here()
         if self._owner is not None and self._owner != owner:  # a fork, or another loop: what was open is not ours
             self._pool, self._spare, self._opening = None, None, asyncio.Lock()
         self._owner = owner
@@ -188,21 +195,42 @@ class Connections:
     @asynccontextmanager
     async def acquired(self) -> AsyncIterator[Any]:
         """Give a connection, for as long as it is needed."""
-        pool = await self.pool()
-        connection, self._spare = self._spare, None
-        if connection is None or connection.is_closed():
-            if connection is not None:
-                await pool.release(connection)
-            connection = await pool.acquire()
+        pool, connection = await self._taken()
         try:
             yield connection
         except BaseException:
             await pool.release(connection)
             raise
+        await self._given_back(pool, connection)
+
+    async def _taken(self) -> tuple[Any, Any]:
+        """Take the connection at hand, or one of the pool's, and tell whose it is."""
+        pool = self._pool if self._owner == _here() else None
+        if pool is None or self._spare is None:
+            pool = await self.pool()
+            return pool, await pool.acquire()
+        connection, self._spare = self._spare, None
+        if connection.is_closed():
+            await pool.release(connection)
+            connection = await pool.acquire()
+        return pool, connection
+
+    async def _given_back(self, pool: Any, connection: Any) -> None:
         if self._spare is None and self._pool is pool:
             self._spare = connection
         else:
             await pool.release(connection)
+
+    async def _used(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Do work on a connection, as within `acquired`, without what a context manager costs."""
+        pool, connection = await self._taken()
+        try:
+            result = await work(connection)
+        except BaseException:
+            await pool.release(connection)
+            raise
+        await self._given_back(pool, connection)
+        return result
 
     async def _forget(self) -> None:
         """Have every connection opened anew: where one was lost, others may be."""
@@ -232,14 +260,12 @@ class Connections:
         """
         with translated():
             try:
-                async with self.acquired() as connection:
-                    return await work(connection)
+                return await self._used(work)
             except BaseException as exc:
                 if not lost(exc):
                     raise
             await self._forget()
-            async with self.acquired() as connection:
-                return await work(connection)
+            return await self._used(work)
 
     async def fetch(self, sql: str, *parameters: Any) -> list[Any]:
         """Ask for rows."""
@@ -247,7 +273,7 @@ class Connections:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._pool is None or self._owner != (os.getpid(), asyncio.get_running_loop()):
+        if self._pool is None or self._owner != _here():
             return
         await self._let_go()
         pool, self._pool = self._pool, None
@@ -257,6 +283,11 @@ class Connections:
                 await asyncio.wait_for(pool.close(), PATIENCE)
             except TimeoutError:
                 pool.terminate()
+
+
+def _here() -> tuple[int, asyncio.AbstractEventLoop]:
+    """Tell which process and loop this is: a connection belongs to one of each."""
+    return os.getpid(), asyncio.get_running_loop()
 
 
 def _abandoned(pool: Any, loop: asyncio.AbstractEventLoop) -> None:

@@ -7,7 +7,7 @@ server evaluates them before the scan begins, and a search is one round trip.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from dkvector.backends._pg_copy import halved
 from dkvector.backends._pg_indexes import compared, indexed, operator
 from dkvector.backends._pg_plan import Plan
-from dkvector.backends._pg_rows import Wanted
+from dkvector.backends._pg_rows import Records, Wanted
 from dkvector.backends._pg_table import Table
 from dkvector.backends._sql import literal, quoted
 from dkvector.metrics import Floats
@@ -43,6 +43,7 @@ class Search:
         wanted: what is given of each hit.
         sql: the statement; `$1` is an array of query vectors, or the one.
         parameters: those after the first.
+        native: what `explain` tells of it.
     """
 
     request: Request
@@ -51,6 +52,11 @@ class Search:
     wanted: Wanted
     sql: str
     parameters: tuple[Any, ...]
+    native: Mapping[str, Any]
+
+    def of(self, request: Request) -> Search:
+        """Give the same search for other queries."""
+        return Search(request, self.table, self.plan, self.wanted, self.sql, self.parameters, self.native)
 
     @property
     def vectors(self) -> list[bytes]:
@@ -74,7 +80,7 @@ class Search:
 
 def encoded(queries: Floats, kind: str) -> list[bytes]:
     """Write query vectors as the server has them: dimensions, a spare word, big-endian numbers."""
-    head = np.array([queries.shape[1], 0], ">i2").tobytes()
+    head = queries.shape[1].to_bytes(2) + b"\0\0"
     numbers = queries.astype(">f4") if kind == "vector" else halved(queries).astype(">f2")
     return [head + row.tobytes() for row in numbers]
 
@@ -89,12 +95,17 @@ def search(request: Request, table: Table, plan: Plan) -> Search:
     query = f"$1::{kind}" if single else f"{QUERY}.v"
     conditions = [_settings(plan), statement.where(request.where), f"{quoted(request.info.name)} IS NOT NULL"]
     where = " AND ".join(one for one in conditions if one not in {"", "TRUE"})
-    inner = _nearest(request, table, plan, wanted, where, query)
-    if single:
-        return Search(request, table, plan, wanted, inner, tuple(statement.parameters[1:]))
-    many = f"unnest($1::{kind}[]) WITH ORDINALITY {QUERY}(v, i)"
-    sql = f"SELECT {QUERY}.i, h.* FROM {many} CROSS JOIN LATERAL ({inner}) h"
-    return Search(request, table, plan, wanted, sql, tuple(statement.parameters[1:]))
+    sql = _nearest(request, table, plan, wanted, where, query)
+    if not single:
+        many = f"unnest($1::{kind}[]) WITH ORDINALITY {QUERY}(v, i)"
+        sql = f"SELECT {QUERY}.i, h.* FROM {many} CROSS JOIN LATERAL ({sql}) h"
+    return Search(request, table, plan, wanted, sql, tuple(statement.parameters[1:]), _told(plan, sql))
+
+
+def _told(plan: Plan, sql: str) -> dict[str, Any]:
+    settings = ", ".join(f"{name} = {value}" for name, value in plan.settings.items())
+    index = "none used: every row that matches is compared" if plan.index is None else plan.index.name
+    return {"index": index} | ({"settings": settings} if settings else {}) | {"SQL": sql}
 
 
 def _nearest(request: Request, table: Table, plan: Plan, wanted: Wanted, where: str, query: str) -> str:  # noqa: PLR0917
@@ -163,8 +174,11 @@ def hits(found: Search, parts: Sequence[tuple[int, Sequence[Any]]]) -> Hits:
     """Turn records into hits: nearest first, ties by id."""
     request = found.request
     at = 0 if found.single else 1  # of the distance, after the number of the query
-    flat = [record for _, part in parts for record in part]
+    flat = parts[0][1] if len(parts) == 1 else [record for _, part in parts for record in part]
     distances = np.fromiter((record[at] for record in flat), np.float32, len(flat))
+    if found.single and _rising(distances):
+        counts = np.array([len(flat)], np.intp)
+        return Hits(Records(found.wanted, flat, 1), distances, counts, request.metric, request.labels)
     queries = np.zeros(len(flat), np.intp)
     if not found.single:
         queries[:] = [start + record[0] - 1 for start, part in parts for record in part]
@@ -173,6 +187,11 @@ def hits(found: Search, parts: Sequence[tuple[int, Sequence[Any]]]) -> Hits:
         rows, distances, queries = rows.take(pa.array(order)), distances[order], queries[order]
     counts = np.bincount(queries, minlength=len(request.queries)).astype(np.intp)
     return Hits(TableSource(rows), distances, counts, request.metric, request.labels)
+
+
+def _rising(distances: Floats) -> bool:
+    """Tell whether each distance is more than the one before it: no two rows are as near, and none is missing."""
+    return bool((distances[:1] == distances[:1]).all() and (distances[1:] > distances[:-1]).all())
 
 
 def _order(queries: Any, distances: Floats, rows: pa.Table) -> Any:

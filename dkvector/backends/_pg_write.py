@@ -84,7 +84,7 @@ class Writer:
     def _schema(self, table: Table | None) -> Schema:
         """Give what the table will hold: what it holds, and what the batch adds."""
         schema = self.batch.schema
-        schema = replace(schema, id=_pg_ddl.categories(schema.id, pa.chunked_array([self.batch.ids])))
+        schema = replace(schema, id=_pg_ddl.id_categories(schema.id, self.batch.ids))
         if table is not None:
             table.writable()
             schema = table.known.widened(schema)
@@ -115,8 +115,9 @@ class Writer:
         table = await read_table(connection, replace(self.config, id=None), relation)
         if table is None:
             raise SchemaError(f"{sql} was made, but is not found again")
-        written = await self._copied(connection, table, (table.schema, table.name))
-        await connection.execute(f"ALTER TABLE {sql} ADD PRIMARY KEY ({quoted(schema.id.name)})")
+        written = await self._copied(connection, table, (table.schema, table.name), new=True)
+        keys = ", ".join(quoted(part.name) for part in _pg_ddl.parts(schema.id))
+        await connection.execute(f"ALTER TABLE {sql} ADD PRIMARY KEY ({keys})")
         return written
 
     async def _swapped(self, connection: Any, table: Table) -> Written:
@@ -159,7 +160,7 @@ class Writer:
         if total:
             wanted = Wanted(table, (), include_vectors=False)
             found = await connection.fetch(f"SELECT {', '.join(keys)} {known} ORDER BY {', '.join(keys)} LIMIT 6")
-            labels = wanted.rows(found).column(0).to_pylist()
+            labels = wanted.labels(found, 0).tolist()
             raise DuplicateIdError(f"already in the store: {some(labels, total)}; nothing was written")
 
     def _names(self, table: Table) -> list[str]:
@@ -176,10 +177,12 @@ class Writer:
         given = {*self.batch.payload.column_names}
         return [one.field.name for one in table.columns if table.ours and one.type and one.field.name not in given]
 
-    async def _copied(self, connection: Any, table: Table, into: tuple[str | None, str]) -> Written:
-        source = self._chunks(table)
-        names = self._names(table)
-        await connection.copy_to_table(into[1], schema_name=into[0], source=source, columns=names, format="binary")
+    async def _copied(
+        self, connection: Any, table: Table, into: tuple[str | None, str], *, new: bool = False
+    ) -> Written:
+        """Copy the rows; those of a new table are marked as seen by all, so that nobody has to find that out later."""
+        ways = {"schema_name": into[0], "columns": self._names(table), "format": "binary", "freeze": new or None}
+        await connection.copy_to_table(into[1], source=self._chunks(table), **ways)
         return Written(len(self.batch), 0, self.batch.dropped, self.batch.labels)
 
     async def _chunks(self, table: Table) -> AsyncIterator[bytes | memoryview]:
@@ -197,8 +200,10 @@ class Writer:
     def _packed(self, table: Table, start: int, stop: int) -> memoryview:
         rows = self.batch.payload.slice(start, stop - start)
         ids = self.batch.ids.slice(start, stop - start)
-        made = [_pg_copy.cells(ids, table.keys[0].type or "", table.keys[0].field.name)]
-        typed = [(one.field.name, one.type or "") for one in self._typed(table)[1:]]
+        parts = ids.flatten() if pa.types.is_struct(ids.type) else [ids]
+        keys = zip(parts, table.keys, strict=True)
+        made = [_pg_copy.cells(part, key.type or "", key.field.name) for part, key in keys]
+        typed = [(one.field.name, one.type or "") for one in self._typed(table)[len(table.keys) :]]
         made += [_pg_copy.cells(_whole(rows.column(name)), kind, name) for name, kind in typed]
         if table.json:
             made.append(_pg_copy.json_cells(self._json(table, rows, len(ids))))

@@ -36,7 +36,9 @@ class ExactStore(LocalStore):
     """
 
     name: ClassVar[str] = "exact"
-    supports: Supports = Supports(indexes=frozenset({"flat", "auto"}), other_metric=True, transactions=True)
+    supports: Supports = Supports(
+        indexes=frozenset({"flat", "auto"}), other_metric=True, keyword=True, transactions=True
+    )
 
     @classmethod
     async def open(cls, config: Mapping[str, Any]) -> Self:

@@ -92,6 +92,7 @@ class FaissStore(LocalStore):
     supports: Supports = Supports(
         indexes=frozenset({"flat", "hnsw", "ivf", "auto"}),
         quantisations=frozenset({"float16", "int8", "pq", "rabitq", "binary"}),
+        keyword=True,
         transactions=True,
     )
 

@@ -5,7 +5,6 @@ A table or view that was there before is read as it is. Who may do what is the s
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -16,11 +15,12 @@ from dkvector.backends import _pg_keyword, _pg_migrate
 from dkvector.backends._pg_build import Builder
 from dkvector.backends._pg_config import PgConfig
 from dkvector.backends._pg_explain import told, verified
-from dkvector.backends._pg_indexes import PgIndex, resolved
-from dkvector.backends._pg_plan import Plan, chosen
+from dkvector.backends._pg_indexes import resolved
+from dkvector.backends._pg_plan import Plan
+from dkvector.backends._pg_planner import Planner, index_for
 from dkvector.backends._pg_pool import Connections, translated
 from dkvector.backends._pg_rows import Wanted
-from dkvector.backends._pg_search import Search, answered, estimate, hits, search
+from dkvector.backends._pg_search import Search, answered, hits, search
 from dkvector.backends._pg_table import Table, read_table
 from dkvector.backends._pg_write import Writer
 from dkvector.backends._sql import quoted
@@ -29,15 +29,13 @@ from dkvector.errors import NotFoundError, SchemaError
 from dkvector.filters import Filter
 from dkvector.indexes import IVF, Flat, IndexSpec
 from dkvector.ingest import Batch
-from dkvector.metrics import DistanceMetric, Floats
+from dkvector.metrics import Floats
 from dkvector.requests import Backfill, KeywordRequest, Mode, Request, Written, shown
 from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.schema import Supports, VectorInfo
 from dkvector.store import AsyncVectorStore
 
 LIST = 39  # rows of a list, below which an inverted file that the config asks for is not built yet
-REMEMBERED = 30.0  # seconds that an estimate of the matching rows is good for
-ESTIMATES = 256  # that are remembered
 
 
 class PgVectorStore(AsyncVectorStore):
@@ -67,6 +65,7 @@ class PgVectorStore(AsyncVectorStore):
         keyword=True,
         transactions=True,
         migration=True,
+        composite_ids=True,
     )
 
     def __init__(self, config: PgConfig) -> None:
@@ -74,9 +73,7 @@ class PgVectorStore(AsyncVectorStore):
         self.dimension, self.metric = config.promised_dimension, config.promised_metric
         self._connections = Connections(config)
         self._table: Table | None = None
-        self._rows = -1.0  # about, as the server last told
-        self._estimates: dict[str, tuple[float, float]] = {}
-        self._analysed = True
+        self._planner = Planner(self._connections)
 
     @classmethod
     async def open(cls, config: Mapping[str, Any]) -> Self:
@@ -112,8 +109,7 @@ class PgVectorStore(AsyncVectorStore):
     def _take(self, table: Table | None) -> None:
         """Know a table as it is now."""
         self._table, self.schema = table, None if table is None else table.known
-        self._estimates.clear()
-        self._rows = -1.0
+        self._planner.take(table)
         for info in self.schema.vectors if self.schema is not None else ():
             if self.dimension not in {None, info.dimensions}:
                 raise SchemaError(
@@ -128,7 +124,7 @@ class PgVectorStore(AsyncVectorStore):
         made = self._table is None
         written, table = await writer.run()
         self._take(table)
-        self._analysed = False
+        self._planner.written()
         await self._index_as_configured(made=made, progress=progress)
         return written
 
@@ -142,7 +138,7 @@ class PgVectorStore(AsyncVectorStore):
         if spec is None or isinstance(spec, Flat):
             return
         for info in self.table.infos:
-            rows = await self._count(None) if self._index(info, info.metric) is None else 0
+            rows = await self._count(None) if index_for(self.table, info, info.metric) is None else 0
             least = LIST * spec.lists if isinstance(spec, IVF) and spec.lists != "auto" else 1
             if rows >= least:
                 await self._build_index(spec, info, progress=progress)
@@ -155,7 +151,7 @@ class PgVectorStore(AsyncVectorStore):
         sql = f"DELETE FROM {self.table.sql} WHERE {' AND '.join(conditions)}"  # noqa: S608 - values are parameters
         async with self._connections.transaction() as connection:
             done = await connection.execute(sql, *statement.parameters)
-        self._estimates.clear()
+        self._planner.forget()
         return int(done.split()[-1])
 
     async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table:
@@ -171,19 +167,19 @@ class PgVectorStore(AsyncVectorStore):
 
     async def _search(self, request: Request) -> tuple[Hits, Explanation]:
         found, made, matching = await self._found(request)
-        return found, told(made, found, rows=self._rows, matching=matching)
+        return found, told(made, found, rows=self._planner.rows, matching=matching)
 
     async def _found(self, request: Request) -> tuple[Hits, Search, int | None]:
         """Search as planned, and exactly where the index gives fewer rows than match."""
         table = self.table
-        plan = await self._plan(request, table)
-        found, made = await self._answer_by(request, table, plan)
-        if plan.index is None or len(found.distances) == len(request.queries) * request.k:
+        made = await self._planner.search(request, table)
+        found = await self._answered(made)
+        if made.plan.index is None or len(found.distances) == len(request.queries) * request.k:
             return found, made, None
         matching = await self._with_vectors(request)
-        if len(found.distances) < len(request.queries) * min(request.k, matching) and not plan.forced:
-            plan = Plan("exact over the matching rows, for the index gave too few")
-            found, made = await self._answer_by(request, table, plan)
+        if len(found.distances) < len(request.queries) * min(request.k, matching) and not made.plan.forced:
+            made = search(request, table, Plan("exact over the matching rows, for the index gave too few"))
+            found = await self._answered(made)
         return found, made, matching
 
     async def _with_vectors(self, request: Request) -> int:
@@ -193,57 +189,10 @@ class PgVectorStore(AsyncVectorStore):
         sql = f"SELECT count(*) FROM {self.table.sql} WHERE {condition}"  # noqa: S608 - values are parameters
         return int((await self._connections.fetch(sql, *statement.parameters))[0][0])
 
-    async def _answer_by(self, request: Request, table: Table, plan: Plan) -> tuple[Hits, Search]:
-        made = search(request, table, plan)
-        if not len(request.queries):
-            return hits(made, []), made
-        parts = await answered(made, self._connections.read, self.config.pool.max_size)
-        return hits(made, parts), made
-
-    async def _plan(self, request: Request, table: Table) -> Plan:
-        index = self._index(request.info, request.metric)
-        if index is None:
-            return chosen(request, None, 0, None if request.where is None else 0)
-        filtered = request.where is not None or table.restricted
-        if filtered and request.tuning.exact is None:
-            await self._analyse()
-        matching = await self._matching(request, table) if filtered else None
-        return chosen(request, index, await self._about(table) if filtered else 0, matching)
-
-    def _index(self, info: VectorInfo, metric: DistanceMetric) -> PgIndex | None:
-        """Find the index that answers by a metric: the last one that was built."""
-        metrics = {metric, None} if metric is info.metric else {metric}
-        fitting = [one for one in self.table.indexes if one.field == info.name and one.metric in metrics]
-        return fitting[-1] if fitting else None
-
-    async def _matching(self, request: Request, table: Table) -> float:
-        """Estimate the rows that match; an estimate is good for a while."""
-        key, now = str(request.where), time.monotonic()
-        known = self._estimates.get(key)
-        if known is None or now - known[1] > REMEMBERED:
-            if len(self._estimates) >= ESTIMATES:
-                self._estimates.clear()
-            rows = await self._connections.read(lambda connection: estimate(connection, table, request))
-            self._estimates[key] = known = (rows, now)
-        return known[0]
-
-    async def _about(self, table: Table) -> float:
-        """Tell about how many rows there are, as the server knows without counting."""
-        if self._rows < 0:
-            told_rows = await self._connections.fetch(
-                "SELECT greatest(reltuples, 0)::float8 FROM pg_class WHERE oid = to_regclass($1)", table.sql
-            )
-            self._rows = float(told_rows[0][0]) or float(await self._count(None))
-        return self._rows
-
-    async def _analyse(self) -> None:
-        """Have the server look at rows that were written by us, so that it can estimate."""
-        if not self._analysed and self.table.owned:
-            self._analysed = True
-            async with self._connections.transaction() as connection:
-                await connection.execute(f"ANALYZE {self.table.sql}")
-            self._rows = -1.0
-            self._estimates.clear()
+    async def _answered(self, made: Search) -> Hits:
+        if not len(made.request.queries):
+            return hits(made, [])
+        return hits(made, await answered(made, self._connections.read, self.config.pool.max_size))
 
     async def _explain(self, request: Request) -> tuple[Hits, Explanation]:
         found, made, _ = await self._found(request)
@@ -283,7 +232,7 @@ class PgVectorStore(AsyncVectorStore):
 
     async def _indexes(self) -> dict[str, IndexSpec]:
         await self._read_table()
-        found = {info.name: self._index(info, info.metric) for info in self.table.infos}
+        found = {info.name: index_for(self.table, info, info.metric) for info in self.table.infos}
         return {name: Flat() if one is None else one.spec for name, one in found.items()}
 
     async def _add_vector_field(self, info: VectorInfo) -> None:

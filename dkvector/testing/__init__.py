@@ -19,6 +19,7 @@ be redefined: what a backend can't do it declares in `supports`, and the suite c
 """
 
 from dkvector.testing.asking import AskTests
+from dkvector.testing.hybrid import HybridTests
 from dkvector.testing.keyword import KeywordTests
 from dkvector.testing.oracle import naive_distance, naive_search, recall, sample_frame, sample_queries
 from dkvector.testing.records import RecordTests
@@ -28,8 +29,17 @@ from dkvector.testing.where import FilterTests
 from dkvector.testing.writes import WriteTests
 
 
-class StoreTests(SearchTests, AskTests, FilterTests, KeywordTests, WriteTests, RefusalTests, RecordTests):
+class StoreTests(SearchTests, AskTests, FilterTests, KeywordTests, HybridTests, WriteTests, RefusalTests, RecordTests):
     """The contract of a store."""
 
 
-__all__ = ["StoreTests", "naive_distance", "naive_search", "recall", "sample_frame", "sample_queries"]
+__all__ = [
+    "HybridTests",
+    "KeywordTests",
+    "StoreTests",
+    "naive_distance",
+    "naive_search",
+    "recall",
+    "sample_frame",
+    "sample_queries",
+]

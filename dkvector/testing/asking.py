@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from dkvector.encoders import Encoder
-from dkvector.errors import NotFoundError, SchemaError, UnsupportedError
+from dkvector.errors import NotFoundError, SchemaError
+from dkvector.fusion import RRF
 from dkvector.ingest import Reading
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.query import VectorQuery
@@ -155,14 +156,14 @@ class AskTests(StoreBase):
     async def test_one_thing_is_searched_for(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
         store.encoder = SampleEncoder()
-        with pytest.raises(SchemaError, match="one of the three"):
+        with pytest.raises(SchemaError, match="takes a query vector"):
             await store.search()
-        with pytest.raises(SchemaError, match="one of the three"):
+        with pytest.raises(SchemaError, match="takes a query vector"):
             await store.search(like="id 0001", text=TEXTS[0])
-        with pytest.raises(SchemaError, match="one of the three"):
+        with pytest.raises(SchemaError, match="takes a query vector"):
             await store.search(sample_queries(1)[0], like="id 0001")
-        with pytest.raises(UnsupportedError, match="hybrid"):
-            await store.search(sample_queries(1)[0], text=TEXTS[0])
+        with pytest.raises(SchemaError, match="hybrid search, which takes text="):
+            await store.search(sample_queries(1)[0], fusion=RRF())
 
     async def test_a_vector_query_brings_what_it_asks_for(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)

@@ -101,6 +101,20 @@ class RefusalTests(StoreBase):
         with pytest.raises(SchemaError, match="cosine"):
             await store.upsert(frame.head(3), reading=Reading(metric=DistanceMetric.EUCLIDEAN))
 
+    async def test_ids_of_several_columns_come_back_or_are_refused(
+        self, store: AsyncVectorStore, frame: pd.DataFrame
+    ) -> None:
+        rows = frame.head(4).set_index(pd.MultiIndex.from_product([["a", "b"], [1, 2]], names=["part", "number"]))
+        if store.supports.composite_ids:
+            assert (await store.upsert(rows)).inserted == 4
+            found = await store.search(rows.embedding.iloc[2], k=1, where="part == 'b' and number < 2")
+            assert (found.ids.tolist(), list(found.ids.names)) == ([("b", 1)], ["part", "number"])
+            assert await store.delete([("a", 2), ("c", 1)]) == 1
+        else:
+            with pytest.raises(SchemaError, match="MultiIndex"):
+                await store.upsert(rows)
+            assert store.empty
+
     async def test_an_empty_store_says_so(self, store: AsyncVectorStore) -> None:
         assert await store.count() == 0
         with pytest.raises(SchemaError, match="empty"):

@@ -1,0 +1,192 @@
+"""Rank fusion: several answers to one question, each ranked its own way, become one ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dkvector.errors import SchemaError, hint
+from dkvector.metrics import Floats
+
+Normalisation = Literal["minmax", "zscore", "none"]
+Doubles = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RRF:
+    """Reciprocal rank fusion: a row gets Σ weight / (k + rank), over the legs that found it.
+
+    Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods",
+    SIGIR 2009. Only ranks count, so that legs whose scores mean nothing to each other can be fused.
+
+    Args:
+        k: how little the first ranks stand out, above -1.
+        weights: of the legs, vectors first; not negative, not all zero.
+        window: rows that each leg gives; k of the search where that is more.
+
+    Example:
+        >>> RRF(k=10)
+        RRF(k=10, weights=(1.0, 1.0), window=100)
+    """
+
+    k: float = 60
+    weights: tuple[float, ...] = (1.0, 1.0)
+    window: int = 100
+
+    def __post_init__(self) -> None:
+        if not self.k > -1:
+            raise SchemaError(f"k of RRF must be above -1, not {self.k!r}")
+        _check_weights(self.weights)
+        _check_window(self.window)
+
+    def values(self, leg: Leg) -> Doubles:
+        """Give what each row of a leg adds, before its weight."""
+        return 1 / (self.k + np.arange(1, len(leg.scores) + 1))
+
+    def absent(self, values: Doubles) -> float:  # noqa: ARG002 - the interface of a fusion
+        """Give what a row adds that a leg has not found."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A weighted sum of scores: alpha · vector + (1 - alpha) · text.
+
+    A row that a leg has not found counts there as the worst that it did find; with "none" as zero, which is what
+    no common word and a right angle score.
+
+    Args:
+        alpha: the weight of the vector leg, in [0, 1].
+        normalise: "minmax" brings each leg to [0, 1], "zscore" to mean 0 and standard deviation 1, "none" takes the
+            scores as they are. A leg whose scores are all equal gives 1 under "minmax", 0 under "zscore".
+        window: rows that each leg gives; k of the search where that is more.
+
+    Example:
+        >>> Weighted(0.7)
+        Weighted(alpha=0.7, normalise='minmax', window=100)
+    """
+
+    alpha: float = 0.5
+    normalise: Normalisation = "minmax"
+    window: int = 100
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise SchemaError(f"alpha must be in [0, 1], not {self.alpha!r}")
+        if self.normalise not in get_args(Normalisation):
+            raise SchemaError(f"no normalisation {self.normalise!r}; {hint(self.normalise, get_args(Normalisation))}")
+        _check_window(self.window)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of the legs, vectors first."""
+        return self.alpha, 1 - self.alpha
+
+    def values(self, leg: Leg) -> Doubles:
+        """Give what each row of a leg adds, before its weight."""
+        scores = leg.scores.astype(np.float64)
+        if self.normalise == "none" or not len(scores):
+            return scores
+        if self.normalise == "zscore":
+            low, width, flat = scores.mean(), scores.std(), 0.0
+        else:
+            low, width, flat = scores.min(), np.ptp(scores), 1.0
+        brought: Doubles = (scores - low) / width if width > 0 else np.full(len(scores), flat)
+        return brought
+
+    def absent(self, values: Doubles) -> float:
+        """Give what a row adds that a leg has not found."""
+        return 0 if self.normalise in {"none", "minmax"} else float(values.min(initial=0))
+
+
+Fusion = RRF | Weighted
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One ranking of rows.
+
+    Attributes:
+        ids: `(h,)` labels, best first, each once.
+        scores: `(h,)` float32, larger is better.
+    """
+
+    ids: pd.Index
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class Fused:
+    """One ranking out of several.
+
+    Attributes:
+        ids: `(h,)` labels, best first, ties by id.
+        scores: `(h,)` float64 of the fusion, larger is better.
+        ranks: `(legs, h)` from 1, 0 where a leg has not found the row.
+        of_legs: `(legs, h)` float32 scores of the legs, NaN where a leg has not found the row.
+    """
+
+    ids: pd.Index
+    scores: Doubles
+    ranks: Counts
+    of_legs: Floats
+
+
+def fuse(legs: Sequence[Leg], fusion: Fusion, k: int) -> Fused:
+    """Fuse rankings into one; every row that a leg found takes part.
+
+    Args:
+        legs: the rankings.
+        fusion: how; it has a weight for each leg.
+        k: rows to keep.
+
+    Returns:
+        The k best rows.
+
+    Raises:
+        SchemaError: as many legs as weights are needed.
+
+    Example:
+        >>> vector = Leg(pd.Index(["a", "b"]), np.float32([0.9, 0.8]))
+        >>> text = Leg(pd.Index(["b", "c"]), np.float32([7, 3]))
+        >>> fuse([vector, text], RRF(), k=3).ids.tolist()
+        ['b', 'a', 'c']
+    """
+    if len(legs) != len(fusion.weights):
+        raise SchemaError(f"{len(legs)} rankings, but {len(fusion.weights)} weights in {fusion!r}")
+    ids = legs[0].ids
+    for leg in legs[1:]:
+        ids = ids.append(leg.ids)
+    ids = ids.unique()
+    total = np.zeros(len(ids))
+    ranks = np.zeros((len(legs), len(ids)), np.int64)
+    scores = np.full((len(legs), len(ids)), np.nan, np.float32)
+    for at, (leg, weight) in enumerate(zip(legs, fusion.weights, strict=True)):
+        values, place = fusion.values(leg), ids.get_indexer(leg.ids)
+        added = np.full(len(ids), fusion.absent(values), np.float64)
+        added[place], ranks[at, place], scores[at, place] = values, np.arange(1, len(place) + 1), leg.scores
+        total += weight * added
+    best = _best(ids, total)[:k]
+    return Fused(ids.take(best), total[best], ranks[:, best], scores[:, best])
+
+
+def _best(ids: pd.Index, total: Doubles) -> NDArray[np.intp]:
+    by_id = np.argsort(ids, kind="stable")
+    # Sums of the same parts in another order differ in the last digits, and are a tie nevertheless.
+    return by_id[np.argsort(-np.round(total[by_id], 12), kind="stable")]
+
+
+def _check_weights(weights: Sequence[float]) -> None:
+    if not all(0 <= weight < np.inf for weight in weights) or not any(weights):
+        raise SchemaError(f"weights must not be negative, and not all zero: {weights!r}")
+
+
+def _check_window(window: Any) -> None:
+    if isinstance(window, bool) or not hasattr(window, "__index__") or window < 1:
+        raise SchemaError(f"window must be a whole number of at least 1, not {window!r}")
