@@ -1,11 +1,11 @@
 import os
 import secrets
-from contextlib import contextmanager
 
 import faiss
 import pytest
 import servers
-from engines import ELASTICSEARCH, OPENSEARCH, MissingError, started
+from engines import ELASTICSEARCH, OPENSEARCH
+from engines.serving import server_of
 from hypothesis import settings
 
 from dkvector.backends import _knn
@@ -49,22 +49,6 @@ def engine(request, monkeypatch):
     else:
         monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1)
     return request.param
-
-
-@contextmanager
-def server_of(recipe, options=None, *, whole=False):
-    """Give the URL of a server: one's own, named by the environment, or one that is started here; or that one whole."""
-    named = os.environ.get(f"DKVECTOR_TEST_{recipe.name.upper()}")
-    if named and not options:
-        yield named
-        return
-    try:
-        with started(recipe, **(options or {})) as server:
-            yield server if whole else server.url
-    except MissingError as exc:
-        if os.environ.get("CI"):
-            raise  # in CI both engines are always tested
-        pytest.skip(f"no {recipe.name}: {exc}; or name one of yours by DKVECTOR_TEST_{recipe.name.upper()}")
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import server_of
 from engines import ELASTICSEARCH, OPENSEARCH
 from engines.asking import asked
+from engines.serving import server_of
 
 import dkvector as dkv
 from dkvector._loop import LOOP

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import trustme
-from conftest import server_of
 from engines import ELASTICSEARCH
+from engines.serving import server_of
 
 import dkvector as dkv
 

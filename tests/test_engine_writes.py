@@ -212,7 +212,7 @@ def test_a_load_that_was_interrupted_goes_on_without_duplicates(target, folder, 
 
     with dkv.connect(target) as store:
         monkeypatch.setattr(dkv.AsyncVectorStore, "upsert", interrupted)
-        with pytest.raises(CancelledError):
+        with pytest.raises((CancelledError, asyncio.CancelledError)):
             store.load(folder, batch_size=500)
         assert sizes == [500, 500]
     monkeypatch.undo()
