@@ -4,6 +4,8 @@ import secrets
 import faiss
 import pytest
 import servers
+from engines import ELASTICSEARCH, OPENSEARCH
+from engines.serving import server_of
 from hypothesis import settings
 
 from dkvector.backends import _knn
@@ -47,3 +49,22 @@ def engine(request, monkeypatch):
     else:
         monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1)
     return request.param
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url():
+    with server_of(ELASTICSEARCH) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def opensearch_url():
+    with server_of(OPENSEARCH) as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=["elasticsearch", "opensearch"])
+def engine_url(request):
+    """Give the URL of either search engine, as `connect` takes it."""
+    url = request.getfixturevalue(f"{request.param}_url")
+    return url.replace("http", request.param if url.startswith("http:") else f"{request.param}+http", 1)
