@@ -22,6 +22,10 @@ from dkvector.errors import (
     UnsupportedError,
     VectorError,
 )
+from dkvector.evaluation.evaluate import evaluate
+from dkvector.evaluation.ground import ground_truth
+from dkvector.evaluation.report import Evaluation
+from dkvector.evaluation.truth import Truth
 from dkvector.fields import Field, FieldType, VectorField
 from dkvector.filters import Filter, col
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
@@ -49,6 +53,7 @@ __all__ = [
     "DkvectorError",
     "DuplicateIdError",
     "Encoder",
+    "Evaluation",
     "Explanation",
     "Field",
     "FieldType",
@@ -65,6 +70,7 @@ __all__ = [
     "Schema",
     "SchemaError",
     "Supports",
+    "Truth",
     "Tuning",
     "UnsupportedError",
     "VectorArray",
@@ -79,6 +85,8 @@ __all__ = [
     "col",
     "connect",
     "datasets",
+    "evaluate",
+    "ground_truth",
     "local",
     "read_parquet",
     "register",

@@ -70,6 +70,7 @@ class VectorStore:
     indexes = blocking(AsyncVectorStore.indexes)
     stats = blocking(AsyncVectorStore.stats)
     explain = blocking(AsyncVectorStore.explain)
+    engine = blocking(AsyncVectorStore.engine)
     refresh = blocking(AsyncVectorStore.refresh)
     verify = blocking(AsyncVectorStore.verify)
     drop = blocking(AsyncVectorStore.drop)

@@ -24,6 +24,10 @@ from dkvector.records import Record, table_to_records
 class AsyncVectorStore(Primitives):
     """A named collection of rows with vectors, in some backend."""
 
+    async def engine(self) -> str:
+        """Name what searches, with its version: what a measurement belongs to."""
+        return self.name
+
     async def refresh(self) -> bool:
         """See what others have committed since; a store that keeps no snapshot sees it anyway.
 
