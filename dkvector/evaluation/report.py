@@ -144,7 +144,8 @@ class Evaluation:
         some = self.queries[self.queries["run"].isin(approximate)]
         told = some.groupby("query", sort=False)["recall"].agg(recall="mean", worst="min", runs="count")
         hard = pd.DataFrame(told).sort_values(["recall", "worst"], kind="stable").head(n)
-        joined: pd.DataFrame = hard.join(self.asked, rsuffix="_")
+        known = self.asked.rename(columns={name: f"{name}_" for name in self.asked.columns if name in hard.columns})
+        joined: pd.DataFrame = hard.join(known)
         return joined
 
     def plot(self, ax: Any = None, *, where: str | None = None, y: str = "qps") -> Any:
@@ -228,7 +229,7 @@ def as_frames(outcomes: list[Outcome], asked: Queries, by: Sequence[str]) -> tup
         A row for each run, and a row for each query of each run.
     """
     rows = pd.DataFrame([outcome["run"] for outcome in outcomes]).reindex(columns=list(COLUMNS))
-    texts = {name: rows[name].fillna("").astype("str") for name in TEXTS}
+    texts = {name: rows[name].astype(object).fillna("").astype("str") for name in TEXTS}
     counts = {name: rows[name].astype("int64") for name in COUNTS}
     numbers = {name: rows[name].astype("float64") for name in COLUMNS if name not in {*TEXTS, *COUNTS}}
     runs = pd.DataFrame({name: (texts | counts | numbers)[name] for name in COLUMNS}).rename_axis("run")

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dkvector.blocking import VectorStore
-from dkvector.errors import FilterError, SchemaError, hint
+from dkvector.errors import FilterError, SchemaError, UnsupportedError, hint
 from dkvector.filters import Filter, as_filter
 from dkvector.indexes import SPECS, Flat, IndexSpec, Tuning, as_spec
 from dkvector.registry import backends, read_target
@@ -87,7 +87,10 @@ def read_builds(data: Any, specs: Any) -> list[Build]:
     by_target = specs if isinstance(specs, Mapping) and not _is_spec(specs) else {"faiss": specs}
     builds: list[Build] = []
     for target, wanted in by_target.items():
-        label = _label(read_target(target)[0], [one.label for one in builds])
+        name = read_target(target)[0]
+        if name not in backends():
+            raise UnsupportedError(f"no backend {name!r}; {hint(name, backends())}")
+        label = _label(name, [one.label for one in builds])
         listed = wanted if isinstance(wanted, list | tuple) else [wanted]
         builds += [Build(label, as_spec(spec), target) for spec in listed]
     if not builds:

@@ -122,10 +122,12 @@ def measure(trial: Trial, queries: Floats, timing: Timing) -> Times:
     for at in rng.permutation(len(queries))[: timing.warmup]:
         trial.search(queries[at])
     orders = [rng.permutation(len(queries)) for _ in range(timing.repeats)]
-    times.latency = np.stack([_alone(trial, queries, order, times) for order in orders])
-    times.batch = _batches(trial, queries, timing.repeats)
-    if timing.clients:
-        times.load = [_loaded(trial, queries[order], timing.clients) for order in orders]
+    with no_collection():
+        times.latency = np.stack([_alone(trial, queries, order, times) for order in orders])
+        trial.search(queries)
+        times.batch = [_timed(lambda: trial.search(queries)) for _ in orders]
+        if timing.clients:
+            times.load = [_loaded(trial, queries[order], timing.clients) for order in orders]
     return times
 
 
@@ -146,23 +148,16 @@ def _alone(trial: Trial, queries: Floats, order: Positions, times: Times) -> NDA
     found: list[Any] = [None] * len(queries)
     plans, clock, search = [""] * len(queries), time.perf_counter, trial.search
     each = [queries[at] for at in range(len(queries))]
-    with no_collection():
-        for at in order.tolist():
-            query = each[at]
-            start = clock()
-            answer = search(query)
-            took[at] = clock() - start
-            if keep:
-                found[at], plans[at] = answer, _plan(trial.store)
+    for at in order.tolist():
+        query = each[at]
+        start = clock()
+        answer = search(query)
+        took[at] = clock() - start
+        if keep:
+            found[at], plans[at] = answer, _plan(trial.store)
     if keep:
         times.found, times.plans = found, plans
     return took
-
-
-def _batches(trial: Trial, queries: Floats, repeats: int) -> list[float]:
-    trial.search(queries)
-    with no_collection():
-        return [_timed(lambda: trial.search(queries)) for _ in range(repeats)]
 
 
 def _timed(call: Callable[[], object]) -> float:
@@ -177,10 +172,9 @@ def _timed(call: Callable[[], object]) -> float:
 
 def _loaded(trial: Trial, queries: Floats, clients: int) -> float:
     """Have clients ask until no query is left; each asks its next one when the last is answered."""
-    with no_collection():
-        start = time.perf_counter()
-        LOOP.run(_serve(trial, queries, clients))
-        return time.perf_counter() - start
+    start = time.perf_counter()
+    LOOP.run(_serve(trial, queries, clients))
+    return time.perf_counter() - start
 
 
 async def _serve(trial: Trial, queries: Floats, clients: int) -> None:
