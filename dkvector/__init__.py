@@ -24,7 +24,9 @@ from dkvector.errors import (
 )
 from dkvector.evaluation.evaluate import evaluate
 from dkvector.evaluation.ground import ground_truth
+from dkvector.evaluation.parity import Parity, parity
 from dkvector.evaluation.report import Evaluation
+from dkvector.evaluation.shrink import Shrink, shrink
 from dkvector.evaluation.truth import Truth
 from dkvector.fields import Field, FieldType, VectorField
 from dkvector.filters import Filter, col
@@ -34,11 +36,13 @@ from dkvector.metrics import DistanceMetric
 from dkvector.operations import VectorOperations
 from dkvector.parquet import read_parquet, to_parquet
 from dkvector.query import Query, VectorQuery
+from dkvector.reasons import WhyNot
 from dkvector.records import Record
 from dkvector.registry import VectorStoreFactory, connect
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.store import AsyncVectorStore
+from dkvector.verified import Verified
 
 __version__ = "0.1.0"
 
@@ -63,12 +67,14 @@ __all__ = [
     "Hits",
     "MissingExtraError",
     "NotFoundError",
+    "Parity",
     "PartialWriteError",
     "Query",
     "Reading",
     "Record",
     "Schema",
     "SchemaError",
+    "Shrink",
     "Supports",
     "Truth",
     "Tuning",
@@ -82,15 +88,19 @@ __all__ = [
     "VectorQuery",
     "VectorStore",
     "VectorStoreFactory",
+    "Verified",
+    "WhyNot",
     "col",
     "connect",
     "datasets",
     "evaluate",
     "ground_truth",
     "local",
+    "parity",
     "read_parquet",
     "register",
     "show_versions",
+    "shrink",
     "to_parquet",
 ]
 

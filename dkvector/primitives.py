@@ -28,6 +28,8 @@ from dkvector.requests import MODES, Mode, Request, Search, Written, as_ids, fil
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, VectorInfo
 from dkvector.vectors import to_matrix
+from dkvector.verified import Verified
+from dkvector.verifying import Find, Verifier
 
 Found = tuple[Hits, Explanation]
 
@@ -40,7 +42,9 @@ class Primitives(Shown, KeywordSearch, Migration):
     written: Written | None = None  # what the last write did
     dimension: int | None = None  # what the config promises of a store that is still empty
     metric: DistanceMetric | None = None
+    tuning: Tuning | None = None  # what searches use that bring no tuning of their own
     _encoder: Encoder | None = None
+    _verifier: Verifier | None = None
 
     @classmethod
     @abstractmethod
@@ -147,6 +151,7 @@ class Primitives(Shown, KeywordSearch, Migration):
         tuning: Tuning | Mapping[str, Any] | None = None,
         columns: Sequence[str] | None = None,
         include_vectors: bool = False,
+        verify: float | None = None,
     ) -> Hits:
         """Find the k nearest rows of every query among those that satisfy `where`.
 
@@ -159,9 +164,11 @@ class Primitives(Shown, KeywordSearch, Migration):
             field: the vector field, where there are several.
             where: a filter, applied before the neighbours are taken.
             metric: what to measure by; the field's own by default.
-            tuning: search-time knobs.
+            tuning: search-time knobs; the store's own by default.
             columns: payload columns to give; all by default.
             include_vectors: give the stored vectors too.
+            verify: share of the queries to ask again, exactly: `last` tells the recall of this call, `verified` that of
+                all calls. Of several queries at least one is asked again, a single one with this chance.
 
         Returns:
             The hits, nearest first, ties by id; k of each query wherever k rows satisfy `where`.
@@ -173,8 +180,9 @@ class Primitives(Shown, KeywordSearch, Migration):
             SchemaError: text without an encoder, or with one of another model than the field's.
             UnsupportedError: a metric that this field can't be searched by; text beside queries.
         """
-        search = Search(queries, k, text, like, field, where, metric, tuning, columns, include_vectors)
-        hits, self.last = await self._answer(search, self._search)
+        knobs = self.tuning if tuning is None else tuning
+        search = Search(queries, k, text, like, field, where, metric, knobs, columns, include_vectors)
+        hits, self.last = await self._answer(search, self._verifying(self._search, verify, like))
         return hits
 
     async def explain(
@@ -188,14 +196,25 @@ class Primitives(Shown, KeywordSearch, Migration):
         where: Any = None,
         metric: DistanceMetric | str | None = None,
         tuning: Tuning | Mapping[str, Any] | None = None,
+        verify: float | None = None,
     ) -> Explanation:
         """Run a search, and tell what really ran.
 
         Takes what `search` takes, and raises what it raises.
         """
-        search = Search(queries, k, text, like, field, where, metric, tuning, ())
-        _, told = await self._answer(search, self._explain)
+        knobs = self.tuning if tuning is None else tuning
+        search = Search(queries, k, text, like, field, where, metric, knobs, ())
+        _, told = await self._answer(search, self._verifying(self._explain, verify, like))
         return told
+
+    @property
+    def verified(self) -> Verified | None:
+        """The recall of all searches with `verify` since the store was opened, as those of their queries tell."""
+        return None if self._verifier is None else self._verifier.total
+
+    def _verifying(self, find: Find, share: float | None, like: Any) -> Find:
+        self._verifier = self._verifier or Verifier()
+        return self._verifier.around(find, share, None if like is None else labels_of(like)[0])
 
     async def _answer(self, search: Search, find: Callable[[Request], Awaitable[Found]]) -> Found:
         """Check all that can be checked, then turn what is searched for into vectors, then search."""

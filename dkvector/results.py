@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dkvector import _html
 from dkvector.columns import kept, to_index, to_pandas
 from dkvector.metrics import DistanceMetric, Floats, score
+from dkvector.verified import Verified
 
 Counts = NDArray[np.intp]
 
@@ -105,6 +106,15 @@ class Hits:
     def scores(self) -> Floats:
         """Scores `(h,)` float32, larger is better."""
         return score(self.distances, self.metric)
+
+    def some(self, places: Counts) -> Hits:
+        """Give the hits of some of the queries."""
+        starts = np.cumsum(self.counts) - self.counts
+        kept = [np.arange(starts[at], starts[at] + self.counts[at]) for at in places]
+        keep = np.concatenate([np.empty(0, np.intp), *kept]).astype(np.intp)
+        labels = None if self.queries is None else self.queries[places]
+        source, counts = Picked(self.source, keep), self.counts[places]
+        return dataclasses.replace(self, source=source, distances=self.distances[keep], counts=counts, queries=labels)
 
     def without(self, own: pd.Index, k: int) -> Hits:
         """Leave out one row of each query's hits, and keep the k nearest of the others.
@@ -267,6 +277,7 @@ class Explanation:
         returned: hits in all.
         shortfall: hits that are missing although enough rows match; 0 unless the engine could not help it.
         native: what the engine was told: parameters, SQL or query DSL.
+        verified: what a sample of the queries, asked again exactly, tells of recall; None where none was.
     """
 
     backend: str
@@ -280,6 +291,7 @@ class Explanation:
     returned: int = 0
     shortfall: int = 0
     native: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    verified: Verified | None = None
 
     def without_own(self, k: int, returned: int) -> Explanation:
         """Tell of the same search once each query's own row was left out of its k + 1 hits."""
@@ -295,6 +307,7 @@ class Explanation:
             "rows": f"{self.rows:,}{matching}",
             "asked": f"{self.k} neighbours of {self.queries:,} {'query' if self.queries == 1 else 'queries'}",
             "returned": f"{self.returned:,}" + (f", {self.shortfall:,} short" if self.shortfall else ""),
+            **({} if self.verified is None else {"verified": str(self.verified)}),
             **{str(name): str(value) for name, value in self.native.items()},
         }
 

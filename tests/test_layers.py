@@ -11,9 +11,9 @@ LAYERS = """
 ← metrics vectors detect progress _forms _cells _parsed filters _tree _where _scalars _loop indexes columns _keeper \
   _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
-← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
+← dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified
 ← results ingest requests encoders _weights _minilm _repr environment
-← primitives operations keyword migration store blocking
+← primitives operations keyword migration verifying reasons store blocking
 ← backends registry
 ← datasets embedding testing hybrid evaluation projection plotting local frames frame_columns
 ← verbs

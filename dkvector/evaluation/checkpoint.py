@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from dkvector.errors import SchemaError
 
@@ -34,6 +33,8 @@ class Checkpoint:
 
     def _read(self, path: Path) -> None:
         """Read what is there; the last line may have been cut off with its process."""
+        import orjson  # noqa: PLC0415 - who keeps nothing does not wait for it
+
         lines = path.read_bytes().split(b"\n")
         for number, line in enumerate(lines, 1):
             if not line:
@@ -56,6 +57,8 @@ class Checkpoint:
         if self.path is None:
             return
         self.known[key] = outcome
+        import orjson  # noqa: PLC0415 - likewise
+
         line = orjson.dumps({"key": key, **outcome}, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:

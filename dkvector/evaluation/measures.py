@@ -193,17 +193,3 @@ def lower_bound(values: Values, again: int, z: float) -> float:
         return float("-inf")
     spread = float(known.std(ddof=1)) * np.sqrt(1 / len(known) + 1 / max(again, 1))
     return float(known.mean() - z * spread)
-
-
-def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Give Wilson's interval of a share (JASA 22, 1927), which stays inside 0 and 1 and does not vanish at its ends.
-
-    Example:
-        >>> tuple(round(end, 3) for end in wilson(1.0, 20))
-        (0.839, 1.0)
-    """
-    if not count:
-        return 0.0, 1.0
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
