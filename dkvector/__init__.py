@@ -28,6 +28,8 @@ from dkvector.evaluation.parity import Parity, parity
 from dkvector.evaluation.report import Evaluation
 from dkvector.evaluation.shrink import Shrink, shrink
 from dkvector.evaluation.truth import Truth
+from dkvector.evaluation.tune import tune
+from dkvector.evaluation.tuned import Tuned
 from dkvector.fields import Field, FieldType, VectorField
 from dkvector.filters import Filter, col
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
@@ -77,6 +79,7 @@ __all__ = [
     "Shrink",
     "Supports",
     "Truth",
+    "Tuned",
     "Tuning",
     "UnsupportedError",
     "VectorArray",
@@ -102,6 +105,7 @@ __all__ = [
     "show_versions",
     "shrink",
     "to_parquet",
+    "tune",
 ]
 
 register()

@@ -90,9 +90,10 @@ def evaluate(
         >>> digits = dkv.datasets.load_digits()
         >>> found = dkv.evaluate(digits, dkv.IVF(lists=20), 200, sweep={"probes": [1, 20]}, repeats=0, metric="l2")
         >>> found.runs[["backend", "index", "tuning", "recall"]].round(2)
-          backend          index     tuning  recall
-        0   faiss  IVF(lists=20)   probes=1    0.84
-        1   faiss  IVF(lists=20)  probes=20    1.00
+            backend          index     tuning  recall
+        run...
+        0     faiss  IVF(lists=20)   probes=1    0.82
+        1     faiss  IVF(lists=20)  probes=20    1.00
     """
     builds, slices = read_builds(data, specs), [by] if isinstance(by, str) else list(by or ())
     wheres = {name: as_filter(one) for name, one in read_wheres(where).items()}

@@ -66,10 +66,10 @@ def ground_truth(
         >>> digits = dkv.datasets.load_digits()
         >>> dkv.ground_truth(digits, digits.head(2), k=2, metric="euclidean").to_frame().round(2)
               query  rank  score  distance
-        877       0     1   0.11      8.54
-        1365      0     2   0.10      9.17
-        93        1     1   0.12      7.21
-        1120      1     2   0.11      8.25
+        877       0     1   0.08     10.95
+        1365      0     2   0.07     12.81
+        93        1     1   0.07     14.25
+        1120      1     2   0.05     19.42
     """
     source = read_source(data, on, on_bad)
     by = source.metric if metric is None else DistanceMetric.of(metric)

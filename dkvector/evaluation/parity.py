@@ -100,14 +100,11 @@ def parity(
     asked = _by_name(queries, stores)
     _check_names(knobs, stores)
     answers = {name: _answer(store, asked[name], k, where, knobs.get(name)) for name, store in stores.items()}
-    if len({len(one) for one in answers.values()}) > 1:
-        raise SchemaError(
-            f"the stores were asked different numbers of queries: {[len(one) for one in answers.values()]}"
-        )
+    counts = [len(one) for one in answers.values()]
+    if len(set(counts)) > 1:
+        raise SchemaError(f"the stores were asked different numbers of queries: {counts}")
     pairs = {pair: _compared(answers[pair[0]], answers[pair[1]], k) for pair in combinations(stores, 2)}
-    each = pd.concat(
-        [made.assign(one=one, other=other) for (one, other), (made, _) in pairs.items()], ignore_index=True
-    )
+    each = pd.concat([made.assign(one=one, other=other) for (one, other), (made, _) in pairs.items()])
     frame = pd.DataFrame([_summary(made) for made, _ in pairs.values()], index=_index(list(pairs)))
     depths = [
         pd.DataFrame({"pair": f"{one} / {other}", "depth": np.arange(1, k + 1), "overlap": shared})

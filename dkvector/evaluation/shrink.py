@@ -183,10 +183,7 @@ class Preview:
     def _by_signs(self, truth: Truth) -> Values:
         """Compare by how many dimensions are on the same side of the mean."""
         middle = self.subject.rows.matrix.mean(axis=0)
-        rows, queries = (
-            np.where(part > middle, np.float32(1), np.float32(-1))
-            for part in (self.subject.rows.matrix, self.asked.matrix)
-        )
+        rows, queries = (np.sign(part - middle) for part in (self.subject.rows.matrix, self.asked.matrix))
         return self._nearest(rows, queries, self.k, DistanceMetric.DOT_PRODUCT, truth)
 
     def _by_part(self, cut: int, truth: Truth) -> tuple[Values, Values]:

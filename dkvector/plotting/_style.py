@@ -131,14 +131,20 @@ def stretch_recall(ax: Any) -> None:
     ax.minorticks_off()
 
 
-def label_points(ax: Any, points: Sequence[End]) -> None:
+def label_points(ax: Any, points: Sequence[End], *, size: float = 7) -> None:
     """Write beside points what they are, the first ones first, and leave out what would cover another."""
     taken: list[Any] = []
     renderer = ax.get_figure().canvas.get_renderer()
     for one in points:
         for offset, ha in (((5, 4), "left"), ((-5, -9), "right"), ((5, -9), "left"), ((-5, 4), "right")):
             note = ax.annotate(
-                one.text, (one.x, one.y), offset, textcoords="offset points", fontsize=7, color=ink(one.colour), ha=ha
+                one.text,
+                (one.x, one.y),
+                offset,
+                textcoords="offset points",
+                fontsize=size,
+                color=ink(one.colour),
+                ha=ha,
             )
             box = note.get_window_extent(renderer)
             if not any(box.overlaps(other) for other in taken):

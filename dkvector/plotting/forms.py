@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 
 from dkvector.errors import SchemaError
-from dkvector.plotting._style import End, axes, ink, label_ends, styles
+from dkvector.plotting._style import End, axes, label_ends, label_points, styles
+
+APART = 0.14  # of a doubling, between forms of one size
 
 
 def plot_shrink(forms: pd.DataFrame, ax: Any = None) -> Any:
@@ -23,35 +25,23 @@ def plot_shrink(forms: pd.DataFrame, ax: Any = None) -> Any:
     ax = axes(ax)
     ax.set_xscale("log", base=2)
     looks = styles(forms["family"].tolist())
-    for _, row in forms.iterrows():
-        colour = looks[row["family"]][0]
-        at = row["bytes_per_vector"]
-        ax.plot([at, at], [row["recall"], row["recall_rescored"]], color=colour, linewidth=1.2, alpha=0.7)
-        ax.plot(at, row["recall"], "o", color=ax.get_facecolor(), markeredgecolor=colour, markersize=6, zorder=3)
-        ax.plot(at, row["recall_rescored"], "o", color=colour, markersize=6, zorder=3)
-    _name_forms(ax, forms, looks)
+    points = []
+    for size, group in forms.groupby("bytes_per_vector", sort=False):
+        for place, (_, row) in enumerate(group.iterrows()):
+            colour = looks[row["family"]][0]
+            at = float(str(size)) * 2 ** (APART * (place - (len(group) - 1) / 2))  # forms of one size side by side
+            ax.plot([at, at], [row["recall"], row["recall_rescored"]], color=colour, linewidth=1.2, alpha=0.7)
+            ax.plot(at, row["recall"], "o", color=ax.get_facecolor(), markeredgecolor=colour, markersize=6, zorder=3)
+            ax.plot(at, row["recall_rescored"], "o", color=colour, markersize=6, zorder=3)
+            points.append(End(at, row["recall_rescored"], row["form"], colour))
     ax.set(xlabel="bytes of a vector", ylabel=f"recall@{forms['k'].iloc[0]}: ○ by codes alone, ● measured again")
     sizes = sorted(forms["bytes_per_vector"].unique())
     ax.set_xticks(sizes, [f"{size:,.0f}" for size in sizes], fontsize=8)
     ax.minorticks_off()
-    ax.margins(0.08)
+    ax.margins(0.1)
+    ax.get_figure().draw_without_rendering()
+    label_points(ax, points, size=8)
     return ax
-
-
-def _name_forms(ax: Any, forms: pd.DataFrame, looks: dict[Any, tuple[str, str]]) -> None:
-    """Name each form under its lower point; forms of one size share a place, and stand below each other."""
-    for _, group in forms.groupby("bytes_per_vector"):
-        low = min(group[["recall", "recall_rescored"]].min())
-        for line, (_, row) in enumerate(group.iterrows()):
-            ax.annotate(
-                row["form"],
-                (row["bytes_per_vector"], low),
-                (0, -13 - 10 * line),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color=ink(looks[row["family"]][0]),
-            )
 
 
 def plot_parity(depths: pd.DataFrame, ax: Any = None) -> Any:
