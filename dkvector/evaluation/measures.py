@@ -13,7 +13,7 @@ from dkvector.metrics import Floats
 
 Values = NDArray[np.float64]
 
-RESAMPLES = 2_000  # of the bootstrap
+RESAMPLES = 1_000  # of the bootstrap
 LEVEL = 0.95  # of its interval
 
 

@@ -133,8 +133,10 @@ def stretch_recall(ax: Any) -> None:
 
 def label_points(ax: Any, points: Sequence[End], *, size: float = 7) -> None:
     """Write beside points what they are, the first ones first, and leave out what would cover another."""
-    taken: list[Any] = []
+    from matplotlib.text import Text  # noqa: PLC0415 - an extra
+
     renderer = ax.get_figure().canvas.get_renderer()
+    taken = [Text.get_window_extent(one, renderer) for one in ax.texts]  # the words, without the line to their point
     for one in points:
         for offset, ha in (((5, 4), "left"), ((-5, -9), "right"), ((5, -9), "left"), ((-5, 4), "right")):
             note = ax.annotate(

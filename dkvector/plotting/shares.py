@@ -23,7 +23,7 @@ def plot_selectivity(runs: pd.DataFrame, ax: Any = None) -> Any:
     Returns:
         The axes.
     """
-    done = runs[(runs["error"] == "") & (runs["k"] == runs["k"].iloc[0])].dropna(subset=["recall"])
+    done = runs[(runs["error"] == "") & (runs["k"] == runs["k"].iloc[0])].dropna(subset=["recall", "selectivity"])
     if done["selectivity"].nunique() < 2:  # noqa: PLR2004 - one is no curve
         raise SchemaError("recall against selectivity needs several filters: evaluate with where=[…]")
     ax = axes(ax)
