@@ -113,6 +113,7 @@ def _bottom(group: Sequence[float], gap: float) -> float:
 
 
 NEAR = 2e-3  # of full recall, where the stretched axis ends
+TICK = 0.09  # of the width, between two recalls
 RECALLS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
 
 
@@ -125,8 +126,11 @@ def stretch_recall(ax: Any) -> None:
     ax.set_xscale("function", functions=(forward, lambda place: 1 + NEAR - 10 ** -np.asarray(place)))
     low = ax.dataLim.x0
     ax.set_xlim(max(0.0, low - 0.06 * (1 + NEAR - low) - 1e-3), 1 + 0.2 * NEAR)
-    shown = [tick for tick in RECALLS if tick >= low - 0.05 * (1 - low)]
-    apart = [tick for tick in shown if tick == 1 or forward(1.0) - forward(tick) > 0.08 * (forward(1.0) - forward(low))]
+    apart: list[float] = []
+    for tick in RECALLS[::-1]:  # from full recall down, each as far from the one before as its figures need
+        room = not apart or forward(apart[-1]) - forward(tick) > TICK * (forward(1.0) - forward(low))
+        if room and tick >= low - 0.05 * (1 - low):
+            apart.append(tick)
     ax.set_xticks(apart, [f"{tick:g}" for tick in apart])
     ax.minorticks_off()
 
