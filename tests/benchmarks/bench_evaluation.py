@@ -13,6 +13,7 @@ from _data import clustered, fastest, framed, head, line
 import dkvector as dkv
 
 K = 10
+KNOBS = {"probes": [1, 2, 4, 8, 16, 32, 64], "ef_search": [16, 32, 64, 128, 256]}
 
 
 def truth() -> None:
@@ -67,26 +68,24 @@ def tune() -> None:
 
 
 def auto() -> None:
-    """Where each index is quickest at recall 0.95, by rows: what the rules of `Auto` are made of."""
+    """Where each index is quickest at recall 0.95, by rows: what the rules of `Auto` are made of.
+
+    Up to 20,000 rows these are the words, above them clusters, which flatter lists.
+    """
+    words = dkv.datasets.load_wordnet()[["embedding"]].sample(frac=1, random_state=0)
+    sentences = dkv.datasets.load_wordnet_queries().head(200)
     print(f"\n{'rows':>9} {'index':<38}{'knob':<16}{'recall':>8}{'p50 ms':>9}{'batch q/s':>11}{'build s':>9}")
-    for rows in (2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000):
-        vectors, queries = clustered(rows, queries=300)
+    for rows in (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000):
+        vectors, queries = clustered(rows, queries=200) if rows > len(words) else (None, sentences)
+        frame = words.head(rows) if vectors is None else framed(vectors)[["embedding"]]
         specs = [dkv.Flat(), dkv.IVF(), dkv.IVF(quantization="float16"), dkv.HNSW(m=32, quantization="float16")]
-        found = dkv.evaluate(
-            framed(vectors)[["embedding"]],
-            specs,
-            queries,
-            K,
-            sweep={"probes": [1, 2, 4, 8, 16, 32], "ef_search": [16, 32, 64, 128, 256]},
-            repeats=2,
-            clients=0,
-            progress=False,
-        )
+        found = dkv.evaluate(frame, specs, queries, K, sweep=KNOBS, repeats=2, clients=0, progress=False)
         good = found.done[found.done["recall"] >= 0.95].sort_values("p50_ms").drop_duplicates("index")
         for _, row in good.iterrows():
             print(
                 f"{rows:>9,} {row['index']:<38}{row['tuning']:<16}{row['recall']:>8.3f}{row['p50_ms']:>9.3f}"
-                f"{row['qps_batch']:>11,.0f}{row['build_s']:>9.1f}"
+                f"{row['qps_batch']:>11,.0f}{row['build_s']:>9.1f}",
+                flush=True,
             )
 
 
