@@ -92,6 +92,21 @@ def test_the_distances_that_an_engine_tells_are_not_believed(monkeypatch):
     pd.testing.assert_series_equal(lying.queries["recall"], honest.queries["recall"])
 
 
+def test_rows_that_the_filter_forbids_do_not_count(monkeypatch):
+    search = FaissStore._search
+
+    async def unfiltered(self, request):
+        return await search(self, dataclasses.replace(request, where=None))
+
+    monkeypatch.setattr(FaissStore, "_search", unfiltered)
+    with DIGITS.vec.push("faiss", metric="l2") as store:
+        found = dkv.evaluate(store, None, 30, 5, where="digit < 5", **QUICK)
+        answers = answers_of(store, DIGITS.loc[found.queries["query"], "embedding"], 5)
+    allowed = [sum(DIGITS.loc[rows, "digit"] < 5) / 5 for rows in answers.values()]
+    assert 0.2 < np.mean(allowed) < 0.8
+    assert found.runs["recall"][0] == pytest.approx(np.mean(allowed))
+
+
 def test_a_store_with_other_rows_finds_none_of_ours():
     other = DIGITS.set_axis(DIGITS.index + 100_000)
     stores = {"ours": DIGITS.vec.push("exact", metric="l2"), "others": other.vec.push("exact", metric="l2")}

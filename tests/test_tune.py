@@ -57,7 +57,7 @@ def test_the_least_effort_that_suffices_is_found_in_few_measurements():
     assert fewer.max() < found.tuning.probes
     steps = [one for one in tuner.PROBES if one < 63]
     assert fewer.max() == steps[steps.index(found.tuning.probes) - 1] if found.tuning.probes in steps else True
-    assert (runs["recall_sure"] <= runs["recall"]).all()
+    assert (runs["recall_sure"] < runs["recall"] - 0.005).all()
 
 
 def test_the_cheapest_by_what_is_preferred_is_chosen():

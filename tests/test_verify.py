@@ -4,9 +4,13 @@ import asyncio
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import dkvector as dkv
+from dkvector import verifying
+from dkvector.metrics import DistanceMetric
+from dkvector.results import Hits, TableSource
 from dkvector.verified import Verified, wilson
 
 WORDS = dkv.datasets.load_wordnet().drop(columns="lemmas").iloc[::4]
@@ -87,6 +91,27 @@ def test_ties_are_as_good_as_each_other_and_filters_apply_to_both():
         assert "verified  recall 1.000" in str(told)
         store.search([1.0, 0.1], 5, where="n > 100", verify=1)
         assert store.last.verified is None
+
+
+def hits_of(rows, *distances):
+    source = TableSource(pa.table({"id": list(rows)}))
+    return Hits(source, np.float32(distances), np.array([len(rows)]), DistanceMetric.COSINE)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (hits_of("abc", 0.1, 0.2, 0.2), 1.0),
+        (hits_of("abx", 0.1, 0.2, 0.2), 1.0),  # as near as the last of the true ones
+        (hits_of("abx", 0.1, 0.2, 0.3), 2 / 3),
+        (hits_of("abx", 0.1, 0.2, 0.15), 2 / 3),  # nearer than any row is: the distance of a code
+        (hits_of("axy", 0.1, 0.2, 0.2), 1.0),
+        (hits_of("", *()), 0.0),
+    ],
+)
+def test_neighbours_are_compared_by_row_and_by_distance(found, expected):
+    truth = hits_of("abc", 0.1, 0.2, 0.2)
+    assert verifying._compared(found, truth) == Verified(1, pytest.approx(expected))
 
 
 def test_an_awaited_search_is_verified_too():
