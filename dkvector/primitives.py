@@ -28,13 +28,12 @@ from dkvector.requests import MODES, Mode, Request, Search, Written, as_ids, fil
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, VectorInfo
 from dkvector.vectors import to_matrix
-from dkvector.verified import Verified
-from dkvector.verifying import Find, Verifier
+from dkvector.verifying import Verifying
 
 Found = tuple[Hits, Explanation]
 
 
-class Primitives(Shown, KeywordSearch, Migration):
+class Primitives(Shown, Verifying, KeywordSearch, Migration):
     """A named collection of rows with vectors."""
 
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
@@ -44,7 +43,6 @@ class Primitives(Shown, KeywordSearch, Migration):
     metric: DistanceMetric | None = None
     tuning: Tuning | None = None  # what searches use that bring no tuning of their own
     _encoder: Encoder | None = None
-    _verifier: Verifier | None = None
 
     @classmethod
     @abstractmethod
@@ -206,15 +204,6 @@ class Primitives(Shown, KeywordSearch, Migration):
         search = Search(queries, k, text, like, field, where, metric, knobs, ())
         _, told = await self._answer(search, self._verifying(self._explain, verify, like))
         return told
-
-    @property
-    def verified(self) -> Verified | None:
-        """The recall of all searches with `verify` since the store was opened, as those of their queries tell."""
-        return None if self._verifier is None else self._verifier.total
-
-    def _verifying(self, find: Find, share: float | None, like: Any) -> Find:
-        self._verifier = self._verifier or Verifier()
-        return self._verifier.around(find, share, None if like is None else labels_of(like)[0])
 
     async def _answer(self, search: Search, find: Callable[[Request], Awaitable[Found]]) -> Found:
         """Check all that can be checked, then turn what is searched for into vectors, then search."""

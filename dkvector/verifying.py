@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dkvector.errors import SchemaError
 from dkvector.indexes import Tuning
-from dkvector.requests import Request
+from dkvector.requests import Request, labels_of
 from dkvector.results import Counts, Explanation, Hits
 from dkvector.verified import Verified
 
@@ -31,19 +32,17 @@ class Verifier:
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(0)
 
-    def around(self, find: Find, share: float | None, own: pd.Index | None = None) -> Find:
+    def around(self, find: Find, share: float, own: pd.Index | None = None) -> Find:
         """Let a search be verified.
 
         Args:
             find: the search.
-            share: of the queries; None verifies none.
+            share: of the queries.
             own: the id that each query must not find, where queries are rows.
 
         Raises:
             SchemaError: a share that is none.
         """
-        if share is None:
-            return find
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             raise SchemaError(f"verify is the share of queries to ask again, above 0 and at most 1, not {share!r}")
 
@@ -90,3 +89,20 @@ def _compared(found: Hits, truth: Hits) -> Verified | None:
         good = np.asarray(ids[mine].isin(true_ids[theirs]), bool) | tied
         shares.append(min(int(good.sum()), int(want)) / int(want))
     return Verified(len(shares), float(np.mean(shares))) if shares else None
+
+
+class Verifying:
+    """What a store has of it."""
+
+    _verifier: Verifier | None = None
+
+    @property
+    def verified(self) -> Verified | None:
+        """The recall of all searches with `verify` since the store was opened, as those of their queries tell."""
+        return None if self._verifier is None else self._verifier.total
+
+    def _verifying(self, find: Find, share: float | None, like: Any) -> Find:
+        if share is None:
+            return find
+        self._verifier = self._verifier or Verifier()
+        return self._verifier.around(find, share, None if like is None else labels_of(like)[0])

@@ -20,8 +20,8 @@ def chosen(spec: IndexSpec, rows: int, dimensions: int) -> IndexSpec:
     Every row is compared below 10,000, and where all neighbours are wanted; lists serve up to a million, and a graph
     above, or where more than 0.95 of the neighbours are wanted. Of each, the finest form that fits into memory: full
     vectors below 100,000 rows, where they are quicker, and half of their bits above, which find the same. At recall
-    0.95 lists were quicker than graphs at every size that was measured, up to 200,000 rows, and built in a fifth of the time
-    (``tests/benchmarks/bench_evaluation.py auto``).
+    0.95 lists were quicker than graphs at every size that was measured, to 200,000 rows, and built in a fifth of the
+    time (``tests/benchmarks/bench_evaluation.py auto``).
 
     Args:
         spec: what is wanted.

@@ -199,7 +199,11 @@ class Evaluation:
     def _title(self) -> str:
         failed = len(self.runs) - len(self.done)
         count = self.queries["query"].nunique()
-        parts = [f"{len(self.runs)} runs of {count:,} queries", f"{failed} failed" if failed else ""]
+        runs, queries = len(self.runs), "query" if count == 1 else "queries"
+        parts = [
+            f"{runs} {'run' if runs == 1 else 'runs'} of {count:,} {queries}",
+            f"{failed} failed" if failed else "",
+        ]
         return ", ".join(filter(None, [*parts, "" if self.complete else "interrupted"]))
 
     def _shown(self) -> pd.DataFrame:
