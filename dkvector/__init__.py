@@ -26,6 +26,7 @@ from dkvector.fields import Field, FieldType, VectorField
 from dkvector.filters import Filter, col
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
 from dkvector.ingest import Reading
+from dkvector.maps import ann_edges, edge_recall, place, plot_map, project
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import VectorOperations
 from dkvector.parquet import read_parquet, to_parquet
@@ -76,10 +77,15 @@ __all__ = [
     "VectorQuery",
     "VectorStore",
     "VectorStoreFactory",
+    "ann_edges",
     "col",
     "connect",
     "datasets",
+    "edge_recall",
     "local",
+    "place",
+    "plot_map",
+    "project",
     "read_parquet",
     "register",
     "show_versions",

@@ -1,0 +1,115 @@
+"""Colours of points: a few that the colour-blind can tell apart on paper and on a dark screen, or a scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dkvector.errors import NotFoundError, SchemaError
+
+# Okabe and Ito's (2008) without the black and the yellow, which one background or the other swallows, and two of Tol's.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
+GREY = "#8c8c8c"
+SCALE = ("viridis", 0.12, 0.92)  # without its ends, likewise
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Rows in groups of one colour.
+
+    Attributes:
+        codes: `(n,)` the category of each row; -1 where it is missing.
+        names: of the categories, the largest first.
+        colours: of the categories.
+        legend: name and colour of what the legend tells.
+    """
+
+    codes: NDArray[np.intp]
+    names: list[str]
+    colours: list[str]
+    legend: list[tuple[str, str]]
+
+    @property
+    def of_rows(self) -> NDArray[Any]:
+        """The colour of each row, `(n,)`."""
+        return np.array([*self.colours, GREY])[self.codes]
+
+
+def values_of(view: pd.DataFrame, given: Any, option: str) -> pd.Series | None:
+    """Find values for the rows of a map: a column of it by name, or a Series by label.
+
+    Raises:
+        NotFoundError: no such column, or rows without a value.
+        SchemaError: neither a name nor a Series.
+    """
+    if given is None:
+        return None
+    if isinstance(given, pd.Series):
+        return _by_label(view, given, option)
+    if not pd.api.types.is_hashable(given):
+        raise SchemaError(f"{option}= is a column of the map, or a Series with its labels, not {type(given).__name__}")
+    if given not in view.columns:
+        raise NotFoundError.of("column", str(given), map(str, view.columns))
+    return view[given]
+
+
+def _by_label(view: pd.DataFrame, given: pd.Series, option: str) -> pd.Series:
+    if given.index.equals(view.index):
+        return given
+    if not given.index.is_unique:
+        raise SchemaError(f"{option}= has labels twice")
+    if not view.index.isin(given.index).all():
+        raise NotFoundError(f"{option}= lacks rows of the map: it must have their labels")
+    return given.loc[view.index]
+
+
+def is_scale(values: pd.Series) -> bool:
+    """Tell a quantity from categories: numbers, unless they are few and whole."""
+    if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
+        return False
+    return not pd.api.types.is_integer_dtype(values) or values.nunique() > len(PALETTE) + 4
+
+
+def groups(values: pd.Series) -> Groups:
+    """Give each category a colour: the largest their own, and the others one grey where there are more than colours.
+
+    Example:
+        >>> groups(pd.Series(["a", "b", "b", None])).legend
+        [('b', '#0072B2'), ('a', '#D55E00'), ('missing', '#8c8c8c')]
+    """
+    counts = values.value_counts()  # largest first, ties as they come
+    counts = counts[counts > 0]
+    codes = np.asarray(pd.Index(counts.index).get_indexer(pd.Index(values)), np.intp)
+    codes[values.isna().to_numpy()] = -1
+    names = [str(name) for name in counts.index]
+    own = len(names) if len(names) <= len(PALETTE) else len(PALETTE) - 1
+    colours = [*PALETTE[:own], *[GREY] * (len(names) - own)]
+    legend = list(zip(names[:own], PALETTE, strict=False))
+    if own < len(names):
+        legend.append((f"{len(names) - own} others", GREY))
+    if (codes < 0).any():
+        legend.append((MISSING, GREY))
+    return Groups(codes, names, colours, legend)
+
+
+def scale() -> Any:
+    """Give the colour map of a quantity."""
+    import matplotlib as mpl  # noqa: PLC0415 - an extra
+    from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415
+
+    name, low, high = SCALE
+    return LinearSegmentedColormap.from_list(name, mpl.colormaps[name](np.linspace(low, high, 256)))
+
+
+def ink(colour: str) -> tuple[float, ...]:
+    """Bring a colour nearer to that of text, for letters are thinner than points."""
+    import matplotlib as mpl  # noqa: PLC0415 - an extra
+    from matplotlib.colors import to_rgb  # noqa: PLC0415
+
+    pairs = zip(to_rgb(colour), to_rgb(mpl.rcParams["text.color"]), strict=True)
+    return tuple(0.55 * one + 0.45 * text for one, text in pairs)

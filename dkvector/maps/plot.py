@@ -1,0 +1,199 @@
+"""`dkv.plot_map`: a map as a picture, with names, hits, and the edges that an index misses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dkvector.errors import MissingExtraError, NotFoundError, SchemaError, some
+from dkvector.maps import _colours
+from dkvector.maps._labels import Name, write
+
+SIZE = (7.6, 5.6)  # inches
+HITS = 12  # that are named
+ALPHA = 0.75
+
+
+def plot_map(
+    view: pd.DataFrame,
+    color: Any = None,
+    *,
+    labels: Any = None,
+    highlight: Any = None,
+    missed: pd.DataFrame | None = None,
+    size: float | None = None,
+    title: str | None = None,
+    ax: Any = None,
+) -> Any:
+    """Draw a map.
+
+    Colours, names and edges are readable on a light and on a dark style, and told apart by the colour-blind. The eight
+    largest categories get colours of their own; where there are more, all but seven share a grey.
+
+    Args:
+        view: the map, as `project` gave it.
+        color: a column of it, or a Series with its labels: categories get a legend, numbers a colour bar.
+        labels: names to write at the medians of their rows: a column or a Series; the categories of `color` by default,
+            False for none. Where there is no room for all, those of the largest clusters are written.
+        highlight: rows to ring and name: what a search gave, or a list of row labels; or a frame with `x` and `y`, as
+            `place` gives it, for rows that are not on the map.
+        missed: edges as `ann_edges` gives them: those that are not found are drawn, where both ends are on the map.
+        size: area of a point, in square points; by default the smaller the more there are.
+        title: a title.
+        ax: the axes to draw on; new ones by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        NotFoundError: no such column; none of the highlighted rows is on the map.
+        MissingExtraError: the extra `plot` is not installed.
+
+    Example:
+        >>> import dkvector as dkv
+        >>> view = dkv.project(dkv.datasets.load_digits(), color="digit", method="pca")
+        >>> dkv.plot_map(view, "digit", labels=False).get_legend().get_texts()[0].get_text()
+        '3'
+    """
+    if not {"x", "y"} <= set(view.columns):
+        raise SchemaError("a map has the columns x and y: make one with dkv.project")
+    ax = _axes(ax)
+    values = _colours.values_of(view, color, "color")
+    named = values if labels is None or labels is True else _colours.values_of(view, labels or None, "labels")
+    _points(ax, view, values, _area(len(view)) if size is None else size)
+    names = _names(view, values, named if labels is not False else None)
+    if missed is not None:
+        _edges(ax, view, missed)
+    if highlight is not None:
+        names = [*_hits(ax, view, highlight), *names]
+    if title is not None:
+        ax.set_title(title)
+    _legend(ax, values)
+    ax.get_figure().draw_without_rendering()  # which settles the size of the axes
+    write(ax, names)
+    return ax
+
+
+def _axes(ax: Any) -> Any:
+    try:
+        from matplotlib import pyplot as plt  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError.of("matplotlib", "plot") from exc
+    if ax is None:
+        _, ax = plt.subplots(figsize=SIZE, layout="constrained")
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.set(xticks=[], yticks=[])  # the axes of a map have no meaning, and no unit
+    ax.spines[:].set_visible(False)
+    ax.margins(0.02)
+    return ax
+
+
+def _area(rows: int) -> float:
+    """Choose the area of a point, in square points, so that all cover about as much."""
+    return float(np.clip(24_000 / max(rows, 1), 1.2, 36))
+
+
+def _points(ax: Any, view: pd.DataFrame, values: pd.Series | None, size: float) -> None:
+    """Draw the points: mixed, so that no category lies over all others, and as a picture in a vector file."""
+    order = np.random.default_rng(0).permutation(len(view))
+    x, y = view["x"].to_numpy()[order], view["y"].to_numpy()[order]
+    look = {"s": size, "linewidths": 0, "alpha": ALPHA, "rasterized": True, "zorder": 2}
+    if values is None:
+        ax.scatter(x, y, color=_colours.PALETTE[0], **look)
+    elif _colours.is_scale(values):
+        numbers = values.to_numpy(np.float64, na_value=np.nan)[order]
+        lost = np.isnan(numbers)
+        ax.scatter(x[lost], y[lost], color=_colours.GREY, **look)
+        shown = ax.scatter(x[~lost], y[~lost], c=numbers[~lost], cmap=_colours.scale(), **look)
+        bar = ax.get_figure().colorbar(shown, ax=ax, shrink=0.6, pad=0.01, label=str(values.name or ""))
+        bar.solids.set(alpha=1)
+        bar.outline.set_visible(False)
+    else:
+        ax.scatter(x, y, c=_colours.groups(values).of_rows[order], **look)
+
+
+def _names(view: pd.DataFrame, values: pd.Series | None, named: pd.Series | None) -> list[Name]:
+    """Name clusters at their medians, the largest first, in the colour of their points where it is theirs alone."""
+    if named is None or (named is values and _colours.is_scale(named)):
+        return []
+    found = _colours.groups(named)
+    middle = view[["x", "y"]].groupby(found.codes).median()
+    inks = [_colours.ink(one) for one in found.colours] if named is values else [_text()] * len(found.names)
+    return [
+        Name(name, *middle.loc[code].tolist(), colour=inks[code], bold=True) for code, name in enumerate(found.names)
+    ]
+
+
+def _text() -> Any:
+    import matplotlib as mpl  # noqa: PLC0415 - an extra
+
+    return mpl.rcParams["text.color"]
+
+
+def _edges(ax: Any, view: pd.DataFrame, edges: pd.DataFrame) -> None:
+    from matplotlib.collections import LineCollection  # noqa: PLC0415 - an extra
+
+    if not {"query", "found"} <= set(edges.columns):
+        raise SchemaError("missed= takes the edges that dkv.ann_edges gives")
+    lost = edges[~edges["found"].to_numpy(bool)]
+    ends = np.stack([view.index.get_indexer(lost.index), view.index.get_indexer(pd.Index(lost["query"]))])
+    ends = ends[:, (ends >= 0).all(axis=0)]
+    points = view[["x", "y"]].to_numpy()
+    label = f"{ends.shape[1]:,} missed edges"
+    ax.add_collection(
+        LineCollection(points[ends.T], colors=[_text()], linewidths=0.6, alpha=0.45, label=label, zorder=3),
+        autolim=False,
+    )
+
+
+def _hits(ax: Any, view: pd.DataFrame, highlight: Any) -> list[Name]:
+    """Ring rows, and give their names to be written."""
+    rows, label = _highlighted(view, highlight)
+    ax.scatter(
+        rows["x"], rows["y"], s=70, facecolors="none", edgecolors=[_text()], linewidths=1.4, zorder=5, label=label
+    )
+    return [
+        Name(str(name), float(row.x), float(row.y), _text(), beside=True)
+        for name, row in zip(rows.index[:HITS], rows[["x", "y"]].itertuples(), strict=False)
+    ]
+
+
+def _highlighted(view: pd.DataFrame, highlight: Any) -> tuple[pd.DataFrame, str]:
+    if isinstance(highlight, pd.DataFrame) and {"x", "y"} <= set(highlight.columns):
+        return highlight, f"{len(highlight):,} highlighted"
+    found = highlight.index if isinstance(highlight, pd.DataFrame | pd.Series) else _listed(highlight)
+    found = found.unique()
+    there = found[found.isin(view.index)]
+    if len(found) and not len(there):
+        raise NotFoundError(f"not on the map: {some(found)}")
+    kind = "hits" if isinstance(highlight, pd.DataFrame) else "highlighted"
+    count = f"{len(there):,}" if len(there) == len(found) else f"{len(there):,} of {len(found):,}"
+    return view.loc[there], f"{count} {kind}"
+
+
+def _listed(labels: Any) -> pd.Index:
+    many = isinstance(labels, pd.Index) or (isinstance(labels, Sequence | np.ndarray) and not isinstance(labels, str))
+    return pd.Index(labels if many else [labels], tupleize_cols=False)
+
+
+def _legend(ax: Any, values: pd.Series | None) -> None:
+    """Tell beside the map what colours, rings and lines are."""
+    from matplotlib.lines import Line2D  # noqa: PLC0415 - an extra
+
+    handles, _ = ax.get_legend_handles_labels()
+    if values is not None and not _colours.is_scale(values):
+        shown = _colours.groups(values).legend
+        dots = [Line2D([], [], marker="o", ls="", ms=6, color=colour, label=name) for name, colour in shown]
+        handles = [*dots, *handles]
+    if handles:
+        ax.legend(
+            handles=handles,
+            title=None if values is None or values.name is None else str(values.name),
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            frameon=False,
+            alignment="left",
+        )
