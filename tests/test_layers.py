@@ -15,9 +15,9 @@ LAYERS = """
 ← results ingest requests encoders _weights _minilm _repr environment
 ← primitives operations keyword migration store blocking
 ← backends registry
-← datasets embedding testing hybrid evaluation projection local frames frame_columns
+← datasets embedding testing hybrid evaluation local frames frame_columns
 ← verbs
-← plotting widgets interop
+← maps plotting widgets interop
 ← accessor series_accessor
 ← __init__ demo
 """

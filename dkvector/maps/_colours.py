@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from dkvector.errors import NotFoundError, SchemaError
 
-# Okabe and Ito's (2008) without the black and the yellow, which one background or the other swallows, and two of Tol's.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933")
+# Petroff, Accessible color sequences for data visualization (arXiv 2107.02270), the greys last.
+PALETTE = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#92dadd", "#a96b59", "#e76300", "#b9ac70", "#717581", "#94a4a2",
+)  # fmt: skip
+BRIGHT = 8  # of these, which are told from the grey of all others
 GREY = "#8c8c8c"
 SCALE = ("viridis", 0.12, 0.92)  # without its ends, likewise
 MISSING = "missing"
@@ -24,13 +27,15 @@ class Groups:
 
     Attributes:
         codes: `(n,)` the category of each row; -1 where it is missing.
-        names: of the categories, the largest first.
+        names: of the categories: in their order where each has a colour of its own, else the largest first.
+        counts: rows of each category.
         colours: of the categories.
         legend: name and colour of what the legend tells.
     """
 
     codes: NDArray[np.intp]
     names: list[str]
+    counts: list[int]
     colours: list[str]
     legend: list[tuple[str, str]]
 
@@ -72,7 +77,7 @@ def is_scale(values: pd.Series) -> bool:
     """Tell a quantity from categories: numbers, unless they are few and whole."""
     if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
         return False
-    return not pd.api.types.is_integer_dtype(values) or values.nunique() > len(PALETTE) + 4
+    return not pd.api.types.is_integer_dtype(values) or values.nunique() > len(PALETTE) + 2
 
 
 def groups(values: pd.Series) -> Groups:
@@ -80,21 +85,30 @@ def groups(values: pd.Series) -> Groups:
 
     Example:
         >>> groups(pd.Series(["a", "b", "b", None])).legend
-        [('b', '#0072B2'), ('a', '#D55E00'), ('missing', '#8c8c8c')]
+        [('a', '#3f90da'), ('b', '#ffa90e'), ('missing', '#8c8c8c')]
     """
     counts = values.value_counts()  # largest first, ties as they come
     counts = counts[counts > 0]
+    if len(counts) <= len(PALETTE):
+        counts = _in_order(counts)
     codes = np.asarray(pd.Index(counts.index).get_indexer(pd.Index(values)), np.intp)
     codes[values.isna().to_numpy()] = -1
     names = [str(name) for name in counts.index]
-    own = len(names) if len(names) <= len(PALETTE) else len(PALETTE) - 1
+    own = len(names) if len(names) <= len(PALETTE) else BRIGHT
     colours = [*PALETTE[:own], *[GREY] * (len(names) - own)]
     legend = list(zip(names[:own], PALETTE, strict=False))
     if own < len(names):
         legend.append((f"{len(names) - own} others", GREY))
     if (codes < 0).any():
         legend.append((MISSING, GREY))
-    return Groups(codes, names, colours, legend)
+    return Groups(codes, names, counts.tolist(), colours, legend)
+
+
+def _in_order(counts: pd.Series) -> pd.Series:
+    try:
+        return counts.sort_index()
+    except TypeError:  # categories that have no order among them
+        return counts
 
 
 def scale() -> Any:

@@ -43,7 +43,7 @@ def _place(squared: float) -> int:
 FIRST = _place(LEAST)
 
 
-def epoch(
+def epoch(  # noqa: PLR0917 - numba takes arguments by their places
     points: Floats,
     edges: NDArray[np.int32],
     every: Floats,

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
 
 RINGS, SPOKES = 9, 12  # places that are tried round a point
 STEP = 0.75  # from ring to ring, in heights of the text
-MARGIN = 1.5  # pixels between two names
+MARGIN = np.array([5.0, 1.5])  # pixels between two names, across and up
+RING = 5.0  # pixels round a point that no name may cover
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def write(ax: Any, names: Sequence[Name], *, size: float = 8.5) -> int:
     from matplotlib.patheffects import withStroke  # noqa: PLC0415 - an extra
 
     halo = [withStroke(linewidth=2.5, foreground=ax.get_facecolor())]
-    frame, taken, written = np.array(ax.get_window_extent().extents), [], 0
+    frame, written = np.array(ax.get_window_extent().extents), 0
+    taken = [np.concatenate([at - RING, at + RING]) for at in _rings(ax, names)]
     for name in names:
         text = ax.annotate(
             name.text,
@@ -77,7 +82,14 @@ def write(ax: Any, names: Sequence[Name], *, size: float = 8.5) -> int:
     return written
 
 
-def _places(box: np.ndarray, *, beside: bool) -> Iterator[tuple[float, float]]:
+def _rings(ax: Any, names: Sequence[Name]) -> Doubles:
+    """Give the pixels of the points that must not be covered, `(p, 2)`."""
+    points = [(name.x, name.y) for name in names if name.beside]
+    found: Doubles = ax.transData.transform(np.reshape(points, (-1, 2)))
+    return found
+
+
+def _places(box: Doubles, *, beside: bool) -> Iterator[tuple[float, float]]:
     """Give offsets in pixels, the nearest first: on the point, then round it in an ellipse as wide as the text."""
     if not beside:
         yield 0.0, 0.0
@@ -88,16 +100,14 @@ def _places(box: np.ndarray, *, beside: bool) -> Iterator[tuple[float, float]]:
             yield float(np.cos(turn) * (out + beside * wide / 2)), float(np.sin(turn) * out)
 
 
-def _moved(box: np.ndarray, by: tuple[float, float]) -> np.ndarray:
-    moved: np.ndarray = box + np.array([by[0], by[1], by[0], by[1]])
+def _moved(box: Doubles, by: tuple[float, float]) -> Doubles:
+    moved: Doubles = box + np.array([by[0], by[1], by[0], by[1]])
     return moved
 
 
-def _free(box: np.ndarray, by: tuple[float, float], frame: np.ndarray, taken: Sequence[np.ndarray]) -> bool:
+def _free(box: Doubles, by: tuple[float, float], frame: Doubles, taken: Sequence[Doubles]) -> bool:
     """Tell whether a place is inside the axes and covers no name."""
     here = _moved(box, by)
     if (here[:2] < frame[:2]).any() or (here[2:] > frame[2:]).any():
         return False
-    return all(
-        (here[:2] > other[2:] + MARGIN).any() or (here[2:] < other[:2] - MARGIN).any() for other in taken
-    )
+    return all((here[:2] > other[2:] + MARGIN).any() or (here[2:] < other[:2] - MARGIN).any() for other in taken)

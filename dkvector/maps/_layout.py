@@ -7,6 +7,7 @@ and that of `_kernel` 1.7 s for the same trustworthiness, 0.88; half its first s
 from __future__ import annotations
 
 import threading
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,16 +49,33 @@ class Layout:
             raise SchemaError(f"min_dist must be from 0 to 1, not {self.min_dist!r}")
 
 
+@dataclass(frozen=True)
+class Edges:
+    """Edges between points.
+
+    Attributes:
+        ends: `(e, 2)` the two points of each.
+        every: `(e,)` epochs from one use of it to the next.
+        epochs: how many there are in all.
+    """
+
+    ends: NDArray[np.int32]
+    every: Floats
+    epochs: int
+
+
 def umap() -> Any:
     """Import umap-learn.
 
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import umap.umap_ as found  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as exc:
-        raise MissingExtraError.of("umap-learn", "umap") from exc
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # it tells of TensorFlow, which is not needed here
+        try:
+            import umap.umap_ as found  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as exc:
+            raise MissingExtraError.of("umap-learn", "umap") from exc
     return found
 
 
@@ -75,11 +93,11 @@ def lay_out(near: Nearest, start: Floats, knobs: Layout, *, progress: bool | Non
     """
     library, rows = umap(), len(start)
     epochs = MORE_EPOCHS if rows <= FEW else EPOCHS
-    edges, every = _edges(library, near, start, epochs)
-    return _descend(_squared(start), edges, every, library.find_ab_params(1.0, knobs.min_dist), epochs, knobs, progress)
+    edges = _edges(library, near, start, epochs)
+    return _descend(_squared(start), edges, library.find_ab_params(1.0, knobs.min_dist), knobs.seed, progress)
 
 
-def _edges(library: Any, near: Nearest, start: Floats, epochs: int) -> tuple[NDArray[np.int32], Floats]:
+def _edges(library: Any, near: Nearest, start: Floats, epochs: int) -> Edges:
     """Weigh the edges, and leave out those that would be used in none of the epochs."""
     rows = len(start)
     own = np.arange(rows)[:, None]
@@ -95,7 +113,7 @@ def _edges(library: Any, near: Nearest, start: Floats, epochs: int) -> tuple[NDA
     used = graph.data >= graph.data.max(initial=0) / epochs
     weights = graph.data[used]
     ends = np.stack([graph.row[used], graph.col[used]], axis=1).astype(np.int32)
-    return ends, (weights.max(initial=0) / weights).astype(np.float32)
+    return Edges(ends, (weights.max(initial=0) / weights).astype(np.float32), epochs)
 
 
 def _squared(start: Floats) -> Floats:
@@ -107,22 +125,17 @@ def _squared(start: Floats) -> Floats:
 
 
 def _descend(
-    points: Floats,
-    edges: NDArray[np.int32],
-    every: Floats,
-    curve: tuple[float, float],
-    epochs: int,
-    knobs: Layout,
-    progress: bool | None,
+    points: Floats, edges: Edges, curve: tuple[float, float], seed: int | None, progress: bool | None
 ) -> Floats:
+    """Move the points, epoch by epoch with ever shorter steps; `points` is changed."""
     from dkvector.maps import _kernel  # noqa: PLC0415 - numba comes with an extra
 
-    due, coefficients = every.copy(), _kernel.tables(*map(float, curve))
-    state = np.random.default_rng(knobs.seed).integers(1, 2**32, 1, np.uint32)
-    show = len(points) * epochs >= MUCH if progress is None else progress
-    with bar(epochs, "layout", unit="epochs", show=show) as done:
-        for now in range(epochs):
-            alpha = STEP * (1 - now / epochs)
-            _kernel.compiled(points, edges, every, due, coefficients, state, now, alpha, NEGATIVES)
+    due, coefficients = edges.every.copy(), _kernel.tables(*map(float, curve))
+    state = np.random.default_rng(seed).integers(1, 2**32, 1, np.uint32)
+    show = len(points) * edges.epochs >= MUCH if progress is None else progress
+    with bar(edges.epochs, "layout", unit="epochs", show=show) as done:
+        for now in range(edges.epochs):
+            alpha = STEP * (1 - now / edges.epochs)
+            _kernel.compiled(points, edges.ends, edges.every, due, coefficients, state, now, alpha, NEGATIVES)
             done(1)
     return points

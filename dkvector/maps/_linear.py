@@ -59,7 +59,7 @@ def plane(vectors: Floats) -> Plane:
         scatter += centred.T @ centred
     strengths, axes = np.linalg.eigh(scatter)
     first = np.zeros((dimensions, 2))
-    varied = strengths[::-1][:2] > 1e-12 * max(strengths[-1], 0)
+    varied = strengths[::-1][:2] > 1e-12 * strengths.max(initial=0)
     first[:, : len(varied)] = axes[:, ::-1][:, :2] * varied
     largest = np.abs(first).argmax(axis=0)
     return Plane(mean, first * np.where(first[largest, [0, 1]] < 0, -1, 1))
@@ -78,5 +78,7 @@ def fitted(vectors: Floats, points: Floats) -> Plane:
     found = Plane(origin, axes)
     apart = np.abs(found.points(vectors) - points).max(initial=0)
     if apart > ROUNDING * np.ptp(points, axis=0).max(initial=1e-6):
-        raise SchemaError('the map is no plane through these vectors: was it made with method="umap", or by another metric?')
+        raise SchemaError(
+            'the map is no plane through these vectors: was it made with method="umap", or by another metric?'
+        )
     return found

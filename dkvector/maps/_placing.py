@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dkvector.backends._topk import Nearest
 from dkvector.metrics import Floats
 from dkvector.vectors import BLOCK
+
+Doubles = NDArray[np.float64]
 
 NEIGHBOURS = 5
 STEPS = 20  # towards the median
@@ -41,16 +44,24 @@ def between(near: Nearest, points: Floats) -> Floats:
     return found
 
 
-def _median(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _median(points: Doubles, weights: Doubles) -> Doubles:
     """Find the point of the least weighted sum of distances to `(q, k, 2)` points, `(q, 2)`."""
     middle = _mean(points, weights)
     extent = np.ptp(points, axis=1).max(axis=1, keepdims=True)
     for _ in range(STEPS):
-        apart = np.sqrt(((points - middle[:, None]) ** 2).sum(axis=2))
-        middle = _mean(points, weights / (apart + TINY * extent + 1e-12))
-    return middle
+        middle = _mean(points, weights / (_apart(points, middle[:, None]) + TINY * extent + 1e-12))
+    # Where the median is one of the points themselves, the steps only crawl towards it.
+    sums = np.stack([(weights * _apart(points, one[:, None])).sum(axis=1) for one in points.swapaxes(0, 1)], axis=1)
+    best = sums.argmin(axis=1)
+    at_one = sums.min(axis=1) <= (weights * _apart(points, middle[:, None])).sum(axis=1)
+    return np.where(at_one[:, None], points[np.arange(len(points)), best], middle)
 
 
-def _mean(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    total: np.ndarray = (weights[:, :, None] * points).sum(axis=1) / weights.sum(axis=1, keepdims=True)
-    return total
+def _apart(points: Doubles, others: Doubles) -> Doubles:
+    found: Doubles = np.sqrt(((points - others) ** 2).sum(axis=-1))
+    return found
+
+
+def _mean(points: Doubles, weights: Doubles) -> Doubles:
+    found: Doubles = (weights[:, :, None] * points).sum(axis=1) / weights.sum(axis=1, keepdims=True)
+    return found

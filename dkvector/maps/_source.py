@@ -23,7 +23,7 @@ from dkvector.vectors import normalize, read_vectors
 from dkvector.verbs._ground import distinctive, ground, whole
 from dkvector.verbs.sampling import sample
 
-BATCH = 1 << 13  # rows that are placed at a time
+BATCH = 1 << 11  # rows that are placed at a time
 
 Method = Literal["umap", "pca"]
 METHODS = ("umap", "pca")
@@ -107,9 +107,7 @@ def directions(vectors: Floats, metric: DistanceMetric) -> Floats:
     return normalize(vectors) if metric is DistanceMetric.COSINE else vectors
 
 
-def framed(
-    points: Floats, placed: NDArray[np.bool_], columns: Mapping[Any, Any], labels: pd.Index
-) -> pd.DataFrame:
+def framed(points: Floats, placed: NDArray[np.bool_], columns: Mapping[Any, Any], labels: pd.Index) -> pd.DataFrame:
     """Put a map together; a column of the same name as one of ours gives way."""
     ours: dict[Any, Any] = {"x": points[:, 0], "y": points[:, 1], "placed": placed}
     taken = {*ours, *columns}
@@ -142,7 +140,7 @@ def _of_store(store: VectorStore, asked: Asked) -> Rows:
     columns = [str(name) for name in asked.columns]
     by = metric_of(store, asked.metric, asked.on)
     if store.schema is None:
-        none = np.empty((0, 0), np.float32)
+        none = np.empty((0, 1), np.float32)
         return Rows(pd.Index([]), {}, by, np.empty(0, np.intp), none, lambda: iter(()))
     name = store.schema.vector(asked.on).name
     few = Asked(name, None, asked.n, asked.columns, by, asked.diverse, asked.seed, asked.on_bad, asked.progress)
@@ -155,7 +153,9 @@ def _of_store(store: VectorStore, asked: Asked) -> Rows:
     chosen, vectors = _usable(store, known.index.take(drawn), name, few)
     chosen = drawn[chosen]
     carried = {one: known[one].array for one in columns}
-    return Rows(known.index, carried, by, chosen, vectors, partial(_scanned, store, known.index, drawn, few, asked.where))
+    return Rows(
+        known.index, carried, by, chosen, vectors, partial(_scanned, store, known.index, drawn, few, asked.where)
+    )
 
 
 def _usable(store: VectorStore, labels: pd.Index, name: str, asked: Asked) -> tuple[Positions, Floats]:

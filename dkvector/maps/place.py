@@ -120,8 +120,8 @@ def place(
         >>> view = dkv.project(digits.head(1000), method="pca", metric="euclidean")
         >>> dkv.place(digits.tail(2), digits, view, method="pca", metric="euclidean").round(1)
                 x    y  placed
-        1795 -4.9 12.4    True
-        1796 -0.4  6.8    True
+        1795 -5.9 -3.0    True
+        1796 -8.7  6.7    True
     """
     if method not in METHODS:
         raise SchemaError(f"no method {method!r}; {hint(str(method), METHODS)}")
@@ -141,18 +141,14 @@ def place(
     return framed(points, np.ones(len(points), np.bool_), carried, labels)
 
 
-def _new(
-    rows: Any, ground: Map, columns: Sequence[Any], on_bad: OnBad
-) -> tuple[Floats, pd.Index, Mapping[Any, Any]]:
+def _new(rows: Any, ground: Map, columns: Sequence[Any], on_bad: OnBad) -> tuple[Floats, pd.Index, Mapping[Any, Any]]:
     """Read the new rows: their vectors, labels, and columns to carry along."""
     if not isinstance(rows, pd.DataFrame):
         vectors, _, labels = read_queries(rows, dimensions=ground.dimensions, metric=ground.metric, name="a new row")
         return vectors, pd.RangeIndex(len(vectors)) if labels is None else labels, {}
     names = payload(rows, columns, include_vectors=False)
     name = vector_column(rows, ground.name if ground.name in rows.columns else None)
-    read = read_vectors(
-        rows[name], dimensions=ground.dimensions, metric=ground.metric, on_bad=on_bad, name=str(name)
-    )
+    read = read_vectors(rows[name], dimensions=ground.dimensions, metric=ground.metric, on_bad=on_bad, name=str(name))
     rows = rows if read.rows is None else rows.iloc[read.rows]
     return read.matrix, rows.index, {one: rows[one].array for one in names}
 

@@ -12,8 +12,8 @@ from dkvector.errors import MissingExtraError, NotFoundError, SchemaError, some
 from dkvector.maps import _colours
 from dkvector.maps._labels import Name, write
 
-SIZE = (7.6, 5.6)  # inches
-HITS = 12  # that are named
+WIDTH, HEIGHTS = 7.6, (3.8, 6.6)  # inches
+HITS, CLUSTERS = 12, 24  # that are named, at most
 ALPHA = 0.75
 
 
@@ -30,14 +30,14 @@ def plot_map(
 ) -> Any:
     """Draw a map.
 
-    Colours, names and edges are readable on a light and on a dark style, and told apart by the colour-blind. The eight
-    largest categories get colours of their own; where there are more, all but seven share a grey.
+    Colours, names and edges are readable on a light and on a dark style, and told apart by the colour-blind. Up to ten
+    categories get colours of their own; where there are more, all but the eight largest share a grey.
 
     Args:
         view: the map, as `project` gave it.
         color: a column of it, or a Series with its labels: categories get a legend, numbers a colour bar.
         labels: names to write at the medians of their rows: a column or a Series; the categories of `color` by default,
-            False for none. Where there is no room for all, those of the largest clusters are written.
+            False for none. The 24 largest clusters are named, as far as there is room.
         highlight: rows to ring and name: what a search gave, or a list of row labels; or a frame with `x` and `y`, as
             `place` gives it, for rows that are not on the map.
         missed: edges as `ann_edges` gives them: those that are not found are drawn, where both ends are on the map.
@@ -56,11 +56,11 @@ def plot_map(
         >>> import dkvector as dkv
         >>> view = dkv.project(dkv.datasets.load_digits(), color="digit", method="pca")
         >>> dkv.plot_map(view, "digit", labels=False).get_legend().get_texts()[0].get_text()
-        '3'
+        '0'
     """
     if not {"x", "y"} <= set(view.columns):
         raise SchemaError("a map has the columns x and y: make one with dkv.project")
-    ax = _axes(ax)
+    ax = _axes(ax, view)
     values = _colours.values_of(view, color, "color")
     named = values if labels is None or labels is True else _colours.values_of(view, labels or None, "labels")
     _points(ax, view, values, _area(len(view)) if size is None else size)
@@ -77,13 +77,16 @@ def plot_map(
     return ax
 
 
-def _axes(ax: Any) -> Any:
+def _axes(ax: Any, view: pd.DataFrame) -> Any:
+    """Give axes without ticks; a figure of their own has the shape of the map, with room for a legend."""
     try:
         from matplotlib import pyplot as plt  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as exc:
         raise MissingExtraError.of("matplotlib", "plot") from exc
     if ax is None:
-        _, ax = plt.subplots(figsize=SIZE, layout="constrained")
+        wide, high = np.ptp(view[["x", "y"]].to_numpy(), axis=0) if len(view) else (1, 1)
+        height = np.clip(0.8 * WIDTH * high / (wide or 1), *HEIGHTS)
+        _, ax = plt.subplots(figsize=(WIDTH, height), layout="constrained")
     ax.set_aspect("equal", adjustable="datalim")
     ax.set(xticks=[], yticks=[])  # the axes of a map have no meaning, and no unit
     ax.spines[:].set_visible(False)
@@ -93,7 +96,7 @@ def _axes(ax: Any) -> Any:
 
 def _area(rows: int) -> float:
     """Choose the area of a point, in square points, so that all cover about as much."""
-    return float(np.clip(24_000 / max(rows, 1), 1.2, 36))
+    return float(np.clip(40_000 / max(rows, 1), 1.2, 30))
 
 
 def _points(ax: Any, view: pd.DataFrame, values: pd.Series | None, size: float) -> None:
@@ -122,9 +125,9 @@ def _names(view: pd.DataFrame, values: pd.Series | None, named: pd.Series | None
     found = _colours.groups(named)
     middle = view[["x", "y"]].groupby(found.codes).median()
     inks = [_colours.ink(one) for one in found.colours] if named is values else [_text()] * len(found.names)
-    return [
-        Name(name, *middle.loc[code].tolist(), colour=inks[code], bold=True) for code, name in enumerate(found.names)
-    ]
+    xs, ys = middle["x"], middle["y"]
+    largest = sorted(range(len(found.names)), key=lambda code: -found.counts[code])[:CLUSTERS]
+    return [Name(found.names[one], float(xs[one]), float(ys[one]), inks[one], bold=True) for one in largest]
 
 
 def _text() -> Any:
@@ -144,7 +147,7 @@ def _edges(ax: Any, view: pd.DataFrame, edges: pd.DataFrame) -> None:
     points = view[["x", "y"]].to_numpy()
     label = f"{ends.shape[1]:,} missed edges"
     ax.add_collection(
-        LineCollection(points[ends.T], colors=[_text()], linewidths=0.6, alpha=0.45, label=label, zorder=3),
+        LineCollection(list(points[ends.T]), colors=[_text()], linewidths=0.6, alpha=0.45, label=label, zorder=3),
         autolim=False,
     )
 
@@ -155,17 +158,15 @@ def _hits(ax: Any, view: pd.DataFrame, highlight: Any) -> list[Name]:
     ax.scatter(
         rows["x"], rows["y"], s=70, facecolors="none", edgecolors=[_text()], linewidths=1.4, zorder=5, label=label
     )
-    return [
-        Name(str(name), float(row.x), float(row.y), _text(), beside=True)
-        for name, row in zip(rows.index[:HITS], rows[["x", "y"]].itertuples(), strict=False)
-    ]
+    points = rows[["x", "y"]].to_numpy(np.float64).tolist()[:HITS]
+    return [Name(str(name), x, y, _text(), beside=True) for name, (x, y) in zip(rows.index, points, strict=False)]
 
 
 def _highlighted(view: pd.DataFrame, highlight: Any) -> tuple[pd.DataFrame, str]:
     if isinstance(highlight, pd.DataFrame) and {"x", "y"} <= set(highlight.columns):
         return highlight, f"{len(highlight):,} highlighted"
-    found = highlight.index if isinstance(highlight, pd.DataFrame | pd.Series) else _listed(highlight)
-    found = found.unique()
+    own = isinstance(highlight, pd.DataFrame | pd.Series)
+    found: pd.Index = pd.Index(highlight.index if own else _listed(highlight)).unique()
     there = found[found.isin(view.index)]
     if len(found) and not len(there):
         raise NotFoundError(f"not on the map: {some(found)}")
@@ -176,7 +177,8 @@ def _highlighted(view: pd.DataFrame, highlight: Any) -> tuple[pd.DataFrame, str]
 
 def _listed(labels: Any) -> pd.Index:
     many = isinstance(labels, pd.Index) or (isinstance(labels, Sequence | np.ndarray) and not isinstance(labels, str))
-    return pd.Index(labels if many else [labels], tupleize_cols=False)
+    listed: pd.Index = pd.Index(labels if many else [labels], tupleize_cols=False)
+    return listed
 
 
 def _legend(ax: Any, values: pd.Series | None) -> None:

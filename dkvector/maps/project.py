@@ -78,12 +78,10 @@ def project(
         >>> import dkvector as dkv
         >>> digits = dkv.datasets.load_digits()
         >>> view = dkv.project(digits, color="digit", method="pca", metric="euclidean")
-        >>> view.groupby("digit")[["x", "y"]].mean().loc[[0, 1, 6]].round(1)
-                 x     y
-        digit
-        0     -1.3 -20.9
-        1     -7.1   9.1
-        6    -12.6 -10.7
+        >>> view.astype({"x": float, "y": float}).head(2).round(1)
+             x     y  placed  digit
+        0 -1.3 -21.3   False      0
+        1  8.0  20.8   False      1
     """
     if method not in METHODS:
         raise SchemaError(f"no method {method!r}; {hint(str(method), METHODS)}")
