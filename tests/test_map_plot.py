@@ -14,7 +14,7 @@ import dkvector as dkv
 from dkvector.maps import _colours
 from dkvector.maps._labels import Name, write
 
-MPL_CVD = {  # Machado, Oliveira and Fernandes, IEEE TVCG 2009, severity 1
+SEEN_AS = {  # Machado, Oliveira and Fernandes, IEEE TVCG 2009, severity 1
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
 }
@@ -230,13 +230,9 @@ def test_nothing_is_swallowed_by_the_background(view, style):
         back = np.array(to_rgb(ax.get_facecolor()))
         (lines,) = [one for one in ax.collections if isinstance(one, LineCollection)]
         shown = [*_colours.PALETTE, _colours.GREY, *(text.get_color() for text in ax.texts)]
-        shown += [lines.get_colors()[0], points(ax)[-1].get_edgecolors()[0]]
-        assert (
-            min(contrast(np.array(to_rgb(tuple(one) if not isinstance(one, str) else one)), back) for one in shown)
-            > 1.5
-        )
-        for text in ax.texts:
-            assert contrast(np.array(to_rgb(text.get_color())), back) > 4.5
+        shown += [tuple(lines.get_colors()[0]), tuple(points(ax)[-1].get_edgecolors()[0])]
+        assert min(contrast(to_rgb(one), back) for one in shown) > 1.5
+        assert min(contrast(to_rgb(text.get_color()), back) for text in ax.texts) > 4.5
 
 
 def linear(rgb):
@@ -249,10 +245,10 @@ def contrast(one, other):
     return (light + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize("kind", MPL_CVD)
+@pytest.mark.parametrize("kind", SEEN_AS)
 def test_the_colour_blind_tell_the_first_colours_apart(kind):
     seen = np.array(
-        [np.clip(np.array(MPL_CVD[kind]) @ linear(np.array(to_rgb(one))), 0, 1) for one in _colours.PALETTE]
+        [np.clip(np.array(SEEN_AS[kind]) @ linear(np.array(to_rgb(one))), 0, 1) for one in _colours.PALETTE]
     )
     lab = np.cbrt(seen @ np.array([[0.4122, 0.2119, 0.0883], [0.5363, 0.6807, 0.2817], [0.0514, 0.1074, 0.6300]]))
     lab = lab @ np.array([[0.2105, 1.9780, 0.0259], [0.7936, -2.4286, 0.7828], [-0.0041, 0.4506, -0.8087]])  # Oklab

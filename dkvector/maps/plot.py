@@ -62,9 +62,9 @@ def plot_map(
         raise SchemaError("a map has the columns x and y: make one with dkv.project")
     ax = _axes(ax, view)
     values = _colours.values_of(view, color, "color")
-    named = values if labels is None or labels is True else _colours.values_of(view, labels or None, "labels")
+    named = _named(view, values, labels)
     _points(ax, view, values, _area(len(view)) if size is None else size)
-    names = _names(view, values, named if labels is not False else None)
+    names = _names(values, named, view)
     if missed is not None:
         _edges(ax, view, missed)
     if highlight is not None:
@@ -118,9 +118,18 @@ def _points(ax: Any, view: pd.DataFrame, values: pd.Series | None, size: float) 
         ax.scatter(x, y, c=_colours.groups(values).of_rows[order], **look)
 
 
-def _names(view: pd.DataFrame, values: pd.Series | None, named: pd.Series | None) -> list[Name]:
+def _named(view: pd.DataFrame, values: pd.Series | None, labels: Any) -> pd.Series | None:
+    """Find what names clusters: the categories of the colour by default, but not its numbers."""
+    if labels is False:
+        return None
+    if labels is not None and labels is not True:
+        return _colours.values_of(view, labels, "labels")
+    return None if values is None or _colours.is_scale(values) else values
+
+
+def _names(values: pd.Series | None, named: pd.Series | None, view: pd.DataFrame) -> list[Name]:
     """Name clusters at their medians, the largest first, in the colour of their points where it is theirs alone."""
-    if named is None or (named is values and _colours.is_scale(named)):
+    if named is None:
         return []
     found = _colours.groups(named)
     middle = view[["x", "y"]].groupby(found.codes).median()
