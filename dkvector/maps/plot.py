@@ -155,8 +155,9 @@ def _edges(ax: Any, view: pd.DataFrame, edges: pd.DataFrame) -> None:
     ends = ends[:, (ends >= 0).all(axis=0)]
     points = view[["x", "y"]].to_numpy()
     label = f"{ends.shape[1]:,} missed edges"
+    alpha = float(np.clip(9 / np.sqrt(ends.shape[1] or 1), 0.06, 0.5))  # the fainter the more there are
     ax.add_collection(
-        LineCollection(list(points[ends.T]), colors=[_text()], linewidths=0.6, alpha=0.45, label=label, zorder=3),
+        LineCollection(list(points[ends.T]), colors=[_text()], linewidths=0.6, alpha=alpha, label=label, zorder=3),
         autolim=False,
     )
 
