@@ -3,7 +3,7 @@
 Importing this package registers `df.vec` and `series.vec` and the dtype `vector[d]`; it imports no engine.
 """
 
-from dkvector import datasets, local
+from dkvector import datasets, local, widgets
 from dkvector.accessor import register
 from dkvector.blocking import VectorStore
 from dkvector.dtype import VectorArray, VectorDtype
@@ -87,6 +87,7 @@ __all__ = [
     "register",
     "show_versions",
     "to_parquet",
+    "widgets",
 ]
 
 register()
