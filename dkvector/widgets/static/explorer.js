@@ -33,10 +33,10 @@ function debounced(work) {
     timer = null;
     work();
   };
-  return { later, now, flush: () => timer !== null && (now(), true), stop: () => clearTimeout(timer) };
+  return { later, now, flush: () => timer !== null && (now(), true), pending: () => timer !== null, stop: () => clearTimeout(timer) };
 }
 
-/** Tie a control to a trait, both ways; while it is being typed in, what the kernel echoes is left alone. */
+/** Tie a control to a trait, both ways; what is typed and not yet sent wins. */
 function tie(model, scope, control, trait, { read = (c) => c.value, write = (v) => v, typed = false } = {}) {
   const save = () => {
     const value = read(control);
@@ -50,7 +50,7 @@ function tie(model, scope, control, trait, { read = (c) => c.value, write = (v) 
   };
   control.addEventListener(typed ? "input" : "change", typed ? pause.later : save);
   if (typed) control.addEventListener("change", pause.flush);
-  scope.on(`change:${trait}`, () => typed && control.getRootNode().activeElement === control || show());
+  scope.on(`change:${trait}`, () => pause.pending() || show());
   scope.flush.push(pause.flush);
   scope.stop.push(pause.stop);
   control.value = write(model.get(trait));
@@ -206,7 +206,7 @@ function lessBox(model, scope) {
 
 const ACTIONS = [
   ["more", "≈", "more like", "m"], ["less", "≉", "less like", "l"],
-  ["right", "👍", "right:", "+"], ["wrong", "👎", "wrong:", "-"],
+  ["right", "✓", "right:", "+"], ["wrong", "✗", "wrong:", "-"],
 ];
 
 function rowOf(row, at, page, { act, toggle, ours }) {
@@ -243,11 +243,12 @@ function rowOf(row, at, page, { act, toggle, ours }) {
 
 function tableOf(page, title, tools) {
   const rows = page.rows.map((row, at) => rowOf(row, at, page, tools));
-  const heads = ["", "rank", "label", "score", ...page.columns.map((one) => one.name), ...(tools.ours ? ["actions"] : [])];
+  const heads = [["", false], ["rank", true], ["label", false], ["score", true],
+    ...page.columns.map((one) => [one.name, one.numeric]), ...(tools.ours ? [["actions", false]] : [])];
   const table = h("table", { role: "grid", "aria-label": title, "aria-rowcount": page.total + 1,
     "aria-multiselectable": tools.ours ? "true" : null, "aria-describedby": tools.keys },
-    h("thead", {}, h("tr", { role: "row", "aria-rowindex": 1 }, ...heads.map((name) => h("th", { scope: "col", role: "columnheader" },
-      name || h("span", { class: "dkv-hidden" }, "open"))))),
+    h("thead", {}, h("tr", { role: "row", "aria-rowindex": 1 }, ...heads.map(([name, numeric]) => h("th", {
+      scope: "col", role: "columnheader", class: numeric ? "dkv-number" : "" }, name || h("span", { class: "dkv-hidden" }, "open"))))),
     h("tbody", {}, ...rows.flatMap(({ tr, detail }) => [tr, detail])));
   // one row is in the tab order, and its buttons with it
   const rove = (to, focus) => {
