@@ -18,8 +18,16 @@ from jupyter_client import BlockingKernelClient
 from playwright.sync_api import Browser, Page, sync_playwright
 
 SHOTS = Path(__file__).parents[1] / "build" / "screenshots"
-FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync
---disable-component-update --disable-dev-shm-usage""".split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+]
 SETTINGS = {"fetchNews": "false", "checkForUpdates": False}
 DONE = "ALL-DONE"
 OPEN = """async (path) => {

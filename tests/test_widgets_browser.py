@@ -13,8 +13,8 @@ def encode(texts):
     return [[text.lower().count(letter) + 0.01 for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
 
 names = ["banana", "bandana", "cabana", "pear", "pea", "peach", "plum", "cherry", "berry", "fig", "lemon", "melon"]
-things = pd.DataFrame({"kind": ["fruit"] * 12, "length": [len(n) for n in names], "note": [f"<b id=evil>{n}</b>" for n in names],
-    "two words": ["x"] * 12, "v": encode(names)}, index=pd.Index(names, name="name"))
+things = pd.DataFrame({"kind": ["fruit"] * 12, "length": [len(n) for n in names], 
+    "note": [f"<b id=evil>{n}</b>" for n in names], "two words": ["x"] * 12, "v": encode(names)}, index=pd.Index(names, name="name"))
 things.loc["bandana", "kind"] = "cloth"
 store = things.vec.push("exact", encoder=encode)
 """
@@ -111,7 +111,7 @@ def test_everything_is_reached_by_keyboard(page, lab):
         page.keyboard.press("Tab")
         focused = page.evaluate(
             "() => { const e = document.activeElement; return e.closest('.dkv-explorer') && "
-            "(e.labels?.[0]?.textContent || e.getAttribute('aria-label') || e.getAttribute('role') || e.textContent || e.tagName) }"
+            "(e.labels?.[0]?.textContent || e.getAttribute('aria-label') || e.getAttribute('role') || e.textContent) }"
         )
         if focused is None:
             break
