@@ -42,7 +42,6 @@ OPEN = """async (path) => {
 CLOSE = """async () => {
   const shown = window.jupyterapp.shell.currentWidget;
   if (!shown?.context?.sessionContext) return;
-  await shown.context.sessionContext.shutdown();
   shown.context.model.dirty = false;
   shown.close();
 }"""
@@ -62,6 +61,7 @@ class Lab:
     def open(self, *cells: str) -> Page:
         """Run a notebook of these cells, and give the page that shows it."""
         self.page.evaluate(CLOSE)
+        self.end_kernels()
         name = f"{time.monotonic_ns()}.ipynb"
         marker = f"print('{DONE[:3]}' + '{DONE[3:]}')"
         made = nbformat.v4.new_notebook(

@@ -13,8 +13,9 @@ def encode(texts):
     return [[text.lower().count(letter) + 0.01 for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
 
 names = ["banana", "bandana", "cabana", "pear", "pea", "peach", "plum", "cherry", "berry", "fig", "lemon", "melon"]
-things = pd.DataFrame({"kind": ["fruit"] * 12, "length": [len(n) for n in names], 
-    "note": [f"<b id=evil>{n}</b>" for n in names], "two words": ["x"] * 12, "v": encode(names)}, index=pd.Index(names, name="name"))
+things = pd.DataFrame({"kind": ["fruit"] * 12, "length": [len(n) for n in names],
+    "note": [f"<b id=evil>{n}</b>" for n in names], "two words": ["x"] * 12, "v": encode(names)},
+    index=pd.Index(names, name="name"))
 things.loc["bandana", "kind"] = "cloth"
 store = things.vec.push("exact", encoder=encode)
 """
