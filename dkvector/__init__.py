@@ -26,7 +26,7 @@ from dkvector.fields import Field, FieldType, VectorField
 from dkvector.filters import Filter, col
 from dkvector.fusion import RRF, Weighted
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
-from dkvector.ingest import Reading
+from dkvector.ingest import Reading, from_arrow
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import VectorOperations
 from dkvector.parquet import read_parquet, to_parquet
@@ -82,6 +82,7 @@ __all__ = [
     "col",
     "connect",
     "datasets",
+    "from_arrow",
     "local",
     "read_parquet",
     "register",
