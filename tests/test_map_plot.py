@@ -2,7 +2,6 @@
 
 import sys
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -278,4 +277,3 @@ def test_it_can_be_saved_in_every_form(view, tmp_path):
     for form in ("png", "pdf", "svg"):
         figure.savefig(tmp_path / f"map.{form}")
         assert (tmp_path / f"map.{form}").stat().st_size > 1000
-    assert mpl.rcParams["backend"].lower() == "agg"
