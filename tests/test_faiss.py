@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import dkvector as dkv
 from dkvector.backends.faiss import FaissStore
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
 from dkvector.testing import StoreTests
@@ -72,3 +74,13 @@ for code in FLOORS:
     globals().update(coded(Flat(quantization=code)))
     globals().update(coded(IVF(lists=8, quantization=code), probes=8))
     globals().update(coded(HNSW(m=16, quantization=code)))
+
+
+def test_a_short_query_that_meets_fewer_rows_than_k_is_answered_without_a_warning():
+    frame = pd.DataFrame({"v": list(np.random.default_rng(0).standard_normal((400, 8)).astype("f4"))})
+    with frame.vec.push("faiss", index=dkv.IVF(lists=10)) as store:
+        query = np.full(8, 1e-3, np.float32)
+        tuning = {"probes": 1, "exact": False}
+        found = store.search(query, k=300, tuning=tuning)
+        assert 0 < len(found) < 300
+        assert found["distance"].between(0, 2).all()

@@ -92,7 +92,8 @@ class FaissIndex:
         """
         values, positions = self.candidates(queries, mask, effort)
         if self.metric is DistanceMetric.COSINE:
-            values /= np.sqrt(np.einsum("qd,qd->q", queries, queries))[:, None]
+            with np.errstate(over="ignore"):  # what stands for no neighbour is the largest number there is
+                values /= np.sqrt(squared_norms(queries))[:, None]
         return self._nearest(values, positions)
 
     def candidates(self, queries: Floats, mask: Mask | None, effort: Effort) -> tuple[Floats, Positions]:
