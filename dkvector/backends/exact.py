@@ -102,7 +102,7 @@ class ExactStore(LocalStore):
 
     async def drop(self) -> None:
         """Forget everything."""
-        self._rows = self.schema = None
+        self._rows = self.schema = self._words = None
 
     async def aclose(self) -> None:
         """Nothing to let go of."""

@@ -155,7 +155,7 @@ class FaissStore(LocalStore):
 
     def _forget(self) -> None:
         self._journal.stop()
-        self._rows = self.schema = None
+        self._rows = self.schema = self._words = None
         self._files, self._specs, self._manifest = {}, {}, Manifest()
 
     def _check(self, infos: Sequence[VectorInfo]) -> None:
