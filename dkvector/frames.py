@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dkvector.backends import _arrow, _knn, _topk
 from dkvector.columns import to_arrow
+from dkvector.counts import as_count
 from dkvector.dtype import VectorArray
 from dkvector.errors import FilterError, NotFoundError, SchemaError
 from dkvector.fields import VectorField
@@ -45,8 +46,7 @@ class Asked:
     def __post_init__(self) -> None:
         if (self.query is None) == (self.like is None):
             raise SchemaError("search takes a query vector, or like= with a row's label: one of the two")
-        if isinstance(self.k, bool) or not hasattr(self.k, "__index__") or self.k < 1:
-            raise SchemaError(f"k must be a whole number of at least 1, not {self.k!r}")
+        as_count(self.k)
 
 
 def search(

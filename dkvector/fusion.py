@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dkvector.counts import as_count
 from dkvector.errors import SchemaError, hint
 from dkvector.metrics import Floats
 
@@ -43,7 +44,7 @@ class RRF:
         if not self.k > -1:
             raise SchemaError(f"k of RRF must be above -1, not {self.k!r}")
         _check_weights(self.weights)
-        _check_window(self.window)
+        as_count(self.window, "window")
 
     def values(self, leg: Leg) -> Doubles:
         """Give what each row of a leg adds, before its weight."""
@@ -81,7 +82,7 @@ class Weighted:
             raise SchemaError(f"alpha must be in [0, 1], not {self.alpha!r}")
         if self.normalise not in get_args(Normalisation):
             raise SchemaError(f"no normalisation {self.normalise!r}; {hint(self.normalise, get_args(Normalisation))}")
-        _check_window(self.window)
+        as_count(self.window, "window")
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -185,8 +186,3 @@ def _best(ids: pd.Index, total: Doubles) -> NDArray[np.intp]:
 def _check_weights(weights: Sequence[float]) -> None:
     if not all(0 <= weight < np.inf for weight in weights) or not any(weights):
         raise SchemaError(f"weights must not be negative, and not all zero: {weights!r}")
-
-
-def _check_window(window: Any) -> None:
-    if isinstance(window, bool) or not hasattr(window, "__index__") or window < 1:
-        raise SchemaError(f"window must be a whole number of at least 1, not {window!r}")

@@ -42,11 +42,9 @@ class Texts:
         """Read one text, or one for each of many queries.
 
         Raises:
-            SchemaError: no texts, blank ones, or not as many as there are queries.
+            SchemaError: not as many texts as there are queries.
         """
-        texts = (text,) if isinstance(text, str) else tuple(text)
-        if odd := [one for one in texts if not isinstance(one, str) or not one.strip()]:
-            raise SchemaError(f"words to search for must be texts that are not blank, not {odd[0]!r}")
+        texts = (text,) if isinstance(text, str) or not hasattr(text, "__iter__") else tuple(text)
         if len(texts) != queries or not queries:
             raise SchemaError(f"a text for each query: there are {queries} queries and {len(texts)} texts")
         return cls(texts, tuple(on))
@@ -72,9 +70,10 @@ class Hybrid:
         return max(self.fusion.window, self.request.k)
 
     async def run(self, find: Find, find_words: FindWords, get: Get) -> tuple[HybridHits, Explanation]:
-        """Ask both legs, and fuse them."""
+        """Ask both legs, and fuse them; words that can't be searched for are refused before anything is asked."""
+        asked = [self._asked(text) for text in self.words.texts]
         near, told = await find(replace(self.request, k=self.window, columns=(), include_vectors=False))
-        worded = [(await find_words(self._asked(text))) for text in self.words.texts]
+        worded = [await find_words(one) for one in asked]
         fused = [
             fuse([one, Leg(hits.ids, hits.scores)], self.fusion, self.request.k)
             for one, hits in zip(_legs(near), worded, strict=True)

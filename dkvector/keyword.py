@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from dkvector.errors import SchemaError
+from dkvector.counts import as_count
 from dkvector.filters import Filter
 from dkvector.operations import VectorOperations
-from dkvector.requests import KeywordRequest, as_count
+from dkvector.requests import KeywordRequest
 from dkvector.results import KeywordHits
 from dkvector.schema import Schema, Supports
 
@@ -54,8 +54,6 @@ class KeywordSearch(VectorOperations):
             FilterError: a filter that can't be read or names unknown columns.
         """
         self.supports.check_keyword(self.name)
-        if not isinstance(text, str) or not text.strip():
-            raise SchemaError(f"words to search for must be a text that is not blank, not {text!r}")
         known = self.known
         looked, given = known.text(on), known.select(columns)
         read = self._where(where)

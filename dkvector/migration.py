@@ -6,12 +6,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from dkvector.counts import as_count
 from dkvector.encoders import Encoder, as_encoder
 from dkvector.errors import SchemaError
 from dkvector.filters import Filter
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.operations import VectorOperations
-from dkvector.requests import Backfill, as_count
+from dkvector.requests import Backfill
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.vectors import read_vectors
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from dkvector.counts import as_count
 from dkvector.errors import SchemaError
 from dkvector.filters import Filter, as_filter, check_columns
 from dkvector.fusion import Fusion
@@ -129,6 +130,9 @@ class Request:
 class KeywordRequest:
     """A search by words that has been checked.
 
+    Raises:
+        SchemaError: no text, or a blank one.
+
     Attributes:
         text: the words, not blank.
         k: rows to find at most.
@@ -144,6 +148,10 @@ class KeywordRequest:
     where: Filter | None
     columns: tuple[str, ...]
     highlight: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str) or not self.text.strip():
+            raise SchemaError(f"words to search for must be a text that is not blank, not {self.text!r}")
 
 
 @dataclass(frozen=True)
@@ -180,17 +188,6 @@ class Written:
     replaced: int = 0
     dropped: tuple[Any, ...] = ()
     ids: pd.Index = field(default_factory=lambda: pd.Index([]), repr=False)
-
-
-def as_count(k: Any, name: str = "k") -> int:
-    """Read a count, such as k.
-
-    Raises:
-        SchemaError: not a whole number of at least 1.
-    """
-    if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
-        raise SchemaError(f"{name} must be a whole number of at least 1, not {k!r}")
-    return int(k)
 
 
 def check_one(queries: Any, text: Any, like: Any) -> None:

@@ -85,6 +85,7 @@ class HybridTests(StoreBase):
         ("knobs", "says"),
         [
             ({"text": " "}, "not blank"),
+            ({"text": 7}, "not blank, not 7"),
             ({"text": ["apple", "stone"]}, "1 queries and 2 texts"),
             ({"text": "apple", "text_on": "n"}, "no words"),
             ({"text": "apple", "like": "a"}, "takes a query vector"),

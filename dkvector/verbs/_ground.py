@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dkvector import frames
 from dkvector.backends._knn import nearest
 from dkvector.backends._topk import Block, Nearest, Positions
-from dkvector.errors import SchemaError, UnsupportedError
+from dkvector.errors import UnsupportedError
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.vectors import normalize, read_vectors
@@ -90,13 +90,6 @@ def ground(frame: pd.DataFrame, name: Any, metric: DistanceMetric, *, where: Any
         return Ground(frame, read.matrix, metric, mask=mask)
     mask = None if mask is None else mask[read.rows]
     return Ground(frame.iloc[read.rows], read.matrix, metric, read.rows, mask)
-
-
-def whole(number: Any, name: str, least: int = 1) -> int:
-    """Check a number of rows, neighbours or clusters."""
-    if isinstance(number, bool) or not hasattr(number, "__index__") or number < least:
-        raise SchemaError(f"{name} must be a whole number of at least {least}, not {number!r}")
-    return int(number)
 
 
 def distinctive(metric: DistanceMetric | str, verb: str) -> DistanceMetric:

@@ -11,10 +11,11 @@ import pandas as pd
 
 from dkvector.backends._knn import MUCH, nearest
 from dkvector.backends._topk import Block, Positions
+from dkvector.counts import as_count
 from dkvector.errors import MissingExtraError, SchemaError
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.progress import bar
-from dkvector.verbs._ground import Ground, whole
+from dkvector.verbs._ground import Ground
 
 GAIN = 1e-6  # of the objective: an iteration that gains less is the last
 
@@ -34,8 +35,8 @@ class Effort:
     iterations: int
 
     def __post_init__(self) -> None:
-        whole(self.restarts, "restarts")
-        whole(self.iterations, "iterations")
+        as_count(self.restarts, "restarts")
+        as_count(self.iterations, "iterations")
 
 
 def cluster(rows: Ground, k: int, effort: Effort, *, progress: bool | None) -> Positions:
@@ -50,7 +51,7 @@ def cluster(rows: Ground, k: int, effort: Effort, *, progress: bool | None) -> P
     Returns:
         The cluster of each row, `(n,)`; 0 is the largest.
     """
-    if whole(k, "k") > len(rows):
+    if as_count(k, "k") > len(rows):
         raise SchemaError(f"{k} clusters of {len(rows)} rows: k must be at most the number of rows")
     vectors = rows.directions
     steps = effort.restarts * effort.iterations

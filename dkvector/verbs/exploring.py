@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from dkvector.counts import as_count
 from dkvector.frame_columns import FrameColumns
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric
 from dkvector.verbs import clusters, lint, outliers, sampling
-from dkvector.verbs._ground import distinctive, ground, whole
+from dkvector.verbs._ground import distinctive, ground
 from dkvector.verbs._subject import Subject
 from dkvector.verbs.outliers import Method
 from dkvector.verbs.report import Report
@@ -194,6 +195,6 @@ class Exploring(FrameColumns):
                     useful = matrix.min(axis=0) < matrix.max(axis=0)
                     df['embedding'] = dkv.VectorArray(matrix[:, useful])
         """
-        few = whole(sample, "sample")
+        few = as_count(sample, "sample")
         subject = Subject(self._frame, self.column(on), DistanceMetric.of(metric), few, seed, progress)
         return lint.check(subject)

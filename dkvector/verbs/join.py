@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from dkvector.backends._knn import nearest
 from dkvector.backends._topk import Block, Nearest, Positions
 from dkvector.columns import kept
+from dkvector.counts import as_count
 from dkvector.errors import SchemaError, VectorError, hint, some
 from dkvector.frame_columns import payload, vector_column
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric, score
 from dkvector.results import framed, free, ranks
-from dkvector.verbs._ground import Ground, ground, whole
+from dkvector.verbs._ground import Ground, ground
 
 How = Literal["inner", "left"]
 Suffixes = tuple[str | None, str | None]
@@ -50,7 +51,7 @@ class Joining:
     validate: str | None = None
 
     def __post_init__(self) -> None:
-        whole(self.k, "k")
+        as_count(self.k, "k")
         if self.how not in {"inner", "left"}:
             raise SchemaError(f"how must be 'inner' or 'left', not {self.how!r}: which rows of the right meet is asked")
         if self.validate is not None and self.validate not in _KINDS:

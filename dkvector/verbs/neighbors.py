@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from dkvector.counts import as_count
 from dkvector.results import assemble
-from dkvector.verbs._ground import Ground, whole
+from dkvector.verbs._ground import Ground
 
 
 def neighbors(rows: Ground, k: int, columns: Sequence[Any], *, progress: bool | None) -> pd.DataFrame:
@@ -23,7 +24,7 @@ def neighbors(rows: Ground, k: int, columns: Sequence[Any], *, progress: bool | 
     Returns:
         The table, in the form of a search for many queries.
     """
-    near = rows.neighbors(whole(k, "k"), progress)
+    near = rows.neighbors(as_count(k, "k"), progress)
     index = rows.frame.index
     return assemble(
         index.take(near.positions),

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from dkvector.backends._topk import Nearest
 from dkvector.columns import kept
+from dkvector.counts import as_count
 from dkvector.errors import SchemaError, hint
 from dkvector.results import framed, free
-from dkvector.verbs._ground import Ground, whole
+from dkvector.verbs._ground import Ground
 
 Method = Literal["distance", "lof"]
 Doubles = NDArray[np.float64]
@@ -36,7 +37,7 @@ def outliers(rows: Ground, k: int, columns: Sequence[Any], *, method: Method, pr
     """
     if method not in METHODS:
         raise SchemaError(f"no method {method!r}; {hint(method, METHODS)}")
-    near = rows.neighbors(whole(k, "k"), progress)
+    near = rows.neighbors(as_count(k, "k"), progress)
     scores = METHODS[method](near, len(rows))
     order = np.argsort(-scores, kind="stable")
     ours = {"rank": np.arange(1, len(rows) + 1), "outlier_score": scores[order]}

@@ -6,11 +6,12 @@ import numpy as np
 
 from dkvector.backends._knn import MUCH
 from dkvector.backends._topk import Positions
+from dkvector.counts import as_count
 from dkvector.errors import SchemaError
 from dkvector.metrics import Floats
 from dkvector.progress import bar
 from dkvector.vectors import BLOCK, squared_norms
-from dkvector.verbs._ground import Ground, whole
+from dkvector.verbs._ground import Ground
 
 
 def sample(rows: Ground, n: int, *, diverse: bool, seed: int | None, progress: bool | None) -> Positions:
@@ -26,7 +27,7 @@ def sample(rows: Ground, n: int, *, diverse: bool, seed: int | None, progress: b
     Returns:
         Their positions, `(n,)`, in the order in which they were chosen.
     """
-    if whole(n, "n", 0) > len(rows):
+    if as_count(n, "n", 0) > len(rows):
         raise SchemaError(f"{n} rows of {len(rows)}: n must be at most the number of rows")
     rng = np.random.default_rng(seed)
     if not diverse or n == 0:
