@@ -49,7 +49,8 @@ def to_arrow(values: pd.Series | pd.Index, name: str) -> tuple[pa.Field, pa.Arra
     """
     dtype = values.dtype
     try:
-        array = _from_objects(values) if dtype is _OBJECT else _from_dtype(values, dtype)
+        objects = isinstance(dtype, np.dtype) and dtype == _OBJECT  # one of HDF5's texts is no other, but has metadata
+        array = _from_objects(values) if objects else _from_dtype(values, dtype)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         if isinstance(values, pd.Index):
             raise SchemaError(f"the index can't be stored: {exc}; give it one type") from exc

@@ -237,3 +237,11 @@ def test_text_and_arrow_there_and_back(values):
     field, array = to_arrow(pd.Series(values, dtype=object), "text")
     assert to_pandas(array, field).tolist() == values
     assert to_index(array, field).tolist() == values
+
+
+def test_objects_are_looked_at_whatever_their_dtype_tells_beside():
+    told = np.dtype(object, metadata={"vlen": str})  # as h5py reads texts
+    assert np.dtype(object) is not told
+    mixed = pd.Series(np.array([b"x", "y"], dtype=told), name="mixed")
+    with pytest.raises(dkv.SchemaError, match="mixes text and bytes"):
+        to_arrow(mixed, "mixed")
