@@ -58,9 +58,9 @@ class TestHNSW(Suite):
 
 
 class TestIVF(Suite):
-    index = IVF(lists=20)
-    floor = 0.8
-    approximate = Tuning(exact=False, probes=10)
+    index = IVF(lists=12)  # the server draws its centres anew at each build: recall was 0.905 and more in 60
+    floor = 0.85
+    approximate = Tuning(exact=False, probes=6)
 
 
 class TestHalf(Suite):
