@@ -316,7 +316,7 @@ def test_nothing_is_pickled(tmp_path):
     random(300).vec.push("faiss", path=tmp_path / "plain.pkl", index="hnsw").close()
     files = sorted((tmp_path / "plain.pkl").iterdir())
     assert {file.suffix for file in files} == {".arrow", ".index", ".json", ""}
-    assert json.loads((tmp_path / "plain.pkl" / "manifest.json").read_text())["format"] == 2
+    assert json.loads((tmp_path / "plain.pkl" / "manifest.json").read_text())["format"] == 3
     with dkv.connect(tmp_path / "plain.pkl") as store:
         assert len(store) == 300
     for file in Path(dkv.__file__).parent.rglob("*.py"):
