@@ -129,6 +129,15 @@ def test_errors_come_through_with_their_type():
         LoopThread().run(fails())
 
 
+@pytest.fixture
+def interruptible():
+    """Have SIGINT raise, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cancels_the_work():
     loop, state = LoopThread(), []
     done = threading.Event()
