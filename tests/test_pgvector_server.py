@@ -151,9 +151,9 @@ def test_a_server_without_tls_is_refused_where_it_is_required(postgres_url, sql)
 def test_a_statement_that_takes_too_long_is_given_up(postgres_url, table):
     rows(2000).vec.push(postgres_url, table=table).close()
     config = {"backend": "pgvector", "url": postgres_url, "table": table}
-    with dkv.connect(config | {"statement_timeout": 0.02}) as store:
+    with dkv.connect(config | {"statement_timeout": 0.25}) as store:
         with pytest.raises(dkv.BackendUnavailableError, match="statement timeout"):
-            store.search(np.ones((500, 8)), k=500)
+            store.search(np.ones((2000, 8)), k=500)  # which takes two seconds
         assert len(store) == 2000  # the next statement has its own time
 
 
