@@ -5,7 +5,7 @@ UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench lab encoder clean
+.PHONY: help demo test lint bench lab servers encoder clean
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -27,6 +27,9 @@ encoder: $(VENV)/.encoder  ## get the weights of the model that made the WordNet
 
 bench: $(VENV)/.dev  ## run the measurements in tests/benchmarks
 	@set -e; for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+servers: $(VENV)/.dev  ## run Elasticsearch and OpenSearch until Ctrl-C; needs Maven and a JDK of at least 21
+	@cd tests && ../$(BIN)/python -m engines $(ENGINES)
 
 lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

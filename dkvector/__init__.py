@@ -30,6 +30,7 @@ from dkvector.ingest import Reading
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import VectorOperations
 from dkvector.parquet import read_parquet, to_parquet
+from dkvector.pushing import push
 from dkvector.query import Query, VectorQuery
 from dkvector.records import Record
 from dkvector.registry import VectorStoreFactory, connect
@@ -83,6 +84,7 @@ __all__ = [
     "connect",
     "datasets",
     "local",
+    "push",
     "read_parquet",
     "register",
     "show_versions",

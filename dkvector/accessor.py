@@ -19,6 +19,7 @@ from dkvector.frame_columns import listed
 from dkvector.indexes import IndexSpec, as_spec
 from dkvector.ingest import OnBad, Reading
 from dkvector.metrics import DistanceMetric
+from dkvector.pushing import filled
 from dkvector.records import Record
 from dkvector.registry import Target, connect
 from dkvector.requests import Mode, Search
@@ -147,17 +148,11 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         )
         spec = None if index is None else as_spec(index)
         store = connect(target, path=path, table=table, encoder=embeds)
-        try:
-            if spec is not None:
-                store.supports.check_index(store.name, spec)
-            store.upsert(self._frame, mode=mode, reading=reading, progress=progress)
-            for info in store.store.known.vectors:
-                if spec is not None:
-                    store.build_index(spec, info.name, progress=progress)
-        except BaseException:
-            store.close()
-            raise
-        return store
+
+        def write(one: VectorStore) -> None:
+            one.upsert(self._frame, mode=mode, reading=reading, progress=progress)
+
+        return filled(store, spec, write, progress=progress)
 
     def embed(
         self,

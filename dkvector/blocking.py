@@ -69,6 +69,7 @@ class VectorStore:
         return run_inline(coro) if self._inline else LOOP.run(coro)
 
     upsert = blocking(AsyncVectorStore.upsert)
+    load = blocking(AsyncVectorStore.load)
     delete = blocking(AsyncVectorStore.delete)
     count = blocking(AsyncVectorStore.count)
     build_index = blocking(AsyncVectorStore.build_index)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from dkvector.errors import SchemaError, hint
 
-Quantization = Literal["float16", "int8", "pq", "rabitq", "binary"]
+Quantization = Literal["float16", "int8", "int4", "pq", "rabitq", "binary"]
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT])?(i)?B?")
 
 

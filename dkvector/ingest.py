@@ -128,13 +128,27 @@ def _once(names: list[str]) -> list[str]:
     return names
 
 
-def _columns_of_stream(rows: Any, known: Schema | None) -> _Columns:
+def framed(rows: Any, names: list[str]) -> pd.DataFrame:
+    """Read an Arrow stream as a frame whose columns stay Arrow's own.
+
+    Args:
+        rows: the stream.
+        names: the columns of the ids.
+    """
+    columns = _columns_of_stream(rows, None, names)
+    frame = pd.DataFrame(index=columns.index)
+    for name in columns.names:
+        frame[name] = columns.column(name).array
+    return frame
+
+
+def _columns_of_stream(rows: Any, known: Schema | None, ids: list[str] | None = None) -> _Columns:
     """Read an Arrow stream as columns that stay Arrow's own."""
     if not hasattr(rows, "__arrow_c_stream__"):
         raise SchemaError(f"rows must be a DataFrame, an Arrow table or records, not {type(rows).__name__}")
     table = rows if isinstance(rows, pa.Table) else pa.table(rows)
     names = _once(table.column_names)
-    of_ids = _id_columns(names, known)
+    of_ids = ids or _id_columns(names, known)
     levels = [to_index(table.column(name), table.schema.field(name)) for name in of_ids]
     if len(levels) > 1:
         index: pd.Index = pd.MultiIndex.from_arrays(levels, names=of_ids)

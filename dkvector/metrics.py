@@ -131,3 +131,62 @@ def from_squared(squared: Floats) -> Floats:
     """Turn squared Euclidean distances into distances, rounding below zero taken as zero."""
     roots: Floats = np.sqrt(squared.clip(0))
     return roots
+
+
+def from_engine(scores: Floats, measure: str, lengths: Floats | float = 1.0) -> Floats:
+    """Turn the scores of Elasticsearch and OpenSearch into distances.
+
+    Args:
+        scores: of any shape, float32, all of them positive.
+        measure: how they were made. ``cosine``: (1 + cos θ) / 2; ``dot_product``, of unit vectors: (1 + q·v) / 2;
+            ``l2_norm``: 1 / (1 + ‖q - v‖₂²); ``max_inner_product``: 1 + q·v, below zero 1 / (1 - q·v).
+        lengths: of the vectors, of the same shape, where the engine took them for unit vectors under ``cosine``.
+
+    Returns:
+        Distances of the same shape, float32.
+
+    Example:
+        >>> from_engine(np.float32([0.5, 0.75]), "cosine"), from_engine(np.float32([3, 0.5]), "max_inner_product")
+        (array([1. , 0.5], dtype=float32), array([-2.,  1.], dtype=float32))
+    """
+    wide = scores.astype(np.float64)
+    match measure:
+        case "cosine":
+            found = (1 - (2 * wide - 1) / lengths).clip(0, 2)
+        case "dot_product":
+            found = 1 - 2 * wide
+        case "l2_norm":
+            found = np.sqrt((1 / wide - 1).clip(0))
+        case "max_inner_product":
+            found = np.where(wide >= 1, 1 - wide, 1 / wide - 1)
+        case _:
+            raise UnsupportedError.lacking("dkvector", "measure of a search engine", measure, MEASURES)
+    return found.astype(np.float32)
+
+
+MEASURES = ("cosine", "dot_product", "l2_norm", "max_inner_product")
+
+
+def of_pairs(queries: Floats, vectors: Floats, metric: DistanceMetric) -> Floats:
+    """Measure pairs of vectors, in double precision.
+
+    Args:
+        queries: `(n, d)`.
+        vectors: `(n, d)`.
+        metric: what to measure by.
+
+    Returns:
+        Distances `(n,)` float32.
+
+    Example:
+        >>> of_pairs(np.float32([[1, 0]]), np.float32([[3, 4]]), DistanceMetric.COSINE)
+        array([0.4], dtype=float32)
+    """
+    q, v = queries.astype(np.float64), vectors.astype(np.float64)
+    if metric is DistanceMetric.EUCLIDEAN:
+        return np.asarray(np.sqrt(((q - v) ** 2).sum(1)), np.float32)
+    products = (q * v).sum(1)
+    if metric is DistanceMetric.COSINE:
+        products = (1 - products / np.sqrt((q * q).sum(1) * (v * v).sum(1))).clip(0, 2)
+        return np.asarray(products, np.float32)
+    return np.asarray(-products, np.float32)

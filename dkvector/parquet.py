@@ -114,6 +114,11 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
         See `to_parquet`.
     """
     table = pq.read_table(Path(path), columns=None if columns is None else list(columns), use_pandas_metadata=True)
+    return from_table(table)
+
+
+def from_table(table: pa.Table) -> pd.DataFrame:
+    """Turn what was read of a Parquet file into a frame, with its vector columns as `vector[d]`."""
     metadata = dict(table.schema.metadata or {})
     vectors: dict[str, str] = json.loads(metadata.get(_OURS, b"{}")).get("columns", {})
     if vectors and _PANDAS in metadata:

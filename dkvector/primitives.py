@@ -10,16 +10,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from dkvector._repr import Shown
 from dkvector.answering import Answering
+from dkvector.columns import to_index
 from dkvector.errors import BackendUnavailableError, SchemaError, hint
-from dkvector.filters import Filter
+from dkvector.filters import Filter, Ids
 from dkvector.fusion import Fusion
 from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.ingest import Batch, Reading, as_batch
+from dkvector.loading import Loading
 from dkvector.metrics import DistanceMetric
 from dkvector.migration import Migration
 from dkvector.requests import MODES, Mode, Request, Search, Written, as_ids, filter_of, shown
@@ -29,12 +32,12 @@ from dkvector.schema import Schema, VectorInfo
 Found = tuple[Hits, Explanation]
 
 
-class Primitives(Shown, Answering, Migration):
+class Primitives(Shown, Answering, Loading, Migration):
     """A named collection of rows with vectors."""
 
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
     last: Explanation | None = None  # what the last search did
-    written: Written | None = None  # what the last write did
+    planned: IndexSpec | None = None  # the index that follows the first write: some backends build it with the rows
     dimension: int | None = None  # what the config promises of a store that is still empty
     metric: DistanceMetric | None = None
 
@@ -243,6 +246,15 @@ class Primitives(Shown, Answering, Migration):
         wanted = as_spec(spec)
         self.supports.check_index(self.name, wanted)
         return await self._build_index(wanted, self.known.vector(field), progress=shown(progress, await self.count()))
+
+    async def _among_ours(self, ids: pd.Index) -> Any:
+        if isinstance(ids, pd.MultiIndex):
+            raise SchemaError("a load goes on by ids of one column; these have several: load without resume=True")
+        found = [
+            to_index(one.column(0), one.schema.field(0))
+            async for one in self._scan(Ids(tuple(ids)), [], len(ids), include_vectors=False)
+        ]
+        return ids.isin(found[0].append(found[1:])) if found else np.zeros(len(ids), bool)
 
     async def indexes(self) -> dict[str, IndexSpec]:
         """Give the index spec of every vector field."""

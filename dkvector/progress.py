@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def bar(total: int, label: str, *, unit: str, show: bool) -> Iterator[Callable[[int], object]]:
+def bar(total: int | None, label: str, *, unit: str, show: bool) -> Iterator[Callable[[int], object]]:
     """Show how far some work is.
 
     Args:
-        total: how much there is to do.
+        total: how much there is to do; None where nobody knows.
         label: what is done.
         unit: of what.
         show: whether it is shown at all.

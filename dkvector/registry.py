@@ -59,6 +59,12 @@ BACKENDS = {
     "exact": Backend("dkvector.backends.exact:ExactStore", table=None),
     "faiss": Backend("dkvector.backends.faiss:FaissStore", "faiss-cpu", "faiss", table=None),
     "pgvector": Backend("dkvector.backends.pgvector:PgVectorStore", "asyncpg", "pgvector"),
+    "elasticsearch": Backend(
+        "dkvector.backends.elasticsearch:ElasticsearchStore", "elasticsearch and aiohttp", "elasticsearch", "index"
+    ),
+    "opensearch": Backend(
+        "dkvector.backends.opensearch:OpenSearchStore", "opensearch-py and aiohttp", "opensearch", "index"
+    ),
 }
 ALIASES = {  # names that code and URLs know them by
     "postgres": "pgvector",

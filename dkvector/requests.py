@@ -181,13 +181,24 @@ class Written:
         inserted: rows that were new.
         replaced: rows whose id was known.
         dropped: labels of rows left out for their vectors.
-        ids: ids of the rows written.
+        ids: ids of the rows written; those of a load of many batches are not kept.
+        skipped: rows left as they are, for their ids were there.
     """
 
     inserted: int
     replaced: int = 0
     dropped: tuple[Any, ...] = ()
     ids: pd.Index = field(default_factory=lambda: pd.Index([]), repr=False)
+    skipped: int = 0
+
+    def and_then(self, other: Written) -> Written:
+        """Add what another write did; ids are not kept."""
+        return Written(
+            self.inserted + other.inserted,
+            self.replaced + other.replaced,
+            self.dropped + other.dropped,
+            skipped=self.skipped + other.skipped,
+        )
 
 
 def check_one(queries: Any, text: Any, like: Any) -> None:

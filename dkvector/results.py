@@ -310,7 +310,7 @@ class Explanation:
         plan: in words: "exact", "hnsw", "exact over the filtered rows" …
         k: neighbours asked for, of each query.
         queries: how many queries.
-        rows: rows in the store.
+        rows: rows in the store; None where the engine was not asked.
         matching: rows that satisfy `where`; all of them without one, None where the engine was not asked.
         returned: hits in all.
         shortfall: hits that are missing although enough rows match; 0 unless the engine could not help it.
@@ -323,7 +323,7 @@ class Explanation:
     plan: str
     k: int
     queries: int
-    rows: int
+    rows: int | None
     matching: int | None = None
     returned: int = 0
     shortfall: int = 0
@@ -340,7 +340,7 @@ class Explanation:
         matching = "" if self.matching is None else f", {self.matching:,} match"
         return {
             "field": f"{self.field} by {self.metric}",
-            "rows": f"{self.rows:,}{matching}",
+            "rows": f"{'not counted' if self.rows is None else f'{self.rows:,}'}{matching}",
             "asked": f"{self.k} neighbours of {self.queries:,} {'query' if self.queries == 1 else 'queries'}",
             "returned": f"{self.returned:,}" + (f", {self.shortfall:,} short" if self.shortfall else ""),
             **{str(name): str(value) for name, value in self.native.items()},

@@ -4,6 +4,8 @@ import secrets
 import faiss
 import pytest
 import servers
+from engines import ELASTICSEARCH, OPENSEARCH
+from engines.serving import lacking, server_of
 from hypothesis import settings
 
 from dkvector.backends import _knn
@@ -12,6 +14,14 @@ from dkvector.backends import _knn
 os.environ.setdefault("MPLBACKEND", "Agg")
 settings.register_profile("dkvector", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("dkvector")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the notebook on search engines where no server can be run; continuous integration runs it, or fails."""
+    cells = [one for one in items if one.path.name == "06_engines.ipynb"]
+    if cells and "CI" not in os.environ and (reason := lacking()):
+        for cell in cells:
+            cell.add_marker(pytest.mark.skip(reason))
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +57,22 @@ def engine(request, monkeypatch):
     else:
         monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1)
     return request.param
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url():
+    with server_of(ELASTICSEARCH) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def opensearch_url():
+    with server_of(OPENSEARCH) as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=["elasticsearch", "opensearch"])
+def engine_url(request):
+    """Give the URL of either search engine, as `connect` takes it."""
+    url = request.getfixturevalue(f"{request.param}_url")
+    return url.replace("http", request.param if url.startswith("http:") else f"{request.param}+http", 1)

@@ -639,7 +639,7 @@ def test_push_builds_an_index(frame, index):
     [
         ({"index": "hsnw"}, dkv.SchemaError, "did you mean 'hnsw'"),
         ({"index": {"kind": "hnsw", "n": 3}}, dkv.SchemaError, "HNSW has no 'n'"),
-        ({"index": {"kind": "flat", "quantization": "int4"}}, dkv.SchemaError, "did you mean 'int8'"),
+        ({"index": {"kind": "flat", "quantization": "in8"}}, dkv.SchemaError, "did you mean 'int8'"),
         ({"metric": "l1"}, dkv.UnsupportedError, "no metric 'l1'"),
         ({"mode": "append"}, dkv.SchemaError, "no mode 'append'"),
         ({"columns": ["wrd"]}, dkv.NotFoundError, "did you mean 'word'"),

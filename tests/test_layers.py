@@ -12,10 +12,10 @@ LAYERS = """
   columns _keeper _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
 ← ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
-← results ingest requests encoders _weights _minilm _repr environment
-← primitives answering operations keyword hybrid migration store blocking
+← results ingest requests sources encoders _weights _minilm _repr environment
+← primitives answering operations keyword hybrid loading migration store blocking
 ← backends registry
-← datasets embedding testing evaluation projection local frames frame_columns
+← datasets embedding pushing testing evaluation projection local frames frame_columns
 ← verbs
 ← plotting widgets interop
 ← accessor series_accessor

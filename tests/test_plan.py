@@ -43,7 +43,8 @@ def test_costs_by_hand():
     assert exact_cost(1000, 1, 384) == pytest.approx(250)
     assert exact_cost(1000, 1, 768) == pytest.approx(500)
     assert exact_cost(1000, 100, 384) == pytest.approx(13.5)
-    assert graph_effort(64, 16, 0.5, 384) == _plan.Effort(ef_search=128, cost=pytest.approx(368.64))
+    assert graph_effort(64, 16, 0.5, 384) == _plan.Effort(ef_search=128, cost=pytest.approx(184.32))
+    assert graph_effort(64, 16, 0.5, 384, queries=100).cost == pytest.approx(92.16)
     effort = lists_effort(8, 100, 10_000, 0.25, 384)
     assert (effort.probes, effort.cost) == (32, pytest.approx(25 + 6.4 + 200))
 

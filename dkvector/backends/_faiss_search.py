@@ -111,7 +111,7 @@ def nearest(rows: Rows, index: FaissIndex | None, request: Request, candidates: 
     among = "" if candidates.mask is None else f" over {candidates.count:,} candidates"
     if index is None or request.tuning.exact:
         return Found(search.exactly(request.queries), "exact" + among, {})
-    effort = effort_of(index, request.tuning, request.k, candidates, rows)
+    effort = effort_of(index, request, candidates, rows)
     if request.tuning.exact is None and _exact_is_cheaper(candidates, effort, request):
         return Found(search.exactly(request.queries), "exact" + among, {})
     near = search.through(index, effort)
@@ -121,14 +121,17 @@ def nearest(rows: Rows, index: FaissIndex | None, request: Request, candidates: 
     return Found(near, _plan_of(index, request, selector=bool(among)), _native(index, effort, len(short)))
 
 
-def effort_of(index: FaissIndex, tuning: Tuning, k: int, candidates: Candidates, rows: Rows) -> Effort:
+def effort_of(index: FaissIndex, request: Request, candidates: Candidates, rows: Rows) -> Effort:
     """Say how wide the index must be searched for the share of rows that match."""
+    tuning, k, queries = request.tuning, request.k, len(request.queries)
     share = max(candidates.count, 1) / max(rows.total, 1)
     wide = _widened(index, tuning, k, share)
     dimensions, spec = int(index.index.d), index.spec
     if isinstance(spec, HNSW):
         ef_search = max(tuning.ef_search or EF_SEARCH, wide)
-        effort = _plan.graph_effort(ef_search, spec.m, share, dimensions, code=index.code.graph)
+        effort = _plan.graph_effort(
+            ef_search, spec.m, share, dimensions, queries=queries, code=index.code.graph
+        )
     else:
         lists = index.index.nlist
         probes = min(tuning.probes or PROBES, lists)

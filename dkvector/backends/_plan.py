@@ -13,7 +13,8 @@ ROW = 0.25  # µs to compare one query with one row by itself
 ROW_OF_BATCH = 0.012  # µs, as part of a matrix product
 GATHER = 0.15  # µs to copy a row for the product, shared by the queries of a batch
 TEST = 0.002  # µs to ask a selector about one row
-HOP = 0.18  # µs of a graph search for one candidate kept, and one link of each
+HOP = 0.09  # µs of a graph search for one candidate kept, and one link of each
+HOP_OF_BATCH = 0.045  # likewise, as one of many queries, which the cores share out
 BATCH = 8  # queries from which a product pays
 DIMENSIONS = 384  # of the measurements
 
@@ -43,7 +44,9 @@ def exact_cost(matching: int, queries: int, dimensions: int) -> float:
     return matching * scale * (ROW_OF_BATCH + GATHER / queries)
 
 
-def graph_effort(ef_search: int, m: int, share: float, dimensions: int, *, code: float = 1) -> Effort:
+def graph_effort(
+    ef_search: int, m: int, share: float, dimensions: int, *, queries: int = 1, code: float = 1
+) -> Effort:
     """Widen a graph search to a share of rows that match.
 
     Args:
@@ -51,6 +54,7 @@ def graph_effort(ef_search: int, m: int, share: float, dimensions: int, *, code:
         m: links of a node.
         share: of the rows that match, above 0.
         dimensions: of the vectors.
+        queries: of the batch.
         code: cost of comparing with a code, relative to a full vector.
 
     Returns:
@@ -61,7 +65,8 @@ def graph_effort(ef_search: int, m: int, share: float, dimensions: int, *, code:
         128
     """
     wide = round(ef_search / share)
-    return Effort(ef_search=wide, cost=wide * m * HOP * code * dimensions / DIMENSIONS)
+    hop = HOP if queries < BATCH else HOP_OF_BATCH
+    return Effort(ef_search=wide, cost=wide * m * hop * code * dimensions / DIMENSIONS)
 
 
 def lists_effort(probes: int, lists: int, rows: int, share: float, dimensions: int, *, code: float = 1) -> Effort:

@@ -47,6 +47,20 @@ class WriteTests(StoreBase):
         queries = sample_queries()
         assert recall(await store.search(queries), frame, queries, 10, DistanceMetric.COSINE) >= self.floor
 
+    async def test_a_load_goes_batch_by_batch_and_goes_on(
+        self, store: AsyncVectorStore, frame: pd.DataFrame, raw_count: Callable[[], int]
+    ) -> None:
+        first = await store.load(frame.head(120), batch_size=50)
+        assert (first.inserted, first.skipped, raw_count()) == (120, 0, 120)
+        changed = frame.assign(name="changed")
+        then = await store.load(changed, batch_size=64, resume=True)
+        assert (then.inserted, then.replaced, then.skipped) == (180, 0, 120)
+        assert (await store.count(), raw_count(), await store.count({"name": "changed"})) == (300, 300, 180)
+        again = await store.load([changed.head(10), changed.tail(10)])
+        assert (again.inserted, again.replaced, await store.count({"name": "changed"})) == (0, 20, 190)
+        with pytest.raises(DuplicateIdError, match="'id 0000'"):
+            await store.load(frame, batch_size=10, mode="insert")
+
     async def test_insert_refuses_known_ids_and_writes_nothing(
         self, store: AsyncVectorStore, frame: pd.DataFrame
     ) -> None:

@@ -1,0 +1,180 @@
+"""Bulk writes: pieces in flight beside each other, few at a time; what was refused for want of room is sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dkvector.backends._documents import Piece
+from dkvector.backends._wire import BUSY, TOO_LARGE, Wire, WireError, meant
+from dkvector.errors import BackendUnavailableError, DkvectorError
+
+_CREATED = 201
+_REFUSED = 300
+_MISSING = 404
+_FULL = {BUSY, 503}
+_SHOWN = 300  # characters of a reason
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard a write may press.
+
+    Args:
+        bytes: of one request, more or less.
+        in_flight: requests beside each other.
+        retries: how often a row is sent again that the engine had no room for.
+        pause: seconds before the first of them; each next one waits twice as long, up to `longest`.
+        longest: seconds.
+        patience: seconds after which rows are not sent again, however few their retries were.
+    """
+
+    bytes: int = 4 << 20
+    in_flight: int = 4
+    retries: int = 10
+    pause: float = 0.1
+    longest: float = 10.0
+    patience: float = 60.0
+
+
+@dataclass
+class Tally:
+    """What became of the rows.
+
+    Attributes:
+        created: rows that were new.
+        replaced: rows that were there.
+        missing: rows to delete that were not there.
+        failed: row → why it is not stored.
+        lost: the error that ended the write early.
+    """
+
+    created: int = 0
+    replaced: int = 0
+    missing: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+    lost: DkvectorError | None = None
+
+
+@dataclass
+class Bulk:
+    """One bulk write.
+
+    Args:
+        wire: the client.
+        path: of the requests.
+        params: of every request.
+        effort: how hard to press.
+        done: told of rows that are stored.
+    """
+
+    wire: Wire
+    path: str
+    params: Mapping[str, Any]
+    effort: Effort
+    done: Callable[[int], object]
+    tally: Tally = field(default_factory=Tally)
+    refusal: str = ""  # why rows were to be sent again, last
+
+    async def run(self, pieces: Iterable[Piece], total: int) -> Tally:
+        """Write pieces.
+
+        A piece is only encoded when there is room for it, so that memory holds those in flight and no more.
+
+        Args:
+            pieces: what to write, made while it goes, in the order of the rows.
+            total: how many rows there are.
+
+        Returns:
+            What became of every row: none is passed over in silence.
+        """
+        flying: set[asyncio.Task[None]] = set()
+        left = 0
+        try:
+            for piece in pieces:
+                while len(flying) >= self.effort.in_flight:
+                    landed, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+                    _check(landed)
+                if self.tally.lost is not None:
+                    break
+                flying.add(asyncio.create_task(self._store(piece)))
+                left = piece.rows[-1] + 1
+                await asyncio.sleep(0)  # let it leave before the next one is encoded
+            _check(flying and (await asyncio.wait(flying))[0])
+        finally:
+            for task in flying:
+                task.cancel()
+        if self.tally.lost is not None:
+            self._lose(range(left, total), self.tally.lost)
+        return self.tally
+
+    def _lose(self, rows: Sequence[int], error: DkvectorError) -> None:
+        self.tally.lost = self.tally.lost or error
+        self.tally.failed.update(dict.fromkeys(rows, str(error)[:_SHOWN]))
+
+    async def _store(self, piece: Piece) -> None:
+        """Send a piece, and again what the engine had no room for, until all of it is stored or refused."""
+        left, end = piece, time.monotonic() + self.effort.patience
+        for tries in range(self.effort.retries + 1):
+            if tries:
+                if time.monotonic() > end:
+                    break
+                wait = min(self.effort.longest, self.effort.pause * 2 ** (tries - 1))
+                await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - so that writers don't come back together
+            try:
+                again = self._counted(left, await self.wire.send("POST", self.path, left.body, params=self.params))
+            except WireError as exc:
+                if exc.status == TOO_LARGE and len(left.rows) > 1:
+                    half = len(left.rows) // 2
+                    await self._store(left.only(range(half)))
+                    return await self._store(left.only(range(half, len(left.rows))))
+                if exc.status not in _FULL:
+                    return self._lose(left.rows, meant(exc, self.wire.engine))
+                self.refusal = str(exc)
+                again = list(range(len(left.rows)))
+            except BackendUnavailableError as exc:
+                return self._lose(left.rows, exc)
+            if not again:
+                return None
+            left = left.only(again)
+        return self._lose(left.rows, BackendUnavailableError(f"{self.wire.engine} stores no more: {self.refusal}"))
+
+    def _counted(self, piece: Piece, answer: Any) -> list[int]:
+        """Count what became of each row.
+
+        Returns:
+            Places in the piece of those to send again.
+        """
+        again, stored = [], 0
+        for place, item in enumerate(answer["items"]):
+            (told,) = item.values()
+            status = told["status"]
+            if status < _REFUSED:
+                stored += 1
+                self.tally.created += status == _CREATED
+                self.tally.replaced += status != _CREATED
+            elif status == _MISSING:
+                self.tally.missing += 1
+            elif status in _FULL:
+                self.refusal = _reason(told)
+                again.append(place)
+            else:
+                self.tally.failed[piece.rows[place]] = _reason(told)
+        self.done(stored)
+        return again
+
+
+def _check(landed: Iterable[asyncio.Task[None]]) -> None:
+    for task in landed:
+        task.result()  # what is not an answer of the engine is a bug, and must be seen
+
+
+def _reason(told: Any) -> str:
+    error = told.get("error") or {}
+    while isinstance(error.get("caused_by"), dict):
+        error = error["caused_by"]
+    return str(error.get("reason") or f"status {told['status']}")[:_SHOWN]
