@@ -22,6 +22,14 @@ from dkvector.errors import (
     UnsupportedError,
     VectorError,
 )
+from dkvector.evaluation.evaluate import evaluate
+from dkvector.evaluation.ground import ground_truth
+from dkvector.evaluation.parity import Parity, parity
+from dkvector.evaluation.report import Evaluation
+from dkvector.evaluation.shrink import Shrink, shrink
+from dkvector.evaluation.truth import Truth
+from dkvector.evaluation.tune import tune
+from dkvector.evaluation.tuned import Tuned
 from dkvector.fields import Field, FieldType, VectorField
 from dkvector.filters import Filter, col
 from dkvector.fusion import RRF, Weighted
@@ -32,11 +40,13 @@ from dkvector.operations import VectorOperations
 from dkvector.parquet import read_parquet, to_parquet
 from dkvector.pushing import push
 from dkvector.query import Query, VectorQuery
+from dkvector.reasons import WhyNot
 from dkvector.records import Record
 from dkvector.registry import VectorStoreFactory, connect
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.store import AsyncVectorStore
+from dkvector.verified import Verified
 
 __version__ = "0.1.0"
 
@@ -52,6 +62,7 @@ __all__ = [
     "DkvectorError",
     "DuplicateIdError",
     "Encoder",
+    "Evaluation",
     "Explanation",
     "Field",
     "FieldType",
@@ -61,13 +72,17 @@ __all__ = [
     "Hits",
     "MissingExtraError",
     "NotFoundError",
+    "Parity",
     "PartialWriteError",
     "Query",
     "Reading",
     "Record",
     "Schema",
     "SchemaError",
+    "Shrink",
     "Supports",
+    "Truth",
+    "Tuned",
     "Tuning",
     "UnsupportedError",
     "VectorArray",
@@ -79,16 +94,23 @@ __all__ = [
     "VectorQuery",
     "VectorStore",
     "VectorStoreFactory",
+    "Verified",
     "Weighted",
+    "WhyNot",
     "col",
     "connect",
     "datasets",
+    "evaluate",
+    "ground_truth",
     "local",
+    "parity",
     "push",
     "read_parquet",
     "register",
     "show_versions",
+    "shrink",
     "to_parquet",
+    "tune",
 ]
 
 register()

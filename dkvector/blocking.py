@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
@@ -13,11 +13,13 @@ import pyarrow as pa
 from dkvector._loop import LOOP, run_inline
 from dkvector.columns import kept
 from dkvector.encoders import Encoder
+from dkvector.indexes import Tuning
 from dkvector.requests import Written
 from dkvector.results import Explanation, Hits, KeywordHits, TableSource
 from dkvector.results import framed as framed_columns
 from dkvector.schema import Schema, Supports
 from dkvector.store import AsyncVectorStore
+from dkvector.verified import Verified
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,6 +78,8 @@ class VectorStore:
     indexes = blocking(AsyncVectorStore.indexes)
     stats = blocking(AsyncVectorStore.stats)
     explain = blocking(AsyncVectorStore.explain)
+    engine = blocking(AsyncVectorStore.engine)
+    why_not = blocking(AsyncVectorStore.why_not)
     refresh = blocking(AsyncVectorStore.refresh)
     verify = blocking(AsyncVectorStore.verify)
     drop = blocking(AsyncVectorStore.drop)
@@ -162,6 +166,20 @@ class VectorStore:
     def last(self) -> Explanation | None:
         """What the last search really did."""
         return self.store.last
+
+    @property
+    def verified(self) -> Verified | None:
+        """What searches with `verify` tell of recall, all together."""
+        return self.store.verified
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """What searches use that bring no tuning of their own; knobs or a dict of them can be set."""
+        return self.store.tuning
+
+    @tuning.setter
+    def tuning(self, tuning: Tuning | Mapping[str, Any] | None) -> None:
+        self.store.tuning = None if tuning is None else Tuning.of(tuning)
 
     @property
     def encoder(self) -> Encoder | None:

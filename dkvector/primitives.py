@@ -28,11 +28,12 @@ from dkvector.migration import Migration
 from dkvector.requests import MODES, Mode, Request, Search, Written, as_ids, filter_of, shown
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, VectorInfo
+from dkvector.verifying import Verifying
 
 Found = tuple[Hits, Explanation]
 
 
-class Primitives(Shown, Answering, Loading, Migration):
+class Primitives(Shown, Verifying, Answering, Loading, Migration):
     """A named collection of rows with vectors."""
 
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
@@ -40,6 +41,7 @@ class Primitives(Shown, Answering, Loading, Migration):
     planned: IndexSpec | None = None  # the index that follows the first write: some backends build it with the rows
     dimension: int | None = None  # what the config promises of a store that is still empty
     metric: DistanceMetric | None = None
+    tuning: Tuning | None = None  # what searches use that bring no tuning of their own
 
     @classmethod
     @abstractmethod
@@ -149,6 +151,7 @@ class Primitives(Shown, Answering, Loading, Migration):
         include_vectors: bool = False,
         fusion: Fusion | None = None,
         text_on: str | Sequence[str] | None = None,
+        verify: float | None = None,
     ) -> Hits:
         """Find the k nearest rows of every query among those that satisfy `where`.
 
@@ -162,11 +165,13 @@ class Primitives(Shown, Answering, Loading, Migration):
             field: the vector field, where there are several.
             where: a filter, applied before the neighbours are taken.
             metric: what to measure by; the field's own by default.
-            tuning: search-time knobs.
+            tuning: search-time knobs; the store's own by default.
             columns: payload columns to give; all by default.
             include_vectors: give the stored vectors too.
             fusion: how the neighbours and the rows with the words are fused: `RRF()` or `Weighted(alpha)`.
             text_on: text columns to look for words in; all by default.
+            verify: share of the queries to ask again, exactly: `last` tells the recall of this call, `verified` that of
+                all calls. Of several queries at least one is asked again, a single one with this chance.
 
         Returns:
             The hits, nearest first, ties by id; k of each query wherever k rows satisfy `where`. Of a hybrid search
@@ -179,8 +184,9 @@ class Primitives(Shown, Answering, Loading, Migration):
             SchemaError: text without an encoder, or with one of another model than the field's.
             UnsupportedError: a metric that this field can't be searched by; words on a backend without keyword search.
         """
-        search = Search(queries, k, text, like, field, where, metric, tuning, columns, include_vectors, fusion, text_on)
-        hits, self.last = await self._answer(search, self._search)
+        knobs = self.tuning if tuning is None else tuning
+        search = Search(queries, k, text, like, field, where, metric, knobs, columns, include_vectors, fusion, text_on)
+        hits, self.last = await self._answer(search, self._verifying(self._search, verify, like))
         return hits
 
     async def explain(
@@ -196,13 +202,15 @@ class Primitives(Shown, Answering, Loading, Migration):
         tuning: Tuning | Mapping[str, Any] | None = None,
         fusion: Fusion | None = None,
         text_on: str | Sequence[str] | None = None,
+        verify: float | None = None,
     ) -> Explanation:
         """Run a search, and tell what really ran.
 
         Takes what `search` takes, and raises what it raises.
         """
-        search = Search(queries, k, text, like, field, where, metric, tuning, (), fusion=fusion, text_on=text_on)
-        _, told = await self._answer(search, self._explain)
+        knobs = self.tuning if tuning is None else tuning
+        search = Search(queries, k, text, like, field, where, metric, knobs, (), fusion=fusion, text_on=text_on)
+        _, told = await self._answer(search, self._verifying(self._explain, verify, like))
         return told
 
     def _where(self, where: Any) -> Filter | None:

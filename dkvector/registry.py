@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from dkvector.blocking import VectorStore
 from dkvector.encoders import as_encoder
 from dkvector.errors import MissingExtraError, SchemaError, UnsupportedError, hint
+from dkvector.indexes import Tuning
 from dkvector.store import AsyncVectorStore
 
 GROUP = "dkvector.backends"
@@ -143,6 +144,12 @@ def _table(name: str, table: str) -> dict[str, Any]:
     return {key: table}
 
 
+def _tuning(config: dict[str, Any]) -> Tuning | None:
+    """Take what every search of the store shall use out of a config."""
+    knobs = config.pop("tuning", None)
+    return None if knobs is None else Tuning.of(knobs)
+
+
 def _read_url(url: str) -> tuple[str, dict[str, Any]]:
     parts = urlsplit(url)
     if not parts.scheme:
@@ -160,7 +167,8 @@ def connect(
     Args:
         target: a backend's name, a URL such as ``"faiss:///data/words"`` or ``"postgresql://host/database"``, the
             folder of a store, or a config dict such as
-            ``{"backend": "faiss", "dimension": 384, "index_path": "./words"}``.
+            ``{"backend": "faiss", "dimension": 384, "index_path": "./words"}``; its key "tuning" holds the knobs of
+            searches that bring none.
         path: the folder of an embedded store.
         table: the table of a database, or the index of a search engine.
         encoder: embeds the texts of ``search(text=…)``: a callable `list[str] → (n, d)`, or an object with
@@ -181,7 +189,9 @@ def connect(
     name, config = read_target(target, path, table)
     cls = backend(name)
     embeds = None if encoder is None else as_encoder(encoder)
+    tuning = _tuning(config)
     store = VectorStore(lambda: cls.open(config), inline=cls.inline)
+    store.tuning = tuning
     try:
         store.encoder = embeds
     except SchemaError:
@@ -204,4 +214,8 @@ class VectorStoreFactory:
         Returns:
             The store.
         """
-        return await backend(backend_name).open({key: value for key, value in config.items() if key != "backend"})
+        settings = {key: value for key, value in config.items() if key != "backend"}
+        tuning = _tuning(settings)
+        store = await backend(backend_name).open(settings)
+        store.tuning = tuning
+        return store

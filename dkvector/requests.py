@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dkvector.counts import as_count
 from dkvector.errors import SchemaError
@@ -113,6 +114,11 @@ class Request:
     tuning: Tuning
     columns: tuple[str, ...]
     include_vectors: bool
+
+    def some(self, places: NDArray[np.intp]) -> Request:
+        """Search for some of the vectors."""
+        labels = pd.RangeIndex(len(self.queries)) if self.labels is None else self.labels
+        return replace(self, queries=self.queries[places], labels=labels[places])
 
     def of(self, queries: Any) -> Request:
         """Search for these vectors.

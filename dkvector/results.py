@@ -19,6 +19,7 @@ from pandas.core.internals.managers import (  # type: ignore[import-not-found]  
 from dkvector import _html
 from dkvector.columns import kept, to_index, to_pandas
 from dkvector.metrics import DistanceMetric, Floats, score
+from dkvector.verified import Verified
 
 Counts = NDArray[np.intp]
 PIECES = 50  # columns that may stay as they are: a user can add as many again
@@ -109,6 +110,15 @@ class Hits:
     def scores(self) -> Floats:
         """Scores `(h,)` float32, larger is better."""
         return score(self.distances, self.metric)
+
+    def some(self, places: Counts) -> Hits:
+        """Give the hits of some of the queries."""
+        starts = np.cumsum(self.counts) - self.counts
+        kept = [np.arange(starts[at], starts[at] + self.counts[at]) for at in places]
+        keep = np.concatenate([np.empty(0, np.intp), *kept]).astype(np.intp)
+        labels = None if self.queries is None else self.queries[places]
+        source, counts = Picked(self.source, keep), self.counts[places]
+        return dataclasses.replace(self, source=source, distances=self.distances[keep], counts=counts, queries=labels)
 
     def without(self, own: pd.Index, k: int) -> Hits:
         """Leave out one row of each query's hits, and keep the k nearest of the others.
@@ -247,7 +257,7 @@ def _queried(queries: pd.Index | None, counts: Counts) -> dict[Any, Any]:
     """Begin the columns of a result: the label of its query beside every hit, where there are several queries."""
     if queries is None:
         return {}
-    labels = queries.take(np.repeat(np.arange(len(counts)), counts))
+    labels = queries.repeat(counts)
     return {"query": kept(labels.to_numpy() if isinstance(labels, pd.MultiIndex) else labels.array)}
 
 
@@ -315,6 +325,7 @@ class Explanation:
         returned: hits in all.
         shortfall: hits that are missing although enough rows match; 0 unless the engine could not help it.
         native: what the engine was told: parameters, SQL or query DSL.
+        verified: what a sample of the queries, asked again exactly, tells of recall; None where none was.
     """
 
     backend: str
@@ -328,6 +339,7 @@ class Explanation:
     returned: int = 0
     shortfall: int = 0
     native: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    verified: Verified | None = None
 
     def without_own(self, k: int, returned: int) -> Explanation:
         """Tell of the same search once each query's own row was left out of its k + 1 hits."""
@@ -343,6 +355,7 @@ class Explanation:
             "rows": f"{'not counted' if self.rows is None else f'{self.rows:,}'}{matching}",
             "asked": f"{self.k} neighbours of {self.queries:,} {'query' if self.queries == 1 else 'queries'}",
             "returned": f"{self.returned:,}" + (f", {self.shortfall:,} short" if self.shortfall else ""),
+            **({} if self.verified is None else {"verified": str(self.verified)}),
             **{str(name): str(value) for name, value in self.native.items()},
         }
 

@@ -13,16 +13,58 @@ import pandas as pd
 
 from dkvector.errors import NotFoundError, SchemaError, UnsupportedError
 from dkvector.fields import VectorField
-from dkvector.indexes import as_spec
+from dkvector.indexes import Tuning, as_spec
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import Scored
 from dkvector.primitives import Primitives
 from dkvector.query import Query, VectorQuery
+from dkvector.reasons import Case, WhyNot
 from dkvector.records import Record, table_to_records
+from dkvector.requests import Search
 
 
 class AsyncVectorStore(Primitives):
     """A named collection of rows with vectors, in some backend."""
+
+    async def engine(self) -> str:
+        """Name what searches, with its version: what a measurement belongs to."""
+        return self.name
+
+    async def why_not(
+        self,
+        row: Any,
+        query: Any = None,
+        k: int = 10,
+        *,
+        text: Any = None,
+        like: Any = None,
+        field: str | None = None,
+        where: Any = None,
+        metric: DistanceMetric | str | None = None,
+        tuning: Tuning | Mapping[str, Any] | None = None,
+    ) -> WhyNot:
+        """Find out why a search does not give a row.
+
+        Args:
+            row: the label of the row that was expected.
+            query: and all else as `search` takes it; one query only.
+            k: neighbours.
+            text: instead of a query, a text for the store's encoder.
+            like: instead of a query, the label of a row.
+            field: the vector field, where there are several.
+            where: the filter.
+            metric: what to measure by.
+            tuning: search-time knobs.
+
+        Returns:
+            The reason: it is not stored, or has no vector; which part of the filter it does not satisfy; how far it is
+            from the k nearest; or that the index misses it, and with which knobs it does not.
+
+        Raises:
+            SchemaError: several queries.
+        """
+        knobs = self.tuning if tuning is None else tuning
+        return await Case(self, row, Search(query, k, text, like, field, where, metric, knobs)).reason()
 
     async def refresh(self) -> bool:
         """See what others have committed since; a store that keeps no snapshot sees it anyway.

@@ -305,7 +305,7 @@ def squared_norms(matrix: Floats) -> Floats:
         array([25.], dtype=float32)
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        squared: Floats = np.einsum("nd,nd->n", matrix, matrix)
+        squared: Floats = np.vecdot(matrix, matrix)
     return squared
 
 

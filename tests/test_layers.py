@@ -11,13 +11,13 @@ LAYERS = """
 ← metrics counts fusion vectors detect progress _forms _cells _parsed filters _tree _where _scalars _loop indexes \
   columns _keeper _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
-← ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema
+← ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified
 ← results ingest requests sources encoders _weights _minilm _repr environment
-← primitives answering operations keyword hybrid loading migration store blocking
+← primitives answering operations keyword hybrid loading migration verifying reasons store blocking
 ← backends registry
-← datasets embedding pushing testing evaluation projection local frames frame_columns
+← datasets embedding pushing testing evaluation projection plotting local frames frame_columns
 ← verbs
-← plotting widgets interop
+← widgets interop
 ← accessor series_accessor
 ← __init__ demo
 """

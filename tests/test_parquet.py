@@ -123,7 +123,7 @@ def test_files_of_others(tmp_path):
 def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     to_parquet(frame(), tmp_path / "f.parquet")
 
-    def interrupted(_table, where, **_options):  # noqa: ANN003
+    def interrupted(_table, where, **_options):
         with open(where, "wb") as file:  # noqa: PTH123
             file.write(b"half")
         raise KeyboardInterrupt

@@ -129,9 +129,7 @@ def effort_of(index: FaissIndex, request: Request, candidates: Candidates, rows:
     dimensions, spec = int(index.index.d), index.spec
     if isinstance(spec, HNSW):
         ef_search = max(tuning.ef_search or EF_SEARCH, wide)
-        effort = _plan.graph_effort(
-            ef_search, spec.m, share, dimensions, queries=queries, code=index.code.graph
-        )
+        effort = _plan.graph_effort(ef_search, spec.m, share, dimensions, queries=queries, code=index.code.graph)
     else:
         lists = index.index.nlist
         probes = min(tuning.probes or PROBES, lists)

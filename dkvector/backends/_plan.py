@@ -44,9 +44,7 @@ def exact_cost(matching: int, queries: int, dimensions: int) -> float:
     return matching * scale * (ROW_OF_BATCH + GATHER / queries)
 
 
-def graph_effort(
-    ef_search: int, m: int, share: float, dimensions: int, *, queries: int = 1, code: float = 1
-) -> Effort:
+def graph_effort(ef_search: int, m: int, share: float, dimensions: int, *, queries: int = 1, code: float = 1) -> Effort:
     """Widen a graph search to a share of rows that match.
 
     Args:

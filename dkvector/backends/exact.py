@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -86,6 +87,10 @@ class ExactStore(LocalStore):
 
     def _specs_known(self) -> dict[str, IndexSpec]:
         return {} if self.schema is None else {info.name: Flat() for info in self.schema.vectors}
+
+    async def engine(self) -> str:
+        """Name NumPy, whose products it uses."""
+        return f"NumPy {np.__version__}"
 
     def _place(self) -> str:
         return "in memory"

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import faiss
 import pandas as pd
 
 from dkvector._loop import offload
@@ -285,6 +286,10 @@ class FaissStore(LocalStore):
 
     def _specs_known(self) -> dict[str, IndexSpec]:
         return {} if self.schema is None else {info.name: self._is(info.name) for info in self.schema.vectors}
+
+    async def engine(self) -> str:
+        """Name Faiss."""
+        return f"Faiss {faiss.__version__}"
 
     def _place(self) -> str:
         return f"in {self.path}" if self._gone is None else "in a temporary folder, which goes with it"

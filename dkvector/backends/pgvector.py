@@ -263,6 +263,13 @@ class PgVectorStore(AsyncVectorStore):
         measured = {"rows": await self._count(None), "table_bytes": table, "index_bytes": indexes, "disk_bytes": disk}
         return pd.Series(measured, name=self.name)
 
+    async def engine(self) -> str:
+        """Name pgvector and the server."""
+        extension = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+        asked = f"SELECT current_setting('server_version'), ({extension})"
+        server, version = (await self._connections.fetch(asked))[0]
+        return f"pgvector {version or 'not installed'} on PostgreSQL {server.split()[0]}"
+
     async def drop(self) -> None:
         """Drop the table.
 

@@ -25,11 +25,22 @@ from dkvector.testing.oracle import naive_distance, naive_search, recall, sample
 from dkvector.testing.records import RecordTests
 from dkvector.testing.refusals import RefusalTests
 from dkvector.testing.search import SearchTests
+from dkvector.testing.verifying import VerifyTests
 from dkvector.testing.where import FilterTests
 from dkvector.testing.writes import WriteTests
 
 
-class StoreTests(SearchTests, AskTests, FilterTests, KeywordTests, HybridTests, WriteTests, RefusalTests, RecordTests):
+class StoreTests(
+    SearchTests,
+    AskTests,
+    VerifyTests,
+    FilterTests,
+    KeywordTests,
+    HybridTests,
+    WriteTests,
+    RefusalTests,
+    RecordTests,
+):
     """The contract of a store."""
 
 

@@ -1,0 +1,142 @@
+"""Every setting measured, a row for each; what fails is a row too, and what is finished is kept."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from dkvector.environment import versions
+from dkvector.evaluation.building import Built, built
+from dkvector.evaluation.checkpoint import Checkpoint, Outcome
+from dkvector.evaluation.fingerprint import digest
+from dkvector.evaluation.run import Ground, run
+from dkvector.evaluation.settings import Build, Setting, told, tunings
+from dkvector.evaluation.subject import Subject
+from dkvector.evaluation.timing import Timing
+from dkvector.evaluation.truth import Truth
+from dkvector.filters import Filter
+from dkvector.indexes import IndexSpec, Tuning
+from dkvector.progress import bar
+
+MUCH = 3  # runs from which a progress bar shows by itself
+
+
+@dataclass
+class Bench:
+    """All that a run needs, and what the runs gave.
+
+    Attributes:
+        subject: the rows.
+        ground: what answers are compared with.
+        truths: name of a filter → the true neighbours under it.
+        asked: each k, with each filter's name and the filter.
+        sweep: knobs to try.
+        columns: that filters read.
+        timing: how time is taken.
+        kept: runs that are finished, also earlier.
+        outcomes: of this evaluation, in order.
+    """
+
+    subject: Subject
+    ground: Ground
+    truths: dict[str, Truth]
+    asked: list[tuple[int, str, Filter | None]]
+    sweep: Any
+    columns: list[str]
+    timing: Timing
+    kept: Checkpoint
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def run_all(self, builds: list[Build], progress: bool | None) -> bool:
+        """Measure everything; an interrupt ends it, and keeps what is finished.
+
+        Returns:
+            Whether it came to the end.
+        """
+        total = sum(1 if build.spec is None else len(self._settings(build.spec)) for build in builds)
+        with bar(total, "runs", unit="runs", show=total > MUCH if progress is None else progress) as done:
+            try:
+                for build in builds:
+                    for outcome in self._of_build(build):
+                        self.outcomes.append(outcome)
+                        done(1)
+            except KeyboardInterrupt:
+                if not self.outcomes:
+                    raise
+                warnings.warn(f"interrupted: these are the {len(self.outcomes)} runs that were finished", stacklevel=3)
+                return False
+        return True
+
+    def _settings(self, spec: IndexSpec) -> list[Setting]:
+        return [
+            Setting(tuning, k, name, condition)
+            for k, name, condition in self.asked
+            for tuning in tunings(spec, self.sweep)
+        ]
+
+    def _of_build(self, build: Build) -> Iterator[Outcome]:
+        """Measure every setting of an index; nothing is built where all of them are known."""
+        settings = [] if build.spec is None else self._settings(build.spec)
+        known = [self.kept.known.get(self._key(build.label, build.spec, one)) for one in settings]
+        if known and all(known):
+            yield from (one for one in known if one is not None)
+            return
+        try:
+            with built(build, self.subject, self.columns) as made:
+                for setting in settings or self._settings(made.spec):
+                    yield self._of_setting(build, made, setting)
+        except Exception as exc:  # noqa: BLE001 - a backend that is not there must not end the others' runs
+            plain = [Setting(Tuning(), k, name, condition) for k, name, condition in self.asked]
+            for setting in settings or plain:
+                yield self._failed(self._head(build.label, build.spec, setting), exc)
+
+    def _of_setting(self, build: Build, made: Built, setting: Setting) -> Outcome:
+        key = self._key(build.label, build.spec or made.spec, setting)
+        if key in self.kept.known:
+            return self.kept.known[key]
+        head = self._head(build.label, made.spec, setting) | made.facts
+        truth = self.truths[setting.where].at(setting.k)
+        try:
+            outcome = run(made, setting, self.ground, truth, self.timing)
+        except Exception as exc:  # noqa: BLE001 - likewise
+            return self._failed(head, exc)
+        outcome = {"run": {**head, **outcome["run"], "error": ""}, "queries": outcome["queries"]}
+        self.kept.add(key, outcome)
+        return outcome
+
+    @staticmethod
+    def _failed(head: dict[str, Any], exc: Exception) -> Outcome:
+        return {"run": {**head, "error": f"{type(exc).__name__}: {exc}"}, "queries": {}}
+
+    def _head(self, label: str, spec: IndexSpec | None, setting: Setting) -> dict[str, Any]:
+        """Say what was asked."""
+        truth = self.truths[setting.where]
+        return {
+            "backend": label,
+            "index": "" if spec is None else told(spec),
+            "tuning": told(setting.tuning),
+            "k": setting.k,
+            "where": setting.where,
+            "rows": truth.rows,
+            "matching": truth.matching,
+            "selectivity": truth.matching / max(truth.rows, 1),
+            "seed": self.timing.seed,
+        }
+
+    def _key(self, label: str, spec: IndexSpec | None, setting: Setting) -> str:
+        """Name a run by all that it depends on."""
+        if self.kept.path is None:
+            return ""
+        return digest(self._content, label, spec, setting.tuning, setting.k, str(setting.filter))
+
+    @cached_property
+    def _content(self) -> str:
+        """Digest what all runs depend on: rows, queries, judgements, clocks, and the machine with its engines."""
+        rows, asked, judged = self.subject.rows, self.ground.queries, self.ground.relevances
+        right = () if judged is None else (judged.query, judged.row, judged.gain)
+        owns = [truth.own for truth in self.truths.values()]
+        facts = (self.subject.metric, self.timing, sorted(versions().items()))
+        return digest(rows.matrix, rows.labels, asked.matrix, asked.labels, *facts, *owns, *right)

@@ -1,0 +1,73 @@
+"""Finished runs in a file of JSON lines: what is there is not measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dkvector.errors import SchemaError
+
+START = b'{"key":"'  # of every line
+Outcome = dict[str, Any]  # "run": the row; "queries": name → list, one value for each query
+
+
+class Checkpoint:
+    """Runs by the digest of all that they depend on.
+
+    Args:
+        path: the file; None keeps nothing.
+
+    Raises:
+        SchemaError: a file of something else.
+    """
+
+    def __init__(self, path: str | PathLike[str] | None) -> None:
+        self.path = None if path is None else Path(path).expanduser()
+        self.known: dict[str, Outcome] = {}
+        if self.path is not None and self.path.exists():
+            self._read(self.path)
+
+    def _read(self, path: Path) -> None:
+        """Read what is there; the last line may have been cut off with its process."""
+        import orjson  # noqa: PLC0415 - who keeps nothing does not wait for it
+
+        lines = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, 1):
+            if not line:
+                continue
+            try:
+                held = orjson.loads(line)
+                self.known[held["key"]] = {"run": held["run"], "queries": held["queries"]}
+            except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
+                if number == len(lines) and line.startswith(START[: len(line)]):
+                    self._cut(path, len(line))
+                    continue
+                raise SchemaError(f"{path} holds no runs of an evaluation: see its line {number}") from exc
+
+    def _cut(self, path: Path, size: int) -> None:
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size - size)
+
+    def add(self, key: str, outcome: Outcome) -> None:
+        """Keep a run; it is in the file when this returns."""
+        if self.path is None:
+            return
+        self.known[key] = outcome
+        import orjson  # noqa: PLC0415 - likewise
+
+        line = orjson.dumps({"key": key, **outcome}, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(line + b"\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)

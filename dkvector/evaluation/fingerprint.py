@@ -1,0 +1,57 @@
+"""Digests of content: what was computed once for the same rows, queries and settings is not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+PIECE = 1 << 23  # bytes hashed at a time: pieces are hashed beside each other, on all cores
+
+
+def digest(*parts: Any) -> str:
+    """Hash arrays, labels, texts and numbers, in order.
+
+    Args:
+        parts: what it depends on; arrays and buffers by their bytes, a pandas index by its values, all else by repr.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> digest(np.arange(3), "a") == digest(np.arange(3), "b")
+        False
+    """
+    whole = hashlib.sha256()
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for part in parts:
+            head, views = _bytes_of(part)
+            whole.update(f"{head};".encode())
+            for piece in pool.map(lambda view: hashlib.sha256(view).digest(), views):
+                whole.update(piece)
+    return whole.hexdigest()
+
+
+def _bytes_of(part: Any) -> tuple[str, Iterator[memoryview]]:
+    """Give what names a part, and its bytes in pieces."""
+    if isinstance(part, pd.Index):
+        hashes = pd.util.hash_pandas_object(part.to_frame(index=False), index=False).to_numpy()
+        return f"index {len(part)}", _pieces(hashes)
+    if isinstance(part, np.ndarray):
+        return f"array {part.dtype} {part.shape}", _pieces(np.ascontiguousarray(part))
+    if hasattr(part, "to_pybytes"):
+        return f"buffer {part.size}", _pieces(np.frombuffer(part, np.uint8))
+    text = repr(part)
+    return f"{len(text)} {text}", iter(())
+
+
+def _pieces(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
+    if not array.size:
+        return iter(())
+    view = memoryview(array.reshape(-1).view(np.uint8).data)
+    return (view[at : at + PIECE] for at in range(0, len(view), PIECE))

@@ -1,0 +1,217 @@
+"""True neighbours equal those of a few lines of NumPy, whatever rows they come from, and are kept by their content."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import dkvector as dkv
+from dkvector.evaluation import cache as caching
+from dkvector.evaluation import ground
+
+DIGITS = dkv.datasets.load_digits()
+WORDS = dkv.datasets.load_wordnet().drop(columns="lemmas").head(3000)
+SENTENCES = dkv.datasets.load_wordnet_queries().head(60)
+
+
+def naive(matrix, queries, metric):
+    """All distances `(q, n)` in double precision."""
+    matrix, queries = matrix.astype("f8"), queries.astype("f8")
+    if metric == "euclidean":
+        return np.sqrt(((queries[:, None] - matrix[None]) ** 2).sum(axis=2))
+    dots = queries @ matrix.T
+    if metric == "cosine":
+        return 1 - dots / np.linalg.norm(matrix, axis=1) / np.linalg.norm(queries, axis=1)[:, None]
+    return -dots
+
+
+def matrix_of(column):
+    return np.stack(column.tolist()).astype("f4")
+
+
+def check(truth, distances, k):
+    """The distances are the k smallest of those given, and each row has the distance it is said to have."""
+    at = 0
+    for row, count in zip(distances, truth.counts, strict=True):
+        nearest = np.sort(row)[:k]
+        nearest = nearest[np.isfinite(nearest)]
+        assert count == len(nearest)
+        found = slice(at, at + count)
+        np.testing.assert_allclose(truth.distances[found], nearest, rtol=1e-5, atol=2e-6)
+        np.testing.assert_allclose(row[truth.positions[found]], nearest, rtol=1e-5, atol=2e-6)
+        assert len(set(truth.positions[found])) == count
+        at += count
+
+
+@pytest.fixture(params=["frame", "files", "table", "store"])
+def words(request, tmp_path):
+    """The same rows from everywhere, in chunks that are smaller than they are."""
+    if request.param == "frame":
+        return WORDS
+    if request.param == "store":
+        return WORDS.vec.push("exact")
+    for part in range(3):
+        dkv.to_parquet(WORDS.iloc[part * 1000 : (part + 1) * 1000], tmp_path / f"{part}.parquet")
+    from pyarrow import dataset
+
+    return tmp_path if request.param == "files" else dataset.dataset(tmp_path).to_table()
+
+
+@pytest.mark.usefixtures("engine")
+def test_rows_from_everywhere_have_the_same_neighbours(words, monkeypatch):
+    monkeypatch.setattr("dkvector.evaluation.sources.ROWS", 700)
+    truth = dkv.ground_truth(words, SENTENCES, 7, cache=False)
+    distances = naive(matrix_of(WORDS["embedding"]), matrix_of(SENTENCES["embedding"]), "cosine")
+    check(truth, distances, 7)
+    assert truth.labels.tolist() == WORDS.index[truth.positions].tolist()
+    assert (truth.rows, truth.matching, truth.k) == (3000, 3000, 7)
+
+
+def test_a_filter_is_applied_before_neighbours_are_taken(words, monkeypatch):
+    monkeypatch.setattr("dkvector.evaluation.sources.ROWS", 700)
+    keep = (WORDS["depth"] > 6).to_numpy() & (WORDS["pos"] == "noun").to_numpy()
+    truth = dkv.ground_truth(words, SENTENCES, 5, where="depth > 6 and pos == 'noun'", cache=False)
+    distances = naive(matrix_of(WORDS["embedding"]), matrix_of(SENTENCES["embedding"]), "cosine")
+    check(truth, np.where(keep, distances, np.inf), 5)
+    assert truth.matching == keep.sum()
+
+
+def test_where_fewer_rows_match_than_k_there_are_fewer_neighbours():
+    truth = dkv.ground_truth(WORDS, SENTENCES, 50, where=dkv.col("name").isin(WORDS.index[:3].tolist()), cache=False)
+    assert truth.counts.tolist() == [3] * 60
+    none = dkv.ground_truth(WORDS, SENTENCES, 50, where="depth > 99", cache=False)
+    assert (none.counts.sum(), none.kth.max(), len(none.to_frame())) == (0, -np.inf, 0)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot_product"])
+@pytest.mark.usefixtures("engine")
+def test_a_query_that_is_a_row_is_no_neighbour_of_its_own(metric):
+    twice = pd.concat([DIGITS, DIGITS.head(50).set_axis(range(5000, 5050))])  # duplicates stay
+    queries = twice.iloc[::60]
+    truth = dkv.ground_truth(twice, queries, 6, metric=metric, cache=False)
+    distances = naive(matrix_of(twice["embedding"]), matrix_of(queries["embedding"]), metric)
+    own = np.arange(len(twice))[::60]
+    distances[np.arange(len(queries)), own] = np.inf
+    check(truth, distances, 6)
+    assert truth.own.tolist() == own.tolist()
+
+
+def test_the_row_itself_is_left_out_also_where_it_comes_in_a_later_chunk(monkeypatch):
+    monkeypatch.setattr("dkvector.evaluation.sources.ROWS", 500)
+    store = WORDS.vec.push("exact")
+    queries = WORDS.iloc[[3, 1400, 2999]]
+    truth = dkv.ground_truth(store, queries, 4, cache=False)
+    assert truth.own.tolist() == [3, 1400, 2999]
+    assert not (truth.positions == np.repeat(truth.own, 4)).any()
+    distances = naive(matrix_of(WORDS["embedding"]), matrix_of(queries["embedding"]), "cosine")
+    distances[np.arange(3), truth.own] = np.inf
+    check(truth, distances, 4)
+
+
+def test_a_label_alone_does_not_make_a_query_a_row():
+    queries = matrix_of(DIGITS["embedding"])[:5] + 1
+    assert dkv.ground_truth(DIGITS, queries, 3, metric="euclidean", cache=False).own.tolist() == [-1] * 5
+    by_label = dkv.ground_truth(DIGITS, queries, 3, metric="euclidean", exclude_self=True, cache=False)
+    assert by_label.own.tolist() == [0, 1, 2, 3, 4]
+    kept = dkv.ground_truth(DIGITS, DIGITS.head(5), 1, metric="euclidean", exclude_self=False, cache=False)
+    assert kept.labels.tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(dkv.SchemaError, match="no label of a query is the label of a row"):
+        dkv.ground_truth(WORDS, SENTENCES, 3, exclude_self=True, cache=False)
+
+
+def test_fewer_neighbours_are_the_first_of_more():
+    many = dkv.ground_truth(WORDS, SENTENCES, 9, cache=False)
+    few = dkv.ground_truth(WORDS, SENTENCES, 4, cache=False)
+    pd.testing.assert_frame_equal(many.at(4).to_frame(), few.to_frame())
+    np.testing.assert_array_equal(many.at(4).kth, few.kth)
+    with pytest.raises(dkv.SchemaError, match="the 9 nearest rows of each query, not the 10 nearest"):
+        many.at(10)
+
+
+def test_it_is_what_the_frame_itself_answers():
+    truth = dkv.ground_truth(WORDS, SENTENCES["embedding"], 5, cache=False)
+    pd.testing.assert_frame_equal(truth.to_frame(), WORDS.vec.search(SENTENCES["embedding"], 5, columns=[]))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count how often neighbours are really looked for."""
+    calls = []
+    found = ground._found
+    monkeypatch.setattr(ground, "_found", lambda *args: calls.append(1) or found(*args))
+    return calls
+
+
+def test_neighbours_are_kept_by_the_content_of_all_that_they_depend_on(words, tmp_path_factory, counted):
+    kept = tmp_path_factory.mktemp("kept")
+
+    def ask(data=words, queries=SENTENCES, k=5, **more):
+        return dkv.ground_truth(data, queries, k, cache=kept, **more)
+
+    first, again = ask(), ask()
+    assert (len(counted), first.cached, again.cached) == (1, False, True)
+    pd.testing.assert_frame_equal(first.to_frame(), again.to_frame())
+    assert (again.own.tolist(), again.matching, again.rows) == (first.own.tolist(), 3000, 3000)
+    ask(k=6)
+    ask(where="depth > 3")
+    ask(where="depth > 4")
+    ask(metric="euclidean")
+    ask(queries=SENTENCES.head(59))
+    assert len(counted) == 6
+    changed = WORDS.assign(embedding=dkv.VectorArray(matrix_of(WORDS["embedding"]) * np.float32(1.5)))
+    assert not ask(data=changed).cached
+    assert not ask(data=WORDS.rename(index={WORDS.index[0]: "other"})).cached
+
+
+def test_a_frame_whose_filter_matches_other_rows_is_other_content(tmp_path):
+    keep = (WORDS["depth"] > 4).rename("keep")
+    other = keep.copy()
+    other.iloc[0] = not other.iloc[0]
+    first = dkv.ground_truth(WORDS, SENTENCES, 5, where=keep, cache=tmp_path)
+    assert not dkv.ground_truth(WORDS, SENTENCES, 5, where=other, cache=tmp_path).cached
+    assert dkv.ground_truth(WORDS, SENTENCES, 5, where=keep.copy(), cache=tmp_path).cached
+    deeper = WORDS.assign(depth=WORDS["depth"] + 1)
+    assert not dkv.ground_truth(WORDS, SENTENCES, 5, where="depth > 4", cache=tmp_path).cached
+    assert not dkv.ground_truth(deeper, SENTENCES, 5, where="depth > 4", cache=tmp_path).cached
+    assert first.matching == int(keep.sum())
+
+
+def test_a_damaged_file_of_the_cache_is_as_good_as_none(tmp_path, counted):
+    dkv.ground_truth(WORDS, SENTENCES, 5, cache=tmp_path)
+    (file,) = tmp_path.glob("*.arrow")
+    file.write_bytes(file.read_bytes()[:200])
+    assert not dkv.ground_truth(WORDS, SENTENCES, 5, cache=tmp_path).cached
+    assert dkv.ground_truth(WORDS, SENTENCES, 5, cache=tmp_path).cached
+    assert len(counted) == 2
+
+
+def test_the_users_cache_has_a_limit_and_small_work_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("DKVECTOR_CACHE", str(tmp_path))
+    dkv.ground_truth(WORDS, SENTENCES, 5)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(caching, "LEAST", 1)
+    dkv.ground_truth(WORDS, SENTENCES, 5)
+    (first,) = tmp_path.glob("*.arrow")
+    monkeypatch.setattr(caching, "LIMIT", int(first.stat().st_size * 1.5))
+    dkv.ground_truth(WORDS, SENTENCES, 6)
+    assert len(list(tmp_path.glob("*.arrow"))) == 1
+    assert not first.exists()
+
+
+def test_bad_rows_are_named_or_left_out():
+    bad = WORDS.head(20).assign(embedding=[*WORDS["embedding"].head(19), None])
+    with pytest.raises(dkv.VectorError, match=str(WORDS.index[19])):
+        dkv.ground_truth(bad, SENTENCES, 3, cache=False)
+    assert dkv.ground_truth(bad, SENTENCES, 3, on_bad="drop", cache=False).rows == 19
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ([[1.0, 2.0]], dkv.SchemaError, "rows come from a DataFrame, a store"),
+        (pa.table({"id": [1], "n": [2]}), dkv.SchemaError, "name the vector column as on="),
+    ],
+)
+def test_what_has_no_rows_with_vectors_is_refused(data, error, message):
+    with pytest.raises(error, match=message):
+        dkv.ground_truth(data, SENTENCES, 3, cache=False)
