@@ -35,6 +35,7 @@ from dkvector.filters import Filter, col
 from dkvector.fusion import RRF, Weighted
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
 from dkvector.ingest import Reading
+from dkvector.maps import ann_edges, edge_recall, place, plot_map, project
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import VectorOperations
 from dkvector.parquet import read_parquet, to_parquet
@@ -97,13 +98,18 @@ __all__ = [
     "Verified",
     "Weighted",
     "WhyNot",
+    "ann_edges",
     "col",
     "connect",
     "datasets",
+    "edge_recall",
     "evaluate",
     "ground_truth",
     "local",
     "parity",
+    "place",
+    "plot_map",
+    "project",
     "push",
     "read_parquet",
     "register",

@@ -1,4 +1,4 @@
-"""The data sets that travel with the package: real embeddings for examples, tests and measurements, offline."""
+"""The data sets that travel with the package, real embeddings; and clusters as large as a measurement needs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pyarrow as pa
 from dkvector import _weights
 from dkvector._minilm import MiniLM
 from dkvector.dtype import VectorArray
+from dkvector.errors import SchemaError
 from dkvector.metrics import Floats
+from dkvector.vectors import normalize
 
 # A wheel carries the files inside the package; a checkout has them beside it.
 _INSIDE, _BESIDE = Path(__file__).parent / "_datasets", Path(__file__).parents[1] / "datasets"
@@ -81,6 +83,52 @@ def load_digits() -> pd.DataFrame:
         [0, 1, 2]
     """
     return _frame(_read("digits.parquet"))
+
+
+def make_clustered(
+    n: int, dimensions: int = 384, clusters: int = 100, intrinsic: int = 16, *, spread: float = 0.6, seed: int = 0
+) -> pd.DataFrame:
+    """Make clusters of unit vectors with a known intrinsic dimension, for curves over size that no real data spans.
+
+    Each cluster is a normal distribution in a flat of its own, `intrinsic` directions of the space, about a centre of
+    unit length; its vectors are then made unit length. Under cosine and euclidean distance it is a manifold of that
+    dimension. Rows come in no order, and fewer rows of the same seed are the first of more: a curve grows one set.
+    Rows to search with that are in none of its sizes are the last of a larger one.
+
+    Args:
+        n: rows.
+        dimensions: of the vectors.
+        clusters: how many there are.
+        intrinsic: dimension of each cluster, less than that of the vectors.
+        spread: root mean square distance of a vector from its centre before it is made unit length.
+        seed: of everything.
+
+    Returns:
+        A frame with a range index and the columns `cluster` (int32, from 0) and `embedding` (``vector[d]``, float32).
+
+    Raises:
+        SchemaError: a number that is too small, or an intrinsic dimension that is not below that of the vectors.
+
+    Example:
+        >>> rows = make_clustered(1000, dimensions=32, clusters=3, intrinsic=4)
+        >>> rows["cluster"].nunique(), rows["embedding"].dtype
+        (3, vector[32])
+    """
+    least = {"n": (n, 0), "clusters": (clusters, 1), "intrinsic": (intrinsic, 1), "dimensions": (dimensions, 2)}
+    for name, (number, smallest) in least.items():
+        if number < smallest:
+            raise SchemaError(f"{name} must be at least {smallest}, not {number}")
+    if intrinsic >= dimensions:
+        raise SchemaError(f"intrinsic={intrinsic} must be less than dimensions={dimensions}")
+    flats, kinds, places = (np.random.default_rng(one) for one in np.random.SeedSequence(seed).spawn(3))
+    cluster = kinds.integers(0, clusters, n, np.int32)
+    along = places.standard_normal((n, intrinsic), np.float32) * np.float32(spread / np.sqrt(intrinsic))
+    matrix = np.empty((n, dimensions), np.float32)
+    for one in range(clusters):
+        axes = np.linalg.qr(flats.standard_normal((dimensions, intrinsic + 1)))[0].astype(np.float32)
+        own = cluster == one
+        matrix[own] = axes[:, 0] + along[own] @ axes[:, 1:].T
+    return pd.DataFrame({"cluster": cluster, "embedding": VectorArray(normalize(matrix))})
 
 
 def load_encoder(folder: str | PathLike[str] | None = None) -> MiniLM:

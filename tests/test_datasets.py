@@ -182,3 +182,61 @@ def test_the_wheel_carries_the_licences_and_no_tests(wheel):
     assert {"dkvector/_datasets/LICENSE.WordNet", "dkvector/_datasets/LICENSE.digits"} <= set(names)
     assert "dkvector/py.typed" in names
     assert {name.split("/")[0] for name in names} == {"dkvector", info}
+
+
+def neighbour_dimension(vectors, k=12):
+    """The intrinsic dimension by Levina and Bickel's estimator (NIPS 2004), with MacKay and Ghahramani's mean."""
+    squared = (vectors**2).sum(axis=1)
+    apart = squared[:, None] + squared - 2 * vectors @ vectors.T
+    near = np.sqrt(np.maximum(np.sort(apart, axis=1)[:, 1 : k + 1], 1e-12))
+    return 1 / np.log(near[:, -1:] / near[:, :-1]).mean()
+
+
+@pytest.mark.parametrize("intrinsic", [2, 5])
+def test_clusters_have_the_intrinsic_dimension_asked_for(intrinsic):
+    frame = datasets.make_clustered(6000, dimensions=40, clusters=3, intrinsic=intrinsic)
+    for _, own in frame.groupby("cluster"):
+        vectors = matrix(own).astype("f8")
+        strengths = np.linalg.svd(vectors, compute_uv=False)
+        assert (strengths > 1e-4 * strengths[0]).sum() == intrinsic + 1  # the flat, and the way to it
+        assert neighbour_dimension(vectors) == pytest.approx(intrinsic, rel=0.12)
+
+
+def test_clusters_are_apart_and_as_wide_as_asked():
+    frame = datasets.make_clustered(4000, dimensions=64, clusters=8, intrinsic=10, spread=0.5)
+    assert frame.dtypes.astype(str).to_dict() == {"cluster": "int32", "embedding": "vector[64]"}
+    assert frame["cluster"].value_counts().between(400, 600).all()
+    np.testing.assert_allclose(np.linalg.norm(matrix(frame), axis=1), 1, atol=1e-5)
+    neighbours = frame.vec.neighbors(5, columns=["cluster"])
+    kinds = frame["cluster"].loc[neighbours["query"]].to_numpy()
+    assert (neighbours["cluster"].to_numpy() == kinds).mean() > 0.99
+    means = frame.groupby("cluster")["embedding"].mean()
+    centres = np.stack(means[frame["cluster"]].to_numpy())
+    cosines = (matrix(frame) * centres).sum(axis=1) / np.linalg.norm(centres, axis=1)
+    assert np.mean(cosines) == pytest.approx(1 / np.sqrt(1 + 0.5**2), abs=0.02)
+
+
+def test_more_rows_begin_with_those_of_fewer():
+    few, more = (datasets.make_clustered(n, dimensions=16, clusters=5, intrinsic=3, seed=4) for n in (500, 2000))
+    assert few["cluster"].equals(more["cluster"].head(500))
+    np.testing.assert_allclose(matrix(few), matrix(more)[:500], atol=1e-6)
+    other = datasets.make_clustered(500, dimensions=16, clusters=5, intrinsic=3, seed=5)
+    assert not np.allclose(matrix(other), matrix(few))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "match"),
+    [
+        ({"n": -1}, "n must be at least 0"),
+        ({"clusters": 0}, "clusters must be at least 1"),
+        ({"intrinsic": 384}, "must be less than dimensions=384"),
+    ],
+)
+def test_clusters_that_cannot_be_are_refused(numbers, match):
+    with pytest.raises(dkvector.SchemaError, match=match):
+        datasets.make_clustered(**{"n": 10, **numbers})
+
+
+def test_no_rows_of_clusters_keep_their_dtypes():
+    frame = datasets.make_clustered(0, dimensions=8, intrinsic=3)
+    assert frame.dtypes.astype(str).to_dict() == {"cluster": "int32", "embedding": "vector[8]"}

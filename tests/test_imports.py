@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-HEAVY = """anywidget asyncpg elasticsearch faiss ipywidgets matplotlib opensearchpy orjson pgvector scipy sklearn tqdm
-umap"""
+HEAVY = """anywidget asyncpg elasticsearch faiss ipywidgets matplotlib numba opensearchpy orjson pgvector scipy sklearn
+tqdm umap"""
 
 
 def test_import_loads_nothing_heavy_and_warns_of_nothing():

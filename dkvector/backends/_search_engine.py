@@ -86,6 +86,11 @@ class EngineStore(AsyncVectorStore):
             raise
         return store
 
+    async def engine(self) -> str:
+        """Name the server's engine and version."""
+        server = await greeted(self._wire)
+        return f"{self.name} {'.'.join(map(str, server.version))}"
+
     def _place(self) -> str:
         return f"{self.name} at {', '.join(self._wire.hosts)}, index {self._index!r}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from dkvector.evaluation.settings import Build
 from dkvector.evaluation.sources import FrameSource
 from dkvector.evaluation.subject import Subject, read_subject
 from dkvector.evaluation.truth import Truth
-from dkvector.indexes import Flat, Quantization, Tuning
+from dkvector.indexes import Flat, Tuning
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric, Floats
 
@@ -64,7 +64,7 @@ def shrink(
     queries: Any = None,
     k: int = 10,
     *,
-    forms: Sequence[str] = ("float16", "int8", "pq", "rabitq", "binary"),
+    forms: Sequence[str] = tuple(BITS),
     dimensions: Sequence[int] | None = None,
     candidates: int | None = None,
     on: str | None = None,
@@ -106,8 +106,8 @@ def shrink(
         1     int8              64.0    1.00             1.00
         2  16 dims              64.0    0.19             0.46
     """
-    if unknown := [one for one in forms if one not in get_args(Quantization)]:
-        raise SchemaError(f"no form {unknown[0]!r}; there are {', '.join(get_args(Quantization))}")
+    if unknown := [one for one in forms if one not in BITS]:
+        raise SchemaError(f"no form {unknown[0]!r}; there are {', '.join(BITS)}")
     subject = read_subject(data, [], on=on, metric=metric, on_bad=on_bad)
     total, full = subject.rows.matrix.shape
     cuts = sorted({full // 2, full // 4, full // 8} - {0, 1}) if dimensions is None else list(dimensions)

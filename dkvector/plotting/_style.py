@@ -53,13 +53,13 @@ def styles(names: Sequence[Any]) -> dict[Any, tuple[str, str]]:
     return {name: next(looks) for name in dict.fromkeys(names)}
 
 
-def ink(colour: Any) -> Any:
-    """Bring a colour nearer to that of text, for letters are thinner than lines."""
+def ink(colour: Any, *, text: float = 0.3) -> tuple[float, ...]:
+    """Bring a colour nearer to that of text, by a share, for letters are thinner than lines and points."""
     import matplotlib as mpl  # noqa: PLC0415 - an extra
     from matplotlib.colors import to_rgb  # noqa: PLC0415
 
-    text = to_rgb(mpl.rcParams["text.color"])
-    return tuple(0.7 * one + 0.3 * other for one, other in zip(to_rgb(colour), text, strict=True))
+    pairs = zip(to_rgb(colour), to_rgb(mpl.rcParams["text.color"]), strict=True)
+    return tuple((1 - text) * one + text * other for one, other in pairs)
 
 
 def label_ends(ax: Any, ends: Sequence[End], *, size: float = 8.5) -> None:
