@@ -15,9 +15,9 @@ LAYERS = """
 ← results ingest requests sources encoders _weights _minilm _repr environment
 ← primitives answering operations keyword hybrid loading migration verifying reasons store blocking
 ← backends registry
-← datasets embedding pushing testing evaluation local frames frame_columns
+← datasets embedding pushing testing evaluation plotting local frames frame_columns
 ← verbs
-← plotting maps widgets interop
+← maps widgets interop
 ← accessor series_accessor
 ← __init__ demo
 """
