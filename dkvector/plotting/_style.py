@@ -113,7 +113,7 @@ def _bottom(group: Sequence[float], gap: float) -> float:
 
 
 NEAR = 2e-3  # of full recall, where the stretched axis ends
-TICK = 0.12  # of the width, between two recalls
+TICK = 0.16  # of the width, between two recalls
 RECALLS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
 
 
