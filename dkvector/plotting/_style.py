@@ -158,6 +158,14 @@ def label_points(ax: Any, points: Sequence[End], *, size: float = 7) -> None:
             note.remove()
 
 
+def span(axis: Any, values: Any) -> None:
+    """Give a logarithmic axis some length where all values are one, or as good as one: it would have none."""
+    low, high = float(np.min(values)), float(np.max(values))
+    if high < 1.01 * low:
+        name = axis.axis_name
+        axis.axes.set(**{f"autoscale{name}_on": False, f"{name}lim": (low / 2, high * 2)})
+
+
 def plain_numbers(axis: Any, *, times: float = 1, unit: str = "") -> None:
     """Write 20 and 5,000 on a logarithmic axis, not powers of ten; between them only where there is room."""
     from matplotlib.ticker import FuncFormatter, LogLocator  # noqa: PLC0415 - an extra
