@@ -1,28 +1,37 @@
-"""Hits of a search, and the one tidy DataFrame they become on every backend."""
+"""Hits of a search, by vectors, by words, or by both."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pandas.core.internals.managers import (  # type: ignore[import-not-found]  # private, and in no stub
-    create_block_manager_from_column_arrays,
-)
 
-from dkvector import _html
-from dkvector.columns import kept, to_index, to_pandas
+from dkvector.assembly import Counts, assemble, beside, framed, free, queried, ranks
+from dkvector.columns import to_index, to_pandas
+from dkvector.explanation import Explanation
 from dkvector.metrics import DistanceMetric, Floats, score
-from dkvector.verified import Verified
 
-Counts = NDArray[np.intp]
-PIECES = 50  # columns that may stay as they are: a user can add as many again
+__all__ = [
+    "Counts",
+    "Explanation",
+    "Hits",
+    "HybridHits",
+    "KeywordHits",
+    "Picked",
+    "Source",
+    "TableSource",
+    "assemble",
+    "framed",
+    "free",
+    "ranks",
+]
 
 
 class Source(Protocol):
@@ -175,11 +184,11 @@ class HybridHits(Hits):
             A frame indexed by row label: `query` (where there are several), `rank` from 1, `score` of the fusion, rank
             and score of both legs, missing where it has not found the row, then the payload.
         """
-        columns = _queried(self.queries, self.counts) | {"rank": ranks(self.counts), "score": self.fused}
+        columns = queried(self.queries, self.counts) | {"rank": ranks(self.counts), "score": self.fused}
         for leg, rank, of_leg in zip(("vector", "text"), self.ranks, self.of_legs, strict=True):
             columns[f"{leg}_rank"] = pd.arrays.IntegerArray(rank, rank == 0)
             columns[f"{leg}_score"] = of_leg
-        return _beside(columns, self.source.columns(), self.ids)
+        return beside(columns, self.source.columns(), self.ids)
 
 
 @dataclass(frozen=True)
@@ -215,154 +224,4 @@ class KeywordHits:
         columns: dict[Any, Any] = {"rank": np.arange(1, len(self.scores) + 1), "score": self.scores}
         if self.highlights is not None:
             columns["highlight"] = pd.array(list(self.highlights), dtype="str")
-        return _beside(columns, self.source.columns(), self.ids)
-
-
-def assemble(
-    index: pd.Index,
-    distances: Floats,
-    counts: Counts,
-    metric: DistanceMetric,
-    *,
-    queries: pd.Index | None,
-    payload: Mapping[Any, Any],
-) -> pd.DataFrame:
-    """Put the columns of a result together; a payload column of the same name as one of ours gives way.
-
-    Args:
-        index: `(h,)` labels of the rows found.
-        distances: `(h,)` float32.
-        counts: `(q,)` hits of each query.
-        metric: what the distances are measured in.
-        queries: `(q,)` labels of the queries; None for a single query.
-        payload: column name → `(h,)` values.
-
-    Returns:
-        The frame.
-
-    Example:
-        >>> one = np.float32([0.25]), np.array([1]), DistanceMetric.COSINE
-        >>> assemble(pd.Index(["a"]), *one, queries=None, payload={"n": np.array([7])})
-           rank  score  distance  n
-        a     1   0.75      0.25  7
-    """
-    columns = _queried(queries, counts)
-    columns["rank"] = ranks(counts)
-    columns["score"] = score(distances, metric)
-    columns["distance"] = distances
-    return _beside(columns, payload, index)
-
-
-def _queried(queries: pd.Index | None, counts: Counts) -> dict[Any, Any]:
-    """Begin the columns of a result: the label of its query beside every hit, where there are several queries."""
-    if queries is None:
-        return {}
-    labels = queries.repeat(counts)
-    return {"query": kept(labels.to_numpy() if isinstance(labels, pd.MultiIndex) else labels.array)}
-
-
-def _beside(ours: dict[Any, Any], payload: Mapping[Any, Any], index: pd.Index) -> pd.DataFrame:
-    columns, taken = dict(ours), {*ours, *payload}
-    for name, values in payload.items():
-        columns[free(name, taken) if name in ours else name] = kept(values)
-    return framed(columns, index)
-
-
-def framed(columns: Mapping[Any, Any], index: pd.Index) -> pd.DataFrame:
-    """Make a frame of arrays of one length, without a copy.
-
-    The public constructor looks at every value again and puts columns of one dtype together, which takes several times
-    as long as a search does; many columns are put together, for pandas warns of frames in more than 100 pieces.
-    """
-    axes = [_names(tuple(columns)), index]
-    merged = len(columns) > PIECES
-    blocks = create_block_manager_from_column_arrays(list(columns.values()), axes, merged, [None] * len(columns))
-    make: Any = getattr(pd.DataFrame, "_from_mgr")  # noqa: B009 - in no stub
-    frame: pd.DataFrame = make(blocks, axes=blocks.axes)
-    return frame
-
-
-@lru_cache(maxsize=256)
-def _names(names: tuple[Any, ...]) -> pd.Index:
-    index: pd.Index = pd.Index(list(names), tupleize_cols=False)
-    return index
-
-
-def free(name: str, taken: set[Any]) -> str:
-    """Give a name that is not taken yet, by underscores, and take it."""
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
-
-
-def ranks(counts: Counts) -> NDArray[np.int64]:
-    """Count from 1 within each query.
-
-    Example:
-        >>> ranks(np.array([2, 3]))
-        array([1, 2, 1, 2, 3])
-    """
-    if len(counts) == 1:
-        return np.arange(1, int(counts[0]) + 1, dtype=np.int64)
-    ends = np.cumsum(counts)
-    return np.arange(1, len(counts) and int(ends[-1]) + 1, dtype=np.int64) - np.repeat(ends - counts, counts)
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What a search really did.
-
-    Attributes:
-        backend: the engine.
-        field: the vector field.
-        metric: what the distances are measured in.
-        plan: in words: "exact", "hnsw", "exact over the filtered rows" …
-        k: neighbours asked for, of each query.
-        queries: how many queries.
-        rows: rows in the store; None where the engine was not asked.
-        matching: rows that satisfy `where`; all of them without one, None where the engine was not asked.
-        returned: hits in all.
-        shortfall: hits that are missing although enough rows match; 0 unless the engine could not help it.
-        native: what the engine was told: parameters, SQL or query DSL.
-        verified: what a sample of the queries, asked again exactly, tells of recall; None where none was.
-    """
-
-    backend: str
-    field: str
-    metric: str
-    plan: str
-    k: int
-    queries: int
-    rows: int | None
-    matching: int | None = None
-    returned: int = 0
-    shortfall: int = 0
-    native: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    verified: Verified | None = None
-
-    def without_own(self, k: int, returned: int) -> Explanation:
-        """Tell of the same search once each query's own row was left out of its k + 1 hits."""
-        missing = min(self.shortfall, self.queries * k - returned)
-        return dataclasses.replace(self, k=k, returned=returned, shortfall=missing)
-
-    @property
-    def told(self) -> dict[str, str]:
-        """What there is to tell, in words, heading → text."""
-        matching = "" if self.matching is None else f", {self.matching:,} match"
-        return {
-            "field": f"{self.field} by {self.metric}",
-            "rows": f"{'not counted' if self.rows is None else f'{self.rows:,}'}{matching}",
-            "asked": f"{self.k} neighbours of {self.queries:,} {'query' if self.queries == 1 else 'queries'}",
-            "returned": f"{self.returned:,}" + (f", {self.shortfall:,} short" if self.shortfall else ""),
-            **({} if self.verified is None else {"verified": str(self.verified)}),
-            **{str(name): str(value) for name, value in self.native.items()},
-        }
-
-    def __str__(self) -> str:
-        return "\n".join(
-            [f"{self.backend}: {self.plan}", *(f"  {name:<9} {value}" for name, value in self.told.items())]
-        )
-
-    def _repr_html_(self) -> str:
-        return _html.facts(f"{self.backend}: {self.plan}", self.told)
+        return beside(columns, self.source.columns(), self.ids)
