@@ -5,7 +5,10 @@ Importing this package registers `df.vec` and `series.vec` and the dtype `vector
 
 from dkvector import datasets, local
 from dkvector.accessor import register
+from dkvector.blends import Blend
 from dkvector.blocking import VectorStore
+from dkvector.compiled import Compiled
+from dkvector.compiling import compile  # noqa: A004 - the word for it
 from dkvector.dtype import VectorArray, VectorDtype
 from dkvector.encoders import Encoder
 from dkvector.environment import show_versions
@@ -43,6 +46,7 @@ from dkvector.pushing import push
 from dkvector.query import Query, VectorQuery
 from dkvector.reasons import WhyNot
 from dkvector.records import Record
+from dkvector.refinements import MMR, Cut, Evidence, Group
 from dkvector.registry import VectorStoreFactory, connect
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, Supports, VectorInfo
@@ -54,22 +58,28 @@ __version__ = "0.1.0"
 __all__ = [
     "HNSW",
     "IVF",
+    "MMR",
     "RRF",
     "AccessDeniedError",
     "AsyncVectorStore",
     "Auto",
     "BackendUnavailableError",
+    "Blend",
+    "Compiled",
+    "Cut",
     "DistanceMetric",
     "DkvectorError",
     "DuplicateIdError",
     "Encoder",
     "Evaluation",
+    "Evidence",
     "Explanation",
     "Field",
     "FieldType",
     "Filter",
     "FilterError",
     "Flat",
+    "Group",
     "Hits",
     "MissingExtraError",
     "NotFoundError",
@@ -100,6 +110,7 @@ __all__ = [
     "WhyNot",
     "ann_edges",
     "col",
+    "compile",
     "connect",
     "datasets",
     "edge_recall",

@@ -28,6 +28,7 @@ def assemble(
     *,
     queries: pd.Index | None,
     payload: Mapping[Any, Any],
+    extra: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Put the columns of a result together; a payload column of the same name as one of ours gives way.
 
@@ -38,6 +39,7 @@ def assemble(
         metric: what the distances are measured in.
         queries: `(q,)` labels of the queries; None for a single query.
         payload: column name → `(h,)` values.
+        extra: columns of ours that stand after distance; a "rank" among them takes the place of the usual one.
 
     Returns:
         The frame.
@@ -52,7 +54,7 @@ def assemble(
     columns["rank"] = ranks(counts)
     columns["score"] = score(distances, metric)
     columns["distance"] = distances
-    return beside(columns, payload, index)
+    return beside(columns | dict(extra or {}), payload, index)
 
 
 def queried(queries: pd.Index | None, counts: Counts) -> dict[Any, Any]:

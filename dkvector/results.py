@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -97,6 +97,7 @@ class Hits:
         counts: `(q,)` hits of each query.
         metric: what the distances are measured in.
         queries: labels of the query rows; None for a single query.
+        extra: `(h,)` columns that stand after distance; a "rank" among them takes the place of the usual one.
     """
 
     source: Source
@@ -104,6 +105,7 @@ class Hits:
     counts: Counts
     metric: DistanceMetric
     queries: pd.Index | None = None
+    extra: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def rows(self) -> pa.Table:
@@ -120,57 +122,72 @@ class Hits:
         """Scores `(h,)` float32, larger is better."""
         return score(self.distances, self.metric)
 
+    @property
+    def of_query(self) -> Counts:
+        """Which query each hit belongs to, `(h,)`."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
     def some(self, places: Counts) -> Hits:
         """Give the hits of some of the queries."""
         starts = np.cumsum(self.counts) - self.counts
         kept = [np.arange(starts[at], starts[at] + self.counts[at]) for at in places]
         keep = np.concatenate([np.empty(0, np.intp), *kept]).astype(np.intp)
         labels = None if self.queries is None else self.queries[places]
-        source, counts = Picked(self.source, keep), self.counts[places]
-        return dataclasses.replace(self, source=source, distances=self.distances[keep], counts=counts, queries=labels)
+        return dataclasses.replace(self.taken(keep), counts=self.counts[places], queries=labels)
 
-    def without(self, own: pd.Index, k: int) -> Hits:
-        """Leave out one row of each query's hits, and keep the k nearest of the others.
-
-        Args:
-            own: `(q,)` the id that each query must not find.
-            k: neighbours to keep; the hits are the k + 1 nearest, so that none is missing, whatever ties there are.
-        """
-        query = np.repeat(np.arange(len(self.counts)), self.counts)
-        others = np.flatnonzero(np.asarray(self.ids != own.take(query), bool))
-        counts = np.bincount(query[others], minlength=len(self.counts))
-        keep = others[ranks(counts) <= k]
+    def taken(self, keep: Counts) -> Hits:
+        """Give some of the hits, by position, in this order, in which those of one query must stay together."""
         return dataclasses.replace(
             self,
             source=Picked(self.source, keep),
             distances=self.distances[keep],
-            counts=np.minimum(counts, k),
+            counts=np.bincount(self.of_query[keep], minlength=len(self.counts)),
+            extra={name: values[keep] for name, values in self.extra.items()},
         )
+
+    def without(self, own: Sequence[pd.Index], k: int) -> Hits:
+        """Leave out rows of each query's hits, and keep the k nearest of the others.
+
+        Args:
+            own: for each query, ids that it must not find.
+            k: neighbours to keep; as many more were asked for as there are ids, so that none is missing.
+        """
+        ids, query = self.ids, self.of_query
+        others = np.ones(len(ids), bool)
+        for place in range(max(map(len, own), default=0)):
+            having = np.array([len(one) > place for one in own])
+            barred = pd.Index([one[min(place, len(one) - 1)] if len(one) else None for one in own], tupleize_cols=False)
+            others &= ~having[query] | np.asarray(ids != barred.take(query), bool)
+        left = np.flatnonzero(others)
+        counts = np.bincount(query[left], minlength=len(self.counts))
+        return self.taken(left[ranks(counts) <= k])
 
     def to_frame(self) -> pd.DataFrame:
         """Give the hits as a DataFrame.
 
         Returns:
-            A frame indexed by row label: `query` (where there are several), `rank` from 1, `score`, `distance`,
-            then the payload.
+            A frame indexed by row label: `query` (where there are several), `rank` from 1, `score`, `distance`, what
+            was added, then the payload.
         """
-        payload = self.source.columns()
-        return assemble(self.ids, self.distances, self.counts, self.metric, queries=self.queries, payload=payload)
+        rows = self.ids, self.distances, self.counts, self.metric
+        return assemble(*rows, queries=self.queries, payload=self.source.columns(), extra=self.extra)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HybridHits(Hits):
-    """Rows that a vector search or a search by words found, fused into one ranking.
+    """Rows that several searches found, by vectors or by words, fused into one ranking.
 
     Attributes:
         fused: `(h,)` float64 scores of the fusion, larger is better.
-        ranks: `(2, h)` from 1 of the vector leg and of the words; 0 where it has not found the row.
-        of_legs: `(2, h)` float32 scores of both; NaN where it has not found the row.
+        ranks: `(legs, h)` from 1 of each search; 0 where it has not found the row.
+        of_legs: `(legs, h)` float32 scores of each; NaN where it has not found the row.
+        legs: what each is called in the frame.
     """
 
     fused: NDArray[np.float64]
     ranks: NDArray[np.int64]
     of_legs: Floats
+    legs: tuple[str, ...] = ("vector", "text")
 
     @property
     def scores(self) -> Floats:
@@ -182,10 +199,10 @@ class HybridHits(Hits):
 
         Returns:
             A frame indexed by row label: `query` (where there are several), `rank` from 1, `score` of the fusion, rank
-            and score of both legs, missing where it has not found the row, then the payload.
+            and score of each leg, missing where it has not found the row, then the payload.
         """
         columns = queried(self.queries, self.counts) | {"rank": ranks(self.counts), "score": self.fused}
-        for leg, rank, of_leg in zip(("vector", "text"), self.ranks, self.of_legs, strict=True):
+        for leg, rank, of_leg in zip(self.legs, self.ranks, self.of_legs, strict=True):
             columns[f"{leg}_rank"] = pd.arrays.IntegerArray(rank, rank == 0)
             columns[f"{leg}_score"] = of_leg
         return beside(columns, self.source.columns(), self.ids)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
+import orjson
 import pandas as pd
 import pyarrow as pa
 
@@ -25,6 +26,7 @@ from dkvector.backends._layout import given, ids_of
 from dkvector.backends._querydsl import Query, all_of, beyond
 from dkvector.backends._wire import Server, Wire, greeted
 from dkvector.columns import to_index
+from dkvector.compiled import Statement
 from dkvector.errors import BackendUnavailableError, NotFoundError, SchemaError, UnsupportedError
 from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec
@@ -260,10 +262,26 @@ class EngineStore(AsyncVectorStore):
             matching = await self._count(request.where)
         return hits, replace(told, rows=await self._count(None), matching=matching)
 
+    async def _compile(self, request: Request) -> Statement:
+        plan, body = Search(self._reader, request).compiled()
+        return self._sent(plan, body, (request.queries,))
+
+    async def _compile_words(self, request: KeywordRequest) -> Statement:
+        return self._sent("BM25", self._keyword_body(self._reader, request), ())
+
+    def _sent(self, plan: str, body: Any, parameters: tuple[Any, ...]) -> Statement:
+        sent = orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode()
+        return Statement(plan, f"POST {self._reader.path}/_search\n{sent}", parameters)
+
+    def _keyword_body(self, reader: Reader, request: KeywordRequest) -> dict[str, Any]:
+        body = keyword_body(request, reader.layout, reader.query(request.where))
+        return body | {
+            "_source": self._dialect.source(wanted(reader.layout, request.columns, vectors=False), vectors=False)
+        }
+
     async def _keyword(self, request: KeywordRequest) -> KeywordHits:
         reader = self._reader
-        body = keyword_body(request, reader.layout, reader.query(request.where))
-        body["_source"] = self._dialect.source(wanted(reader.layout, request.columns, vectors=False), vectors=False)
+        body = self._keyword_body(reader, request)
         (found,) = await self._read(lambda reader: reader.search([body]))
         return marked(found, request, reader.layout)
 
