@@ -89,7 +89,8 @@ class Search:
         names = list(queries or ()) if named is None else list(named)
         if not names or len(set(names)) < len(names) or (queries is not None and set(names) != set(queries)):
             raise SchemaError(f"field= names vector fields, each once, and queries= may be a dict of them: {names}")
-        return [replace(self, field=one, queries=queries[one] if queries else self.queries) for one in names]
+        plain = replace(self, fusion=None, text_on=None)
+        return [replace(plain, field=one, queries=queries[one] if queries else self.queries) for one in names]
 
     def unfolded(self) -> Search:
         """Take vector, k, field, filter and metric from a `VectorQuery`, or from the `Query` that holds one."""
