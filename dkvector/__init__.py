@@ -26,6 +26,7 @@ from dkvector.errors import (
     VectorError,
 )
 from dkvector.evaluation.evaluate import evaluate
+from dkvector.evaluation.fitting import FittedFusion, fit_fusion
 from dkvector.evaluation.ground import ground_truth
 from dkvector.evaluation.parity import Parity, parity
 from dkvector.evaluation.report import Evaluation
@@ -78,6 +79,7 @@ __all__ = [
     "FieldType",
     "Filter",
     "FilterError",
+    "FittedFusion",
     "Flat",
     "Group",
     "Hits",
@@ -115,6 +117,7 @@ __all__ = [
     "datasets",
     "edge_recall",
     "evaluate",
+    "fit_fusion",
     "ground_truth",
     "local",
     "parity",

@@ -136,19 +136,19 @@ class Aligned:
 
     Attributes:
         ids: `(h,)` labels.
-        values: `(legs, h)` what each leg adds, before its weight.
+        added: `(legs, h)` what each leg adds, before its weight.
         ranks: `(legs, h)` from 1, 0 where a leg has not found the row.
         of_legs: `(legs, h)` float32 scores of the legs, NaN where a leg has not found the row.
     """
 
     ids: pd.Index
-    values: Doubles
+    added: Doubles
     ranks: Counts
     of_legs: Floats
 
     def fused(self, weights: Sequence[float], k: int) -> Fused:
         """Give the k rows with the largest weighted sum."""
-        total = np.asarray(weights, np.float64) @ self.values
+        total = np.asarray(weights, np.float64) @ self.added
         kept = _best(self.ids, total)[:k]
         return Fused(self.ids.take(kept), total[kept], self.ranks[:, kept], self.of_legs[:, kept])
 
