@@ -11,11 +11,10 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector._loop import offload
-from dkvector.blending import Find, Found, blended_request, blending, parts_of
+from dkvector.blending import Find, Found, blended_request, blending, check_refined, parts_of
 from dkvector.blends import Blend, as_blends
 from dkvector.columns import to_index
 from dkvector.encoders import Encoder, as_encoder, needed, queries_of
-from dkvector.errors import SchemaError
 from dkvector.evidence import Evident
 from dkvector.fusion import RRF
 from dkvector.hybrid import FindWords, Hybrid, Texts
@@ -54,7 +53,7 @@ class Answering(KeywordSearch, Evident):
         if search.hybrid or len(requests) > 1:
             return await self._answer_all(search, tuple(requests), find, find_words or self._keyword)
         for one in requests:
-            _check_refined(search, one)
+            check_refined(search, one)
         return await Ways(self._rows_of, self._chance).refining(find, search.refinements)(requests[0])
 
     async def _asked(self, search: Search, request: Request) -> Request:
@@ -122,8 +121,3 @@ class Answering(KeywordSearch, Evident):
         if embeds is not None and self.schema is not None and len(self.schema.vectors) == 1:
             embeds.check_field(self.schema.vectors[0])
         self._encoder = embeds
-
-
-def _check_refined(search: Search, request: Request) -> None:
-    if search.refinements and request.blend is not None and request.blend.kind == "rrf":
-        raise SchemaError('refine= works on one ranking by distance: combine the blend by "mean" or "max"')

@@ -17,7 +17,7 @@ from dkvector.explanation import Explanation
 from dkvector.fusion import RRF, Fused, Fusion, Leg, fuse
 from dkvector.metrics import DistanceMetric, Floats, of_pairs
 from dkvector.metrics import distance as as_distance
-from dkvector.requests import Request
+from dkvector.requests import Request, Search
 from dkvector.results import Counts, Hits, HybridHits, Picked, Source, ranks
 from dkvector.vectors import to_matrix
 
@@ -66,6 +66,12 @@ def blended_request(parts: Sequence[Parts], request: Request, *, single: bool) -
         raise SchemaError("a blend of no vectors has no answer")
     blend = Blended(sizes, parts[0].blend.kind, tuple(one.unlike for one in parts))
     return replace(made, labels=labels, own=own, blend=blend)
+
+
+def check_refined(search: Search, request: Request) -> None:
+    """Refuse to refine answers that are fused already."""
+    if search.refinements and request.blend is not None and request.blend.kind == "rrf":
+        raise SchemaError('refine= works on one ranking by distance: combine the blend by "mean" or "max"')
 
 
 def barring(find: Find) -> Find:

@@ -17,7 +17,7 @@ LAYERS = """
 ← primitives answering operations keyword blending hybrid evidence grouping refining explaining loading \
   migration verifying reasons store blocking
 ← backends registry
-← datasets embedding pushing compiling testing evaluation plotting local frames frame_columns
+← datasets embedding pushing compiling testing evaluation plotting local frames frame_columns frame_search
 ← verbs
 ← maps widgets interop
 ← accessor series_accessor
