@@ -41,7 +41,7 @@ class Blend:
         unlike: labels of rows, or one label.
         text: texts for the encoder, or one text.
         combine: "mean", "max", "rrf", or a weight above 0 for each that the answer should be like.
-        away: how far "mean" goes away from `unlike`; at least 0.
+        away: how far "mean" goes away from `unlike`; at least 0. Rocchio's method usually takes about 0.2.
 
     Raises:
         SchemaError: nothing to be like, an unknown way to combine, or `unlike` that it can't use.
@@ -56,7 +56,7 @@ class Blend:
     unlike: Any = ()
     text: Any = ()
     combine: Combine | Sequence[float] = "mean"
-    away: float = 1.0
+    away: float = 0.25
 
     def __post_init__(self) -> None:
         for name in ("like", "unlike", "text"):

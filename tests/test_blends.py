@@ -95,7 +95,7 @@ def test_examples_by_hand():
     both = frame.vec.search(dkv.Blend(like=["a", "b"]), k=2)
     assert both.index.tolist() == ["c", "d"]
     assert both["score"].tolist() == pytest.approx([1, 0], abs=1e-6)
-    away = frame.vec.search(dkv.Blend(like="a", unlike="b"), k=1)  # 2 · (1, 0) - (0, 1)
+    away = frame.vec.search(dkv.Blend(like="a", unlike="b", away=1), k=1)  # 2 · (1, 0) - (0, 1)
     assert away.index.tolist() == ["d"]
     assert away["score"].iloc[0] == pytest.approx(3 / np.sqrt(10))
 
@@ -137,6 +137,30 @@ def test_several_columns_of_a_frame_are_searched_in_a_store():
         frame.vec.search([1.0, 0.0], on=["v", "w"])
     with pytest.raises(dkv.UnsupportedError, match="several columns at once"):
         frame.vec.search({"v": [1.0, 0.0]})
+
+
+@pytest.mark.parametrize("combine", ["mean", "max"])
+def test_words_beside_a_blend_make_a_hybrid_search(combine):
+    frame = sample_frame(50)
+    blend = dkv.Blend(like=["id 0010", "id 0020"], combine=combine)
+    with frame.vec.push("exact") as store:
+        found = store.search(blend, text="plain", text_on="name", k=8)
+        near, words = store.search(blend, k=100), store.keyword_search("plain", on="name", k=100)
+        expected = naive_rrf([near.index.tolist(), words.index.tolist()], 8)
+        assert found.index.tolist() == [label for label, _ in expected]
+        assert found["vector_score"].dropna().tolist() == near["score"].reindex(found.index).dropna().tolist()
+        with pytest.raises(dkv.SchemaError, match="fused ranking already"):
+            store.search(dkv.Blend(like=["id 0010"], combine="rrf"), text="plain")
+
+
+def test_each_vector_of_a_blend_is_verified():
+    frame = sample_frame(200)
+    with frame.vec.push("faiss", index="hnsw") as store:
+        store.search(dkv.Blend(sample_queries(3), like="id 0003", combine="max"), verify=1.0)
+        assert store.verified.queries == 4
+        assert store.verified.recall > 0.9
+        store.search(like=["id 0003", "id 0004"], k=3, verify=1.0)
+        assert store.verified.queries == 6
 
 
 def test_rows_of_one_label_are_told_apart_on_a_frame():

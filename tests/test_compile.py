@@ -74,5 +74,5 @@ def test_sql_is_told_with_its_parameters(frame, postgres_url, table):
         assert "hnsw.ef_search" not in vector.sent
         store.build_index("hnsw")
         (told,) = store.compile(QUERY, tuning={"exact": False, "ef_search": 123}).statements
-        assert "'hnsw.ef_search', '123'" in told.sent
+        assert "E'hnsw.ef_search', E'123'" in told.sent
         assert told.sent.startswith("SET LOCAL enable_seqscan = off")

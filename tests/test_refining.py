@@ -93,6 +93,25 @@ def test_cuts_of_a_frame():
     assert frame.vec.search(like="a", refine=dkv.Cut(min_score=0.5)).index.tolist() == ["b"]
 
 
+@pytest.mark.parametrize("backend", ["exact", "faiss"])
+@pytest.mark.parametrize(
+    ("query", "refine"),
+    [
+        (dkv.Blend(like=["id 0001", "id 0002"], unlike="id 0003"), None),
+        (dkv.Blend(like=["id 0001", "id 0002"], unlike="id 0003", combine="max"), dkv.MMR()),
+        ([dkv.Blend(like="id 0001", combine="max"), dkv.Blend(sample_queries(3), combine="max")], dkv.Group("name", 3)),
+        (dkv.Blend(sample_queries(2), combine="rrf"), None),
+        (sample_queries(2), [dkv.Group("flag"), dkv.Cut(min_score=0.2)]),
+    ],
+    ids=["mean", "max", "groups", "rrf", "cut"],
+)
+def test_a_frame_and_a_store_answer_alike(backend, query, refine):
+    frame = sample_frame()
+    asked = {"k": 4, "where": "x > -1", "columns": ["n", "when"], "refine": refine}
+    with frame.vec.push(backend) as store:
+        pd.testing.assert_frame_equal(frame.vec.search(query, **asked), store.search(query, **asked), rtol=1e-5)
+
+
 @pytest.mark.parametrize("metric", list(DistanceMetric))
 def test_chance_is_all_pairs(metric, monkeypatch):
     monkeypatch.setattr(evidence, "BLOCK", 7)

@@ -171,16 +171,13 @@ class Search:
             shared["docvalue_fields"] = [self.layout.length_of(self.info.name)]
         return shared
 
-    def compiled(self) -> tuple[str, dict[str, Any]]:
-        """Tell, in words, how the first query would be answered, and which body would be sent, without its vector."""
-        if not len(self.request.queries):
-            return "nothing to search for", {}
+    def first(self) -> tuple[str, dict[str, Any]]:
+        """Tell, in words, how the first query would be answered, and what would be sent, without its vector."""
         if self._must_scan():
             source = self.dialect.source([self.path], vectors=True)
             return _SCANNED, {"query": self._searchable() or ALL, "_source": source}
         wide = self._wide(self.request.k)
-        body = self._body(0, wide, self._candidates())
-        return self._plan(), _brief({**body, **self._shared(wide)})
+        return self._plan(), _brief({**self._body(0, wide, self._candidates()), **self._shared(wide)})
 
     def _source(self) -> Any:
         paths = wanted(self.layout, self.request.columns, vectors=self.request.include_vectors)

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
-import orjson
 import pandas as pd
 import pyarrow as pa
 
 from dkvector.backends._dialect import Dialect
 from dkvector.backends._documents import table, wanted
+from dkvector.backends._engine_compile import compiled, compiled_words
 from dkvector.backends._engine_config import EngineConfig, read_config
 from dkvector.backends._engine_indexes import Held, Indexes
 from dkvector.backends._engine_keyword import keyword_body, marked
@@ -263,25 +263,14 @@ class EngineStore(AsyncVectorStore):
         return hits, replace(told, rows=await self._count(None), matching=matching)
 
     async def _compile(self, request: Request) -> Statement:
-        plan, body = Search(self._reader, request).compiled()
-        return self._sent(plan, body, (request.queries,))
+        return compiled(Search(self._reader, request))
 
     async def _compile_words(self, request: KeywordRequest) -> Statement:
-        return self._sent("BM25", self._keyword_body(self._reader, request), ())
-
-    def _sent(self, plan: str, body: Any, parameters: tuple[Any, ...]) -> Statement:
-        sent = orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode()
-        return Statement(plan, f"POST {self._reader.path}/_search\n{sent}", parameters)
-
-    def _keyword_body(self, reader: Reader, request: KeywordRequest) -> dict[str, Any]:
-        body = keyword_body(request, reader.layout, reader.query(request.where))
-        return body | {
-            "_source": self._dialect.source(wanted(reader.layout, request.columns, vectors=False), vectors=False)
-        }
+        return compiled_words(self._reader, request)
 
     async def _keyword(self, request: KeywordRequest) -> KeywordHits:
         reader = self._reader
-        body = self._keyword_body(reader, request)
+        body = keyword_body(request, reader)
         (found,) = await self._read(lambda reader: reader.search([body]))
         return marked(found, request, reader.layout)
 
