@@ -102,12 +102,13 @@ class Grouping:
                 if name not in complete[at]:
                     lacking.setdefault(name, []).append(at)
         for name, places in lacking.items():
-            inside = bare.some(np.array(places)).narrowed(col(self.knob.by) == name)
-            hits, _ = await self._found(replace(inside, k=self.request.k))
+            among = bare.some(np.array(places)).narrowed(col(self.knob.by) == name)
+            hits, _ = await self._found(replace(among, k=self.request.k))
             found = [_Ranking() for _ in places]
             self._take(found, hits, self.request.k)
             for at, one in zip(places, found, strict=True):
-                rankings[at].groups[name] = one.groups.get(name, [])
+                if len(inside := one.groups.get(name, [])) >= len(rankings[at].groups[name]):
+                    rankings[at].groups[name] = inside
 
     def _hits(self, like: Hits, rankings: list[_Ranking]) -> Hits:
         """Put the groups of each query behind each other."""

@@ -47,12 +47,15 @@ class Ways:
         return find
 
     def _judging(self, find: Find, knob: Evidence) -> Find:
+        known: list[tuple[Chance, int]] = []  # of the first request: those that follow it ask among some of its rows
+
         async def found(request: Request) -> Found:
             hits, told = await find(request)
             if not len(hits.distances):
                 none = np.empty(0)
                 return replace(hits, extra={**hits.extra, "p_value": none, "e_value": none}), told
-            hits = judged(hits, request, knob, *await self.chance(request, knob))
+            known.append(known[0] if known else await self.chance(request, knob))
+            hits = judged(hits, request, knob, *known[0])
             return hits, replace(told, returned=len(hits.distances))
 
         return found

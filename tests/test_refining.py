@@ -168,6 +168,35 @@ def test_a_sample_is_drawn_once_for_each_state_of_a_store(monkeypatch):
         assert len(drew) == 4
 
 
+@pytest.mark.parametrize("other", [dkv.Group("name", 4), dkv.MMR(candidates=30)], ids=["groups", "diverse"])
+def test_evidence_is_of_the_whole_search_whatever_is_chosen_by(other):
+    frame, query = sample_frame(), sample_queries(1)[0]
+    with frame.vec.push("exact") as store:
+        found = store.search(query, k=3, where="flag", refine=[other, dkv.Evidence()])
+        plain = store.search(query, k=300, where="flag", refine=dkv.Evidence())
+    for name in ("p_value", "e_value"):
+        assert found[name].tolist() == plain[name].reindex(found.index).tolist()
+    assert (found["e_value"] / found["p_value"]).tolist() == pytest.approx([frame["flag"].sum()] * len(found))
+
+
+def test_rows_with_ids_of_several_columns(postgres_url, table):
+    frame = sample_frame(60).assign(part=[f"p{at % 3}" for at in range(60)], number=range(60))
+    keyed, own, other = frame.set_index(["part", "number"]), [("p1", 1), ("p2", 5)], ["id 0001", "id 0005"]
+    with keyed.vec.push(postgres_url, table=table) as store, frame.vec.push("exact") as exact:
+        for combine in ("mean", "max", "rrf"):
+            found = store.search(dkv.Blend(like=own, combine=combine), k=4)
+            assert found.index.tolist() == _keys(exact.search(dkv.Blend(like=other, combine=combine), k=4))
+        away = store.search(dkv.Blend(like=own, unlike=[("p0", 6)], combine="max"), k=4)
+        assert away.index.tolist() == _keys(exact.search(dkv.Blend(like=other, unlike="id 0006", combine="max"), k=4))
+        for refine in (dkv.MMR(), dkv.Group("name", 3), dkv.Evidence()):
+            found = store.search(like=own, k=3, refine=refine)
+            assert found.index.tolist() == _keys(exact.search(like=other, k=3, refine=refine))
+
+
+def _keys(found):
+    return list(zip(found["part"], found["number"], strict=True))
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
