@@ -5,7 +5,10 @@ Importing this package registers `df.vec` and `series.vec` and the dtype `vector
 
 from dkvector import datasets, local
 from dkvector.accessor import register
+from dkvector.blends import Blend
 from dkvector.blocking import VectorStore
+from dkvector.compiled import Compiled
+from dkvector.compiling import compile  # noqa: A004 - the word for it
 from dkvector.dtype import VectorArray, VectorDtype
 from dkvector.encoders import Encoder
 from dkvector.environment import show_versions
@@ -23,6 +26,7 @@ from dkvector.errors import (
     VectorError,
 )
 from dkvector.evaluation.evaluate import evaluate
+from dkvector.evaluation.fitting import FittedFusion, fit_fusion
 from dkvector.evaluation.ground import ground_truth
 from dkvector.evaluation.parity import Parity, parity
 from dkvector.evaluation.report import Evaluation
@@ -43,6 +47,7 @@ from dkvector.pushing import push
 from dkvector.query import Query, VectorQuery
 from dkvector.reasons import WhyNot
 from dkvector.records import Record
+from dkvector.refinements import MMR, Cut, Evidence, Group
 from dkvector.registry import VectorStoreFactory, connect
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, Supports, VectorInfo
@@ -54,22 +59,29 @@ __version__ = "0.1.0"
 __all__ = [
     "HNSW",
     "IVF",
+    "MMR",
     "RRF",
     "AccessDeniedError",
     "AsyncVectorStore",
     "Auto",
     "BackendUnavailableError",
+    "Blend",
+    "Compiled",
+    "Cut",
     "DistanceMetric",
     "DkvectorError",
     "DuplicateIdError",
     "Encoder",
     "Evaluation",
+    "Evidence",
     "Explanation",
     "Field",
     "FieldType",
     "Filter",
     "FilterError",
+    "FittedFusion",
     "Flat",
+    "Group",
     "Hits",
     "MissingExtraError",
     "NotFoundError",
@@ -100,10 +112,12 @@ __all__ = [
     "WhyNot",
     "ann_edges",
     "col",
+    "compile",
     "connect",
     "datasets",
     "edge_recall",
     "evaluate",
+    "fit_fusion",
     "from_arrow",
     "ground_truth",
     "local",

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from dkvector import frames
+from dkvector import frame_search, frames
+from dkvector.blends import as_blends
 from dkvector.blocking import VectorStore
 from dkvector.embedding import embedded
 from dkvector.encoders import agreed_model, as_encoder, needed, queries_of
@@ -21,6 +22,7 @@ from dkvector.ingest import OnBad, Reading
 from dkvector.metrics import DistanceMetric
 from dkvector.pushing import filled
 from dkvector.records import Record
+from dkvector.refinements import Refinement
 from dkvector.registry import Target, connect
 from dkvector.requests import Mode, Search
 from dkvector.series_accessor import SeriesVecAccessor
@@ -51,12 +53,14 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         columns: Sequence[Any] | None = None,
         include_vectors: bool = False,
         on_bad: OnBad = "raise",
+        refine: Refinement | Sequence[Refinement] | None = None,
     ) -> pd.DataFrame:
         """Find the k nearest rows of this frame, exactly.
 
         Args:
-            query: one vector `(d,)` or many `(q, d)`: an array, a Series, a `VectorField`; or a `VectorQuery`, which
-                brings k, column, filter and metric with it.
+            query: one vector `(d,)` or many `(q, d)`: an array, a Series, a `VectorField`; a `Blend` or a list of them,
+                each several vectors that are one query; or a `VectorQuery`, which brings k, column, filter and metric
+                with it.
             k: neighbours of each query.
             text: instead of a query, one text or a list of them.
             encoder: embeds the texts: a callable `list[str] → (n, d)`, or an object with `.encode(list[str])`.
@@ -67,6 +71,8 @@ class VecAccessor(Relating, Deduplicating, Exploring):
             columns: columns to give; all but the vectors by default.
             include_vectors: give the vectors too.
             on_bad: "drop" leaves out the rows whose vectors can't be used.
+            refine: what is done with the neighbours: `Cut` those that are far, weigh the `Evidence`, choose diverse
+                ones by `MMR`, or the nearest of each `Group`; or several of these.
 
         Returns:
             A frame indexed by row label: `query` (where there are several), `rank` from 1, `score`, `distance`, then
@@ -76,20 +82,24 @@ class VecAccessor(Relating, Deduplicating, Exploring):
             VectorError: vectors or queries that can't be used; names the rows.
             FilterError: a filter that can't be read.
             SchemaError: text without an encoder.
-            UnsupportedError: text beside a query.
+            UnsupportedError: text beside a query, or several columns at once.
         """
-        asked = Search(query, k, text, like, on, where, metric).unfolded()
-        if asked.hybrid:
-            raise UnsupportedError('vector and text together are searched for in a store: df.vec.push("exact") is one')
-        column, by = self.column(asked.field), DistanceMetric.of(asked.metric or metric)
+        asked = Search(query, k, text, like, None, where, metric, refine=refine).unfolded()
+        if asked.hybrid or asked.several or isinstance(on, list):
+            what = "vector and text together" if asked.hybrid else "several columns at once"
+            raise UnsupportedError(f'{what} are searched for in a store: df.vec.push("exact") is one')
+        column, by = self.column(on if asked.field is None else asked.field), DistanceMetric.of(asked.metric or metric)
         if text is not None:
             asked = replace(asked, text=None, queries=queries_of(text, needed(encoder, "search(text=…, encoder=…)")))
+        payload = self._payload(columns, include_vectors=include_vectors)
+        if asked.refinements or as_blends(asked.queries) is not None:
+            return frame_search.search(self._frame, column, asked, by, encoder=encoder, columns=payload, on_bad=on_bad)
         return frames.search(
             self._frame,
             column,
             frames.Asked(asked.queries, like, asked.k, by),
             where=asked.where,
-            columns=self._payload(columns, include_vectors=include_vectors),
+            columns=payload,
             on_bad=on_bad,
         )
 

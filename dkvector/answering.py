@@ -1,9 +1,9 @@
-"""From a search as it was asked for to hits: texts and rows become vectors, words a second ranking."""
+"""From a search as it was asked for to hits: texts and rows become vectors, several rankings one."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,21 +11,23 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector._loop import offload
+from dkvector.blending import Find, Found, blended_request, blending, check_refined, parts_of
+from dkvector.blends import Blend, as_blends
 from dkvector.columns import to_index
 from dkvector.encoders import Encoder, as_encoder, needed, queries_of
+from dkvector.evidence import Evident
 from dkvector.fusion import RRF
-from dkvector.hybrid import Hybrid, Texts
+from dkvector.hybrid import FindWords, Hybrid, Texts
 from dkvector.keyword import KeywordSearch
+from dkvector.metrics import Floats
+from dkvector.refining import Ways
 from dkvector.requests import Request, Search, labels_of
-from dkvector.results import Explanation, Hits
+from dkvector.results import Source, TableSource
 from dkvector.schema import Schema, VectorInfo
 from dkvector.vectors import to_matrix
 
-Found = tuple[Hits, Explanation]
-Find = Callable[[Request], Awaitable[Found]]
 
-
-class Answering(KeywordSearch):
+class Answering(KeywordSearch, Evident):
     """Answers searches by vectors, texts, rows and words, once a backend can find the neighbours of a vector."""
 
     schema: Schema | None
@@ -34,44 +36,79 @@ class Answering(KeywordSearch):
     @abstractmethod
     async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table: ...
 
-    async def _answer(self, search: Search, find: Find) -> Found:
-        """Check all that can be checked, then turn what is searched for into vectors, then search."""
+    async def _answer(self, search: Search, find: Find, find_words: FindWords | None = None) -> Found:
+        """Check all that can be checked, then turn what is searched for into vectors, then search.
+
+        Args:
+            search: what is asked.
+            find: finds neighbours of vectors, without those that a request bars.
+            find_words: finds words; the backend's own way by default.
+        """
         search = search.unfolded()
-        request = search.checked(self.name, self.supports, self.known)
-        if search.like is not None:
-            return await self._answer_like(search.like, request, find)
+        each = [(one, one.checked(self.name, self.supports, self.known)) for one in search.by_field()]
         if search.hybrid:
             self.supports.check_keyword(self.name)
+        requests = [await self._asked(one, request) for one, request in each]
+        find = blending(find, self._rows_of)
+        if search.hybrid or len(requests) > 1:
+            return await self._answer_all(search, tuple(requests), find, find_words or self._keyword)
+        for one in requests:
+            check_refined(search, one)
+        return await Ways(self._rows_of, self._chance).refining(find, search.refinements)(requests[0])
+
+    async def _asked(self, search: Search, request: Request) -> Request:
+        """Turn what is searched for into vectors."""
+        if search.like is not None:
+            return await self._like(search.like, request)
+        if (blends := as_blends(search.queries)) is not None:
+            return await self._blended(*blends, request)
         queries = search.queries if search.queries is not None else await self._embedded(search.text, request.info)
-        request = request.of(queries)
-        return await self._answer_both(search, request, find) if search.hybrid else await find(request)
+        return request.of(queries)
 
     async def _embedded(self, text: Any, info: VectorInfo) -> Any:
         encoder = needed(self.encoder, "connect(…, encoder=…) or store.encoder = …")
         encoder.check_field(info)
         return await offload(queries_of, text, encoder)
 
-    async def _answer_both(self, search: Search, request: Request, find: Find) -> Found:
-        """Search by vectors and by words, and fuse the answers."""
-        words = Texts.of(search.text, self.known.text(search.text_on), len(request.queries))
+    async def _answer_all(
+        self, search: Search, requests: tuple[Request, ...], find: Find, find_words: FindWords
+    ) -> Found:
+        """Search in all fields, and by words, and fuse the answers."""
+        first = requests[0]
+        words = Texts.of(search.text, self.known.text(search.text_on), first.count) if search.hybrid else None
 
         async def get(ids: pd.Index) -> pa.Table:
-            return await self._get(ids, request.columns, include_vectors=request.include_vectors)
+            return await self._get(ids, first.columns, include_vectors=first.include_vectors)
 
-        return await Hybrid(request, words, search.fusion or RRF()).run(find, self._keyword, get)
+        return await Hybrid(requests, words, search.fusion or RRF()).run(find, find_words, get)
 
-    async def _answer_like(self, like: Any, request: Request, find: Find) -> Found:
-        """Search by the stored vectors of rows, with one neighbour more than is wanted in place of the row itself."""
+    async def _rows_of(self, ids: pd.Index, request: Request) -> Source:
+        """Give what a request wants of rows."""
+        return TableSource(await self._get(ids, request.columns, include_vectors=request.include_vectors))
+
+    async def _like(self, like: Any, request: Request) -> Request:
+        """Search by the stored vectors of rows, which are not among their own neighbours."""
         labels, single = labels_of(like)
+        ids, matrix = await self._stored(labels, request.info)
+        vectors = pd.Series(list(matrix), index=ids, dtype=object)
+        asked = request.of(vectors.iloc[0] if single else vectors)
+        return replace(asked, own=tuple(ids[at : at + 1] for at in range(len(ids))))
+
+    async def _stored(self, labels: pd.Index, info: VectorInfo) -> tuple[pd.Index, Floats]:
+        """Read the vectors of rows, `(n, d)`, and their ids as the store has them."""
         known = labels.unique()
         table = await self._get(known, [], include_vectors=True)
         at = known.get_indexer(labels)
         ids = to_index(table.column(0), table.schema.field(0)).take(at)
-        vectors = pd.Series(list(to_matrix(table.column(request.info.name))[0][at]), index=ids, dtype=object)
-        asked = request.of(vectors.iloc[0] if single else vectors)
-        hits, told = await find(replace(asked, k=request.k + 1))
-        hits = hits.without(ids, request.k)
-        return hits, told.without_own(request.k, len(hits.distances))
+        return ids, to_matrix(table.column(info.name))[0][at]
+
+    async def _blended(self, blends: list[Blend], single: bool, request: Request) -> Request:
+        """Read the vectors, rows and texts of blends, and make queries of them."""
+        named = pd.Index([row for one in blends for row in one.named], tupleize_cols=False)
+        texts = [text for one in blends for text in one.text]
+        ids, stored = await self._stored(named, request.info) if len(named) else (named, None)
+        made = request.of(await self._embedded(texts, request.info)).queries if texts else None
+        return blended_request(parts_of(blends, ids, stored, made, request), request, single=single)
 
     @property
     def encoder(self) -> Encoder | None:

@@ -78,6 +78,7 @@ class VectorStore:
     indexes = blocking(AsyncVectorStore.indexes)
     stats = blocking(AsyncVectorStore.stats)
     explain = blocking(AsyncVectorStore.explain)
+    compile = blocking(AsyncVectorStore.compile)
     engine = blocking(AsyncVectorStore.engine)
     why_not = blocking(AsyncVectorStore.why_not)
     refresh = blocking(AsyncVectorStore.refresh)

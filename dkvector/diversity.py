@@ -53,10 +53,12 @@ def mmr(
         return np.empty(0, np.intp)
     if rows.shape[1:] != asked.shape:
         raise VectorError.wrong_dimensions(rows.shape[-1], len(asked), "a candidate")
-    return _chosen(_scores(rows, asked, by), rows, min(k, len(rows)), balance, by)
+    return chosen_of(_scores(rows, asked, by), rows, k, balance, by)
 
 
-def _chosen(relevance: Floats, rows: Floats, k: int, balance: float, metric: DistanceMetric) -> Positions:
+def chosen_of(relevance: Floats, vectors: Floats, k: int, balance: float, metric: DistanceMetric) -> Positions:
+    """Choose like `mmr`, by scores `(n,)` that a search gave its rows already."""
+    rows, k = _directions(vectors, metric), min(k, len(vectors))
     chosen = np.empty(k, np.intp)
     gain = relevance.copy()  # nothing is chosen yet that could be repeated
     likeness = np.full(len(rows), -np.inf, np.float32)

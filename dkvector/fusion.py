@@ -28,23 +28,29 @@ class RRF:
 
     Args:
         k: how little the first ranks stand out, above -1.
-        weights: of the legs, vectors first; not negative, not all zero.
+        weights: of the legs, vectors first, in the order of the fields, then words; not negative, not all zero. None
+            weighs them alike.
         window: rows that each leg gives; k of the search where that is more.
 
     Example:
         >>> RRF(k=10)
-        RRF(k=10, weights=(1.0, 1.0), window=100)
+        RRF(k=10, weights=None, window=100)
     """
 
     k: float = 60
-    weights: tuple[float, ...] = (1.0, 1.0)
+    weights: tuple[float, ...] | None = None
     window: int = 100
 
     def __post_init__(self) -> None:
         if not self.k > -1:
             raise SchemaError(f"k of RRF must be above -1, not {self.k!r}")
-        _check_weights(self.weights)
+        if self.weights is not None:
+            check_weights(self.weights)
         as_count(self.window, "window")
+
+    def weights_of(self, legs: int) -> tuple[float, ...]:
+        """Give the weight of each leg."""
+        return (1.0,) * legs if self.weights is None else self.weights
 
     def values(self, leg: Leg) -> Doubles:
         """Give what each row of a leg adds, before its weight."""
@@ -57,13 +63,14 @@ class RRF:
 
 @dataclass(frozen=True)
 class Weighted:
-    """A weighted sum of scores: alpha · vector + (1 - alpha) · text.
+    """A weighted sum of scores: alpha · vector + (1 - alpha) · text, or Σ alpha_i · leg_i.
 
     A row that a leg has not found counts there as the worst that it did find; with "none" as zero, which is what
     no common word and a right angle score.
 
     Args:
-        alpha: the weight of the vector leg, in [0, 1].
+        alpha: the weight of the first of two legs, which is the vector's, in [0, 1]; or one for each leg: not negative,
+            not all zero.
         normalise: "minmax" brings each leg to [0, 1], "zscore" to mean 0 and standard deviation 1, "none" takes the
             scores as they are. A leg whose scores are all equal gives 1 under "minmax", 0 under "zscore".
         window: rows that each leg gives; k of the search where that is more.
@@ -73,21 +80,22 @@ class Weighted:
         Weighted(alpha=0.7, normalise='minmax', window=100)
     """
 
-    alpha: float = 0.5
+    alpha: float | tuple[float, ...] = 0.5
     normalise: Normalisation = "minmax"
     window: int = 100
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
+        if isinstance(self.alpha, tuple):
+            check_weights(self.alpha)
+        elif not 0 <= self.alpha <= 1:
             raise SchemaError(f"alpha must be in [0, 1], not {self.alpha!r}")
         if self.normalise not in get_args(Normalisation):
             raise SchemaError(f"no normalisation {self.normalise!r}; {hint(self.normalise, get_args(Normalisation))}")
         as_count(self.window, "window")
 
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """Of the legs, vectors first."""
-        return self.alpha, 1 - self.alpha
+    def weights_of(self, legs: int) -> tuple[float, ...]:  # noqa: ARG002 - the interface of a fusion
+        """Give the weight of each leg."""
+        return self.alpha if isinstance(self.alpha, tuple) else (self.alpha, 1 - self.alpha)
 
     def values(self, leg: Leg) -> Doubles:
         """Give what each row of a leg adds, before its weight."""
@@ -120,6 +128,29 @@ class Leg:
 
     ids: pd.Index
     scores: Floats
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Every row that a leg found, once, and what each leg says of it.
+
+    Attributes:
+        ids: `(h,)` labels.
+        added: `(legs, h)` what each leg adds, before its weight.
+        ranks: `(legs, h)` from 1, 0 where a leg has not found the row.
+        of_legs: `(legs, h)` float32 scores of the legs, NaN where a leg has not found the row.
+    """
+
+    ids: pd.Index
+    added: Doubles
+    ranks: Counts
+    of_legs: Floats
+
+    def fused(self, weights: Sequence[float], k: int) -> Fused:
+        """Give the k rows with the largest weighted sum."""
+        total = np.asarray(weights, np.float64) @ self.added
+        kept = _best(self.ids, total)[:k]
+        return Fused(self.ids.take(kept), total[kept], self.ranks[:, kept], self.of_legs[:, kept])
 
 
 @dataclass(frozen=True)
@@ -159,22 +190,26 @@ def fuse(legs: Sequence[Leg], fusion: Fusion, k: int) -> Fused:
         >>> fuse([vector, text], RRF(), k=3).ids.tolist()
         ['b', 'a', 'c']
     """
-    if len(legs) != len(fusion.weights):
-        raise SchemaError(f"{len(legs)} rankings, but {len(fusion.weights)} weights in {fusion!r}")
+    weights = fusion.weights_of(len(legs))
+    if len(legs) != len(weights):
+        raise SchemaError(f"{len(legs)} rankings, but {len(weights)} weights in {fusion!r}")
+    return aligned(legs, fusion).fused(weights, k)
+
+
+def aligned(legs: Sequence[Leg], fusion: Fusion) -> Aligned:
+    """Put rankings beside each other, a column for each row that any of them found."""
     ids = legs[0].ids
     for leg in legs[1:]:
         ids = ids.append(leg.ids)
     ids = ids.unique()
-    total = np.zeros(len(ids))
+    added = np.zeros((len(legs), len(ids)))
     ranks = np.zeros((len(legs), len(ids)), np.int64)
     scores = np.full((len(legs), len(ids)), np.nan, np.float32)
-    for at, (leg, weight) in enumerate(zip(legs, fusion.weights, strict=True)):
+    for at, leg in enumerate(legs):
         values, place = fusion.values(leg), ids.get_indexer(leg.ids)
-        added = np.full(len(ids), fusion.absent(values), np.float64)
-        added[place], ranks[at, place], scores[at, place] = values, np.arange(1, len(place) + 1), leg.scores
-        total += weight * added
-    best = _best(ids, total)[:k]
-    return Fused(ids.take(best), total[best], ranks[:, best], scores[:, best])
+        added[at] = fusion.absent(values)
+        added[at, place], ranks[at, place], scores[at, place] = values, np.arange(1, len(place) + 1), leg.scores
+    return Aligned(ids, added, ranks, scores)
 
 
 def _best(ids: pd.Index, total: Doubles) -> NDArray[np.intp]:
@@ -183,6 +218,7 @@ def _best(ids: pd.Index, total: Doubles) -> NDArray[np.intp]:
     return by_id[np.argsort(-np.round(total[by_id], 12), kind="stable")]
 
 
-def _check_weights(weights: Sequence[float]) -> None:
+def check_weights(weights: Sequence[float]) -> None:
+    """Refuse weights that are negative, or all zero."""
     if not all(0 <= weight < np.inf for weight in weights) or not any(weights):
         raise SchemaError(f"weights must not be negative, and not all zero: {weights!r}")

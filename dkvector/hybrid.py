@@ -1,4 +1,4 @@
-"""Hybrid search: the neighbours of a vector and the rows that hold some words, fused into one ranking.
+"""Hybrid search: neighbours in one vector field or several, and the rows that hold some words, as one ranking.
 
 The fusion is ours on every backend, so that the same legs give the same ranking everywhere, and no row that only one
 of them found is lost.
@@ -14,15 +14,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dkvector.errors import SchemaError
+from dkvector.blending import Find, Found, hybrid_hits, legs_of
+from dkvector.errors import SchemaError, UnsupportedError
+from dkvector.explanation import Explanation
 from dkvector.fusion import Fused, Fusion, Leg, fuse
-from dkvector.metrics import Floats, distance
 from dkvector.requests import KeywordRequest, Request
-from dkvector.results import Explanation, Hits, HybridHits, KeywordHits, Picked, TableSource
+from dkvector.results import HybridHits, KeywordHits, Picked, TableSource, free
 
-Find = Callable[[Request], Awaitable[tuple[Hits, Explanation]]]
 FindWords = Callable[[KeywordRequest], Awaitable[KeywordHits]]
 Get = Callable[[pd.Index], Awaitable[pa.Table]]
+WORDS = "text"  # what the leg of the words is called
 
 
 @dataclass(frozen=True)
@@ -52,75 +53,79 @@ class Texts:
 
 @dataclass(frozen=True)
 class Hybrid:
-    """A hybrid search.
+    """A search whose answers are fused.
 
     Attributes:
-        request: the vector leg, with k and columns as they are wanted in the end.
-        words: the keyword leg.
-        fusion: how the two are fused.
+        requests: the vector legs, each of a field, with k and columns as they are wanted in the end.
+        words: the keyword leg; None where no words are searched for.
+        fusion: how they are fused.
     """
 
-    request: Request
-    words: Texts
+    requests: tuple[Request, ...]
+    words: Texts | None
     fusion: Fusion
+
+    def __post_init__(self) -> None:
+        if len({one.metric for one in self.requests}) > 1:
+            raise UnsupportedError(
+                "fields that measure by different metrics can't be fused: name one of them by field="
+            )
+        if any(one.blend is not None and one.blend.kind == "rrf" for one in self.requests):
+            raise SchemaError(
+                'a blend combined by "rrf" is a fused ranking already; combine it by "mean" or "max" here'
+            )
+
+    @property
+    def first(self) -> Request:
+        """The first of the vector legs."""
+        return self.requests[0]
 
     @property
     def window(self) -> int:
         """How many rows each leg gives."""
-        return max(self.fusion.window, self.request.k)
+        return max(self.fusion.window, self.first.k)
+
+    @property
+    def legs(self) -> tuple[str, ...]:
+        """What the legs are called: a single field "vector", one of several by its name."""
+        taken = {WORDS} if self.words is not None else set()
+        fields = [free(one.info.name, taken) for one in self.requests] if len(self.requests) > 1 else ["vector"]
+        return (*fields, *([] if self.words is None else [WORDS]))
 
     async def run(self, find: Find, find_words: FindWords, get: Get) -> tuple[HybridHits, Explanation]:
-        """Ask both legs, and fuse them; words that can't be searched for are refused before anything is asked."""
-        asked = [self._asked(text) for text in self.words.texts]
-        near, told = await find(replace(self.request, k=self.window, columns=(), include_vectors=False))
+        """Ask all legs, and fuse them; words that can't be searched for are refused before anything is asked."""
+        texts = () if self.words is None else self.words.texts
+        asked = [self._asked(text, self.words.on) for text in texts if self.words is not None]
+        near = [await find(replace(one, k=self.window, columns=(), include_vectors=False)) for one in self.requests]
         worded = [await find_words(one) for one in asked]
-        fused = [
-            fuse([one, Leg(hits.ids, hits.scores)], self.fusion, self.request.k)
-            for one, hits in zip(_legs(near), worded, strict=True)
-        ]
-        hits = _hits(near, fused, await get(_union(fused)))
-        return hits, self._told(told, len(hits.distances))
+        legs = [legs_of(hits) for hits, _ in near]
+        legs += [[Leg(hits.ids, hits.scores) for hits in worded]] if self.words is not None else []
+        fused = [fuse(some, self.fusion, self.first.k) for some in zip(*legs, strict=True)]
+        hits = await self._hits(near, fused, get)
+        return hits, self._told([told for _, told in near], len(hits.distances))
 
-    def _asked(self, text: str) -> KeywordRequest:
-        request = self.request
-        return KeywordRequest(text, self.window, self.words.on, request.where, (), highlight=False)
+    async def _hits(self, near: Sequence[Found], fused: Sequence[Fused], get: Get) -> HybridHits:
+        source = TableSource(await get(_union(near[0][0].ids[:0], fused)))
+        known = source.labels()
+        at = np.concatenate([np.empty(0, np.intp), *(known.get_indexer(one.ids) for one in fused)]).astype(np.intp)
+        return hybrid_hits(near[0][0], Picked(source, at), fused, self.legs, self.first, words=self.words is not None)
 
-    def _told(self, told: Explanation, returned: int) -> Explanation:
-        native = {
-            **told.native,
-            "words": f"{self.words.texts[0]!r} in {', '.join(self.words.on)}",
-            "fusion": self.fusion,
-        }
-        plan = f"{told.plan}, and words"
-        return replace(told, k=self.request.k, plan=plan, returned=returned, shortfall=0, native=native)
+    def _asked(self, text: str, on: tuple[str, ...]) -> KeywordRequest:
+        return KeywordRequest(text, self.window, on, self.first.where, (), highlight=False)
 
-
-def _legs(near: Hits) -> list[Leg]:
-    """Take the hits of many queries apart."""
-    ids, scores, ends = near.ids, near.scores, np.cumsum(near.counts)
-    return [
-        Leg(ids[end - count : end], scores[end - count : end]) for end, count in zip(ends, near.counts, strict=True)
-    ]
-
-
-def _union(fused: Sequence[Fused]) -> pd.Index:
-    ids = fused[0].ids
-    return ids.append([one.ids for one in fused[1:]]).unique()
+    def _told(self, told: Sequence[Explanation], returned: int) -> Explanation:
+        first, fields = told[0], ", ".join(one.field for one in told)
+        native: dict[str, Any] = dict(first.native)
+        for one in told[1:]:
+            native |= {f"{one.field}: {name}": value for name, value in one.native.items()}
+        plans = list(dict.fromkeys(one.plan for one in told))
+        if self.words is not None:
+            native["words"] = f"{self.words.texts[0]!r} in {', '.join(self.words.on)}"
+        plan = "; ".join(plans) + ("" if self.words is None else ", and words")
+        native["fusion"] = self.fusion
+        k = self.first.k
+        return replace(first, field=fields, k=k, plan=plan, returned=returned, shortfall=0, native=native)
 
 
-def _hits(near: Hits, fused: Sequence[Fused], rows: pa.Table) -> HybridHits:
-    source = TableSource(rows)
-    known = source.labels()
-    at = np.concatenate([known.get_indexer(one.ids) for one in fused])
-    ranks = np.concatenate([one.ranks for one in fused], axis=1)
-    scores: Floats = np.concatenate([one.of_legs for one in fused], axis=1)
-    return HybridHits(
-        Picked(source, at),
-        distance(scores[0], near.metric),
-        np.array([len(one.ids) for one in fused]),
-        near.metric,
-        near.queries,
-        fused=np.concatenate([one.scores for one in fused]),
-        ranks=ranks,
-        of_legs=scores,
-    )
+def _union(none: pd.Index, fused: Sequence[Fused]) -> pd.Index:
+    return none.append([one.ids for one in fused]).unique()

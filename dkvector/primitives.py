@@ -15,9 +15,10 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector._repr import Shown
-from dkvector.answering import Answering
+from dkvector.blending import barring
 from dkvector.columns import to_index
 from dkvector.errors import BackendUnavailableError, SchemaError, hint
+from dkvector.explaining import Explaining
 from dkvector.filters import Filter, Ids
 from dkvector.fusion import Fusion
 from dkvector.indexes import IndexSpec, Tuning, as_spec
@@ -25,15 +26,13 @@ from dkvector.ingest import Batch, Reading, as_batch
 from dkvector.loading import Loading
 from dkvector.metrics import DistanceMetric
 from dkvector.migration import Migration
-from dkvector.requests import MODES, Mode, Request, Search, Written, as_ids, filter_of, shown
+from dkvector.refinements import Refinement
+from dkvector.requests import MODES, Mode, Search, Written, as_ids, filter_of, shown
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, VectorInfo
-from dkvector.verifying import Verifying
-
-Found = tuple[Hits, Explanation]
 
 
-class Primitives(Shown, Verifying, Answering, Loading, Migration):
+class Primitives(Shown, Explaining, Loading, Migration):
     """A named collection of rows with vectors."""
 
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
@@ -41,7 +40,6 @@ class Primitives(Shown, Verifying, Answering, Loading, Migration):
     planned: IndexSpec | None = None  # the index that follows the first write: some backends build it with the rows
     dimension: int | None = None  # what the config promises of a store that is still empty
     metric: DistanceMetric | None = None
-    tuning: Tuning | None = None  # what searches use that bring no tuning of their own
 
     @classmethod
     @abstractmethod
@@ -144,7 +142,7 @@ class Primitives(Shown, Verifying, Answering, Loading, Migration):
         *,
         text: Any = None,
         like: Any = None,
-        field: str | None = None,
+        field: str | Sequence[str] | None = None,
         where: Any = None,
         metric: DistanceMetric | str | None = None,
         tuning: Tuning | Mapping[str, Any] | None = None,
@@ -152,31 +150,36 @@ class Primitives(Shown, Verifying, Answering, Loading, Migration):
         include_vectors: bool = False,
         fusion: Fusion | None = None,
         text_on: str | Sequence[str] | None = None,
+        refine: Refinement | Sequence[Refinement] | None = None,
         verify: float | None = None,
     ) -> Hits:
         """Find the k nearest rows of every query among those that satisfy `where`.
 
         Args:
-            queries: one vector `(d,)` or many `(q, d)`: an array, a Series, a frame's column, a `VectorField`; or a
+            queries: one vector `(d,)` or many `(q, d)`: an array, a Series, a frame's column, a `VectorField`; a
+                `Blend` or a list of them, each several vectors that are one query; a dict, field → vectors; or a
                 `VectorQuery`, which brings k, field, filter and metric with it.
             k: neighbours of each query.
             text: instead of a query, one text or a list of them, which the store's `encoder` embeds. Beside a query, or
                 with `fusion` or `text_on`, its words are searched for as well, and both answers are fused.
             like: instead of a query, the label of a row, or a list of labels; a row is not its own neighbour.
-            field: the vector field, where there are several.
+            field: the vector field, where there are several; or a list of them, all of which are searched, and the
+                answers fused.
             where: a filter, applied before the neighbours are taken.
             metric: what to measure by; the field's own by default.
             tuning: search-time knobs; the store's own by default.
             columns: payload columns to give; all by default.
             include_vectors: give the stored vectors too.
-            fusion: how the neighbours and the rows with the words are fused: `RRF()` or `Weighted(alpha)`.
+            fusion: how neighbours by each field and rows with the words are fused: `RRF()` or `Weighted(alpha)`.
             text_on: text columns to look for words in; all by default.
+            refine: what is done with the neighbours: `Cut` those that are far, weigh the `Evidence`, choose diverse
+                ones by `MMR`, or the nearest of each `Group`; or several of these.
             verify: share of the queries to ask again, exactly: `last` tells the recall of this call, `verified` that of
                 all calls. Of several queries at least one is asked again, a single one with this chance.
 
         Returns:
-            The hits, nearest first, ties by id; k of each query wherever k rows satisfy `where`. Of a hybrid search
-            `HybridHits`, best first.
+            The hits, nearest first, ties by id; k of each query wherever k rows satisfy `where`. Of a search whose
+            answers are fused `HybridHits`, best first.
 
         Raises:
             VectorError: queries of another length, not finite, or of no direction under cosine.
@@ -186,33 +189,15 @@ class Primitives(Shown, Verifying, Answering, Loading, Migration):
             UnsupportedError: a metric that this field can't be searched by; words on a backend without keyword search.
         """
         knobs = self.tuning if tuning is None else tuning
-        search = Search(queries, k, text, like, field, where, metric, knobs, columns, include_vectors, fusion, text_on)
-        hits, self.last = await self._answer(search, self._verifying(self._search, verify, like))
+        asked = Search(
+            queries, k, text, like, field, where, metric, knobs, columns, include_vectors, fusion, text_on, refine
+        )
+        hits, self.last = await self._answer(asked, self._verifying(barring(self._search), verify))
         return hits
 
-    async def explain(
-        self,
-        queries: Any = None,
-        k: int = 10,
-        *,
-        text: Any = None,
-        like: Any = None,
-        field: str | None = None,
-        where: Any = None,
-        metric: DistanceMetric | str | None = None,
-        tuning: Tuning | Mapping[str, Any] | None = None,
-        fusion: Fusion | None = None,
-        text_on: str | Sequence[str] | None = None,
-        verify: float | None = None,
-    ) -> Explanation:
-        """Run a search, and tell what really ran.
-
-        Takes what `search` takes, and raises what it raises.
-        """
-        knobs = self.tuning if tuning is None else tuning
-        search = Search(queries, k, text, like, field, where, metric, knobs, (), fusion=fusion, text_on=text_on)
-        _, told = await self._answer(search, self._verifying(self._explain, verify, like))
-        return told
+    def _state_now(self) -> Any:
+        """Give what is another object after each write: samples are drawn anew then."""
+        return self.written
 
     def _where(self, where: Any) -> Filter | None:
         return None if where is None else filter_of(where, self.known)
@@ -289,13 +274,6 @@ class Primitives(Shown, Verifying, Answering, Loading, Migration):
 
     @abstractmethod
     async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table: ...
-
-    @abstractmethod
-    async def _search(self, request: Request) -> Found: ...
-
-    async def _explain(self, request: Request) -> Found:
-        """Search, and find out what really ran, where that takes more than a search tells."""
-        return await self._search(request)
 
     @abstractmethod
     def _scan(

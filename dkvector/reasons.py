@@ -10,6 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector import _html
+from dkvector.blending import barring
+from dkvector.blends import as_blends
 from dkvector.encoders import Encoder, needed
 from dkvector.errors import NotFoundError, SchemaError
 from dkvector.filters import And, Filter, Ids
@@ -80,6 +82,8 @@ class Case:
     async def reason(self) -> WhyNot:
         """Find the reason."""
         search = self.search.unfolded()
+        if as_blends(search.queries) is not None:
+            raise SchemaError("why_not looks at a search by one vector, not at a blend of several")
         request = search.checked(self.store.name, self.store.supports, self.store.known)
         try:
             stored = await self.store.get([self.row], include_vectors=True)
@@ -137,7 +141,7 @@ class Case:
 
         own = None if search.like is None else labels_of(search.like)[0]
         search = replace(search, columns=(), include_vectors=False)
-        hits, told = await self.store._answer(search, noted)  # noqa: SLF001
+        hits, told = await self.store._answer(search, barring(noted))  # noqa: SLF001
         request = asked[0]
         if len(request.queries) != 1:
             raise SchemaError(f"why_not looks at one query, not at {len(request.queries)}")

@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dkvector.blends import Blended
 from dkvector.counts import as_count
 from dkvector.errors import SchemaError
-from dkvector.filters import Filter, as_filter, check_columns
+from dkvector.filters import And, Filter, as_filter, check_columns
 from dkvector.fusion import Fusion
 from dkvector.indexes import Tuning
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.query import VectorQuery
+from dkvector.refinements import Refinement, as_refinements
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.vectors import read_queries
 
@@ -37,7 +39,7 @@ class Search:
     k: int = 10
     text: Any = None
     like: Any = None
-    field: str | None = None
+    field: str | Sequence[str] | None = None
     where: Any = None
     metric: DistanceMetric | str | None = None
     tuning: Tuning | Mapping[str, Any] | None = None
@@ -45,17 +47,50 @@ class Search:
     include_vectors: bool = False
     fusion: Fusion | None = None
     text_on: str | Sequence[str] | None = None
+    refine: Refinement | Sequence[Refinement] | None = None
 
     def __post_init__(self) -> None:
         check_one(self.queries, self.text, self.like)
         as_count(self.k)
-        if self.text is None and not (self.fusion is None and self.text_on is None):
+        several = self.several
+        if self.text is None and not several and not (self.fusion is None and self.text_on is None):
             raise SchemaError("fusion= and text_on= are of a hybrid search, which takes text= too")
+        if self.text is None and self.text_on is not None:
+            raise SchemaError("text_on= are the columns to look for text= in, which is not given")
+        if self.refinements and (several or self.hybrid):
+            raise SchemaError("refine= works on one ranking by distance, not on several that are fused")
+
+    @property
+    def several(self) -> bool:
+        """Whether several vector fields are searched, and the answers fused."""
+        return isinstance(self.queries, Mapping) or not (self.field is None or isinstance(self.field, str))
 
     @property
     def hybrid(self) -> bool:
         """Whether words are searched for beside a vector."""
-        return self.text is not None and not (self.queries is None and self.fusion is None and self.text_on is None)
+        fused = self.text_on is not None or (self.fusion is not None and not self.several)
+        return self.text is not None and (self.queries is not None or fused)
+
+    @property
+    def refinements(self) -> tuple[Refinement, ...]:
+        """What is done with the neighbours, in order."""
+        return as_refinements(self.refine)
+
+    def by_field(self) -> list[Search]:
+        """Take a search of several vector fields apart: one search for each.
+
+        Raises:
+            SchemaError: no field, one twice, or queries for other fields than those that are named.
+        """
+        if not self.several:
+            return [self]
+        queries = self.queries if isinstance(self.queries, Mapping) else None
+        named = [self.field] if isinstance(self.field, str) else self.field
+        names = list(queries or ()) if named is None else list(named)
+        if not names or len(set(names)) < len(names) or (queries is not None and set(names) != set(queries)):
+            raise SchemaError(f"field= names vector fields, each once, and queries= may be a dict of them: {names}")
+        plain = replace(self, fusion=None, text_on=None)
+        return [replace(plain, field=one, queries=queries[one] if queries else self.queries) for one in names]
 
     def unfolded(self) -> Search:
         """Take vector, k, field, filter and metric from a `VectorQuery`, or from the `Query` that holds one."""
@@ -73,7 +108,9 @@ class Search:
 
     def checked(self, backend: str, supports: Supports, schema: Schema) -> Request:
         """Check everything but what is searched for, which may have to be embedded or read first."""
-        info = schema.vector(self.field)
+        if self.several:
+            raise SchemaError("one vector field is searched here: name it as `field`")
+        info = schema.vector(self.field)  # type: ignore[arg-type]  # one, as `several` tells
         by = info.metric if self.metric is None else DistanceMetric.of(self.metric)
         supports.check_metric(backend, by, info.metric)
         return Request(
@@ -103,6 +140,8 @@ class Request:
         tuning: search-time knobs.
         columns: payload columns to give.
         include_vectors: give the vectors too.
+        own: for each query, ids that it must not find; None where there are none. No backend sees any.
+        blend: how queries of several vectors are made up; None where each is one vector. No backend sees any.
     """
 
     queries: Floats
@@ -114,11 +153,24 @@ class Request:
     tuning: Tuning
     columns: tuple[str, ...]
     include_vectors: bool
+    own: tuple[pd.Index, ...] | None = None
+    blend: Blended | None = None
+
+    @property
+    def count(self) -> int:
+        """How many queries there are."""
+        return len(self.queries) if self.blend is None else len(self.blend.sizes)
 
     def some(self, places: NDArray[np.intp]) -> Request:
-        """Search for some of the vectors."""
-        labels = pd.RangeIndex(len(self.queries)) if self.labels is None else self.labels
-        return replace(self, queries=self.queries[places], labels=labels[places])
+        """Search for some of the queries."""
+        blend, rows = (None, places) if self.blend is None else self.blend.some(places)
+        labels = pd.RangeIndex(self.count) if self.labels is None else self.labels
+        own = None if self.own is None else tuple(self.own[at] for at in places)
+        return replace(self, queries=self.queries[rows], labels=labels[places], own=own, blend=blend)
+
+    def narrowed(self, where: Filter) -> Request:
+        """Search among rows that satisfy a further filter."""
+        return replace(self, where=where if self.where is None else And((self.where, where)))
 
     def of(self, queries: Any) -> Request:
         """Search for these vectors.

@@ -219,6 +219,7 @@ class Supports:
         transactions: a write is seen whole or not at all.
         migration: rows that are there can be given vector fields, and columns indexes.
         composite_ids: several columns may make up the id, as in a MultiIndex.
+        compile: a search can be told without being run.
     """
 
     metrics: frozenset[DistanceMetric] = frozenset(DistanceMetric)
@@ -229,6 +230,16 @@ class Supports:
     transactions: bool = False
     migration: bool = False
     composite_ids: bool = False
+    compile: bool = False
+
+    def check_compile(self, backend: str) -> None:
+        """Refuse to tell a search without running it where the backend can't.
+
+        Raises:
+            UnsupportedError: it can't.
+        """
+        if not self.compile:
+            raise UnsupportedError(f"{backend} can't tell what a search would send; explain() runs it, and tells")
 
     def check_keyword(self, backend: str) -> None:
         """Refuse a search by words where the backend has none.

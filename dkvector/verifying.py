@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from dkvector.errors import SchemaError
 from dkvector.indexes import Tuning
-from dkvector.requests import Request, labels_of
+from dkvector.requests import Request
 from dkvector.results import Counts, Explanation, Hits
 from dkvector.verified import Verified
 
@@ -32,13 +30,12 @@ class Verifier:
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(0)
 
-    def around(self, find: Find, share: float, own: pd.Index | None = None) -> Find:
+    def around(self, find: Find, share: float) -> Find:
         """Let a search be verified.
 
         Args:
             find: the search.
             share: of the queries.
-            own: the id that each query must not find, where queries are rows.
 
         Raises:
             SchemaError: a share that is none.
@@ -53,11 +50,7 @@ class Verifier:
                 return hits, told
             exactly = replace(request.some(places), tuning=Tuning(exact=True), columns=(), include_vectors=False)
             truth, _ = await find(exactly)
-            if own is None:
-                made = _compared(hits.some(places), truth)
-            else:
-                k = request.k - 1
-                made = _compared(hits.some(places).without(own[places], k), truth.without(own[places], k))
+            made = _compared(hits.some(places), truth)
             if made is None:
                 return hits, told
             self.total = made if self.total is None else self.total + made
@@ -101,8 +94,8 @@ class Verifying:
         """The recall of all searches with `verify` since the store was opened, as those of their queries tell."""
         return None if self._verifier is None else self._verifier.total
 
-    def _verifying(self, find: Find, share: float | None, like: Any) -> Find:
+    def _verifying(self, find: Find, share: float | None) -> Find:
         if share is None:
             return find
         self._verifier = self._verifier or Verifier()
-        return self._verifier.around(find, share, None if like is None else labels_of(like)[0])
+        return self._verifier.around(find, share)

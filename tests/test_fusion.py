@@ -74,7 +74,9 @@ def test_legs_of_one_row_of_equal_scores_or_of_none():
         (lambda: RRF(weights=(1, float("nan"))), "negative"),
         (lambda: Weighted(1.5), r"alpha must be in \[0, 1\]"),
         (lambda: Weighted(0.5, "minmix"), "minmax"),
-        (lambda: fuse([VECTOR], RRF(), 1), "1 rankings, but 2 weights"),
+        (lambda: fuse([VECTOR], RRF(weights=(1, 1)), 1), "1 rankings, but 2 weights"),
+        (lambda: fuse([VECTOR, TEXT, TEXT], Weighted(0.3), 1), "3 rankings, but 2 weights"),
+        (lambda: Weighted((1, -1)), "negative"),
     ],
 )
 def test_bad_knobs_are_refused(make, says):

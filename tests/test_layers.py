@@ -8,14 +8,16 @@ import pytest
 
 LAYERS = """
   errors
-← metrics counts fusion vectors detect progress _forms _cells _parsed filters _tree _where _scalars _loop indexes \
-  columns _keeper _gelu _html _memory \
+← metrics counts refinements fusion vectors detect progress _forms _cells _parsed filters _tree _where _scalars \
+  _loop indexes columns _keeper _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
-← diversity ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified
-← results ingest requests sources encoders _weights _minilm _repr environment
-← primitives answering operations keyword hybrid loading migration verifying reasons store blocking
+← ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified compiled \
+  assembly explanation diversity
+← blends results ingest requests sources encoders _weights _minilm _repr environment
+← primitives answering operations keyword blending hybrid evidence grouping refining explaining loading \
+  migration verifying reasons store blocking
 ← backends registry
-← datasets embedding pushing testing evaluation plotting local frames frame_columns
+← datasets embedding pushing compiling testing evaluation plotting local frames frame_columns frame_search
 ← verbs
 ← maps widgets interop
 ← accessor series_accessor

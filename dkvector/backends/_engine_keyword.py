@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from dkvector.backends._dialect import MOST
-from dkvector.backends._documents import table
-from dkvector.backends._engine_reader import Hit
+from dkvector.backends._documents import table, wanted
+from dkvector.backends._engine_reader import Hit, Reader
 from dkvector.backends._engine_search import ordered
 from dkvector.backends._layout import Layout
 from dkvector.backends._querydsl import Query
@@ -17,8 +17,9 @@ from dkvector.requests import KeywordRequest
 from dkvector.results import KeywordHits, TableSource
 
 
-def keyword_body(request: KeywordRequest, layout: Layout, where: Query | None) -> dict[str, Any]:
+def keyword_body(request: KeywordRequest, reader: Reader) -> dict[str, Any]:
     """Write a search by words: rows with more of them rank first, whichever column has them."""
+    layout, where = reader.layout, reader.query(request.where)
     paths = [layout.paths[name] for name in request.on]
     words: Query = {"multi_match": {"query": request.text, "fields": paths, "type": "cross_fields", "operator": "or"}}
     if len(paths) == 1:
@@ -27,6 +28,7 @@ def keyword_body(request: KeywordRequest, layout: Layout, where: Query | None) -
         "query": {"bool": {"must": [words], **({} if where is None else {"filter": [where]})}},
         "size": min(request.k, MOST),
         "track_total_hits": False,
+        "_source": reader.dialect.source(wanted(layout, request.columns, vectors=False), vectors=False),
     }
     return body | ({"highlight": {"fields": {path: {} for path in paths}}} if request.highlight else {})
 

@@ -16,7 +16,7 @@ from dkvector.backends._dialect import MOST, Ask
 from dkvector.backends._documents import decoded_vectors, wanted
 from dkvector.backends._engine_reader import Hit, Reader
 from dkvector.backends._layout import Layout, ids_of
-from dkvector.backends._querydsl import Query, all_of
+from dkvector.backends._querydsl import ALL, Query, all_of
 from dkvector.columns import to_index
 from dkvector.metrics import DistanceMetric, Floats, from_engine, of_pairs
 from dkvector.requests import Request
@@ -24,6 +24,7 @@ from dkvector.requests import Request
 LEAST = 100  # candidates of a shard
 WIDER = 10  # times the candidates, where hits were missing
 CLOSE = 5e-3  # a Euclidean distance below it is lost in the rounding of 1 / (1 + d²), and measured again
+_SCANNED = "exact, over fetched vectors"
 
 Positions = NDArray[np.intp]
 
@@ -144,32 +145,51 @@ class Search:
 
     async def _asked(self, queries: Sequence[int], k: int, candidates: int) -> list[_Found]:
         """Let the engine search, and let ties at the end decide themselves by id where every row was compared."""
-        wide = k + self.whole
-        if self.measures:
-            wide = min(MOST, math.ceil(k * self.reader.config.oversample))
+        wide = self._wide(k)
         found = await self._hits(queries, wide, candidates)
         while self.whole and wide < MOST and any(_tied(hits, k, wide) for hits in found):
             wide = min(MOST, 4 * wide)
             found = await self._hits(queries, wide, candidates)
         return await self._measured(queries, found, k)
 
+    def _wide(self, k: int) -> int:
+        """Count the hits to ask for: one more shows a tie, and candidates of a coarse index are measured here."""
+        return min(MOST, math.ceil(k * self.reader.config.oversample)) if self.measures else k + self.whole
+
     async def _hits(self, queries: Sequence[int], k: int, candidates: int) -> list[list[Hit]]:
-        asks = [self._ask(query, k, candidates) for query in queries]
-        bodies = [self.dialect.near(ask) if self.by_index else self.dialect.exact(ask) or {} for ask in asks]
+        bodies = [self._body(query, k, candidates) for query in queries]
+        self._tell(bodies[0])
+        return await self.reader.search([{**body, **self._shared(k)} for body in bodies])
+
+    def _body(self, query: int, k: int, candidates: int) -> dict[str, Any]:
+        ask = self._ask(query, k, candidates)
+        return self.dialect.near(ask) if self.by_index else self.dialect.exact(ask) or {}
+
+    def _shared(self, k: int) -> dict[str, Any]:
         shared: dict[str, Any] = {"size": k, "track_total_hits": False, "_source": self._source()}
         if self.units and self.layout.ours:
             shared["docvalue_fields"] = [self.layout.length_of(self.info.name)]
-        self._tell(bodies[0])
-        return await self.reader.search([{**body, **shared} for body in bodies])
+        return shared
+
+    def first(self) -> tuple[str, dict[str, Any]]:
+        """Tell, in words, how the first query would be answered, and what would be sent, without its vector."""
+        if self._must_scan():
+            source = self.dialect.source([self.path], vectors=True)
+            return _SCANNED, {"query": self._searchable() or ALL, "_source": source}
+        wide = self._wide(self.request.k)
+        return self._plan(), _brief({**self._body(0, wide, self._candidates()), **self._shared(wide)})
 
     def _source(self) -> Any:
         paths = wanted(self.layout, self.request.columns, vectors=self.request.include_vectors)
         return self.dialect.source(paths, vectors=self.request.include_vectors)
 
-    def _tell(self, body: dict[str, Any]) -> None:
+    def _plan(self) -> str:
         kind = self.spec.kind + (f" {self.spec.quantization}" if self.quantised else "")  # type: ignore[union-attr]
         plan = f"{kind} index" if self.by_index else "exact, by script"
-        self.answer.plan = plan + (", filtered inside" if self.filter is not None and self.by_index else "")
+        return plan + (", filtered inside" if self.filter is not None and self.by_index else "")
+
+    def _tell(self, body: dict[str, Any]) -> None:
+        self.answer.plan = self._plan()
         self.answer.native = {"index": self.reader.index, "dsl": _brief(body)}
 
     async def _measured(self, queries: Sequence[int], found: list[list[Hit]], k: int) -> list[_Found]:
@@ -221,7 +241,7 @@ class Search:
             vectors = decoded_vectors([_vector(hit.source, self.path) for hit in page], self.info)
             best.offer([hit.name for hit in page], vectors)
             count += len(page)
-        self.answer.plan = "exact, over fetched vectors" + ("" if self.filter is None else " of the matching rows")
+        self.answer.plan = _SCANNED + ("" if self.filter is None else " of the matching rows")
         self.answer.native = {"index": self.reader.index, "compared": count}
         self.answer.matching = count
         return await self._fetched(best)

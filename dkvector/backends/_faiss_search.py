@@ -107,18 +107,41 @@ def nearest(rows: Rows, index: FaissIndex | None, request: Request, candidates: 
     Returns:
         The neighbours: as many as asked for wherever so many rows match.
     """
-    search = Search(rows, request, candidates)
-    among = "" if candidates.mask is None else f" over {candidates.count:,} candidates"
-    if index is None or request.tuning.exact:
-        return Found(search.exactly(request.queries), "exact" + among, {})
-    effort = effort_of(index, request, candidates, rows)
-    if request.tuning.exact is None and _exact_is_cheaper(candidates, effort, request):
-        return Found(search.exactly(request.queries), "exact" + among, {})
-    near = search.through(index, effort)
+    search, made = Search(rows, request, candidates), planned(rows, index, request, candidates)
+    if index is None or made.effort is None:
+        return Found(search.exactly(request.queries), made.plan, made.native)
+    near = search.through(index, made.effort)
     short = np.flatnonzero(near.counts < min(request.k, candidates.count))
     if len(short) and request.tuning.exact is None:
         near = patched(near, short, search.exactly(request.queries[short]))
-    return Found(near, _plan_of(index, request, selector=bool(among)), _native(index, effort, len(short)))
+    completed = {"completed": f"{len(short):,} queries exactly"} if len(short) else {}
+    return Found(near, made.plan, made.native | completed)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """How a search would be answered.
+
+    Attributes:
+        effort: of the index; None where every candidate is compared.
+        plan: in words.
+        native: what Faiss is told.
+    """
+
+    effort: Effort | None
+    plan: str
+    native: dict[str, object]
+
+
+def planned(rows: Rows, index: FaissIndex | None, request: Request, candidates: Candidates) -> Planned:
+    """Choose how to answer a search: exactly, or through the index, whichever is right and cheaper."""
+    among = "" if candidates.mask is None else f" over {candidates.count:,} candidates"
+    if index is None or request.tuning.exact:
+        return Planned(None, "exact" + among, {})
+    effort = effort_of(index, request, candidates, rows)
+    if request.tuning.exact is None and _exact_is_cheaper(candidates, effort, request):
+        return Planned(None, "exact" + among, {})
+    return Planned(effort, _plan_of(index, request, selector=bool(among)), _native(index, effort))
 
 
 def effort_of(index: FaissIndex, request: Request, candidates: Candidates, rows: Rows) -> Effort:
@@ -165,7 +188,7 @@ def _plan_of(index: FaissIndex, request: Request, *, selector: bool) -> str:
     return spec.kind + coded + (" with a selector" if selector else "") + rescored
 
 
-def _native(index: FaissIndex, effort: Effort, short: int) -> dict[str, object]:
+def _native(index: FaissIndex, effort: Effort) -> dict[str, object]:
     knobs: dict[str, object] = {"index": index.spec}
     if isinstance(index.spec, HNSW):
         knobs["ef_search"] = effort.ef_search
@@ -173,7 +196,7 @@ def _native(index: FaissIndex, effort: Effort, short: int) -> dict[str, object]:
         knobs["probes"] = effort.probes
     if index.spec.quantization is not None:
         knobs["candidates"] = effort.candidates
-    return knobs | ({"completed": f"{short:,} queries exactly"} if short else {})
+    return knobs
 
 
 def _faiss_is_faster(queries: Floats, block: Block, request: Request) -> bool:

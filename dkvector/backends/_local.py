@@ -20,6 +20,7 @@ from dkvector.backends._marks import Mask
 from dkvector.backends._rows import Rows
 from dkvector.backends._topk import Nearest, Positions
 from dkvector.backends._words import Words
+from dkvector.compiled import Statement
 from dkvector.dtype import VectorArray
 from dkvector.errors import DuplicateIdError, NotFoundError, some
 from dkvector.filters import Filter
@@ -122,9 +123,8 @@ class LocalStore(AsyncVectorStore):
 
     def _search_now(self, request: Request) -> tuple[Hits, Explanation]:
         rows = self.rows
-        mask = rows.matching(request.where)
-        count = rows.total if mask is None else int(np.count_nonzero(mask))
-        found = self._nearest(rows, request, Candidates(None if count == rows.total else mask, count))
+        candidates = self._candidates(rows, request)
+        found = self._nearest(rows, request, candidates)
         near = found.nearest
         hits = Hits(
             Taken(rows, near.positions, request.columns, request.include_vectors),
@@ -133,7 +133,7 @@ class LocalStore(AsyncVectorStore):
             request.metric,
             request.labels,
         )
-        return hits, self._told(rows, request, count, found)
+        return hits, self._told(rows, request, candidates.count, found)
 
     def _told(self, rows: Rows, request: Request, count: int, found: Found) -> Explanation:
         asked = len(request.queries) * min(request.k, count)
@@ -151,6 +151,41 @@ class LocalStore(AsyncVectorStore):
             shortfall=asked - returned,
             native=found.native,
         )
+
+    @abstractmethod
+    def _planned(self, rows: Rows, request: Request, candidates: Candidates) -> tuple[str, dict[str, Any]]:
+        """Tell how the neighbours would be found, and with which knobs."""
+
+    async def _compile(self, request: Request) -> Statement:
+        return await offload(self._compile_now, request)
+
+    def _compile_now(self, request: Request) -> Statement:
+        rows = self.rows
+        candidates = self._candidates(rows, request)
+        plan, native = self._planned(rows, request, candidates)
+        told = {
+            "field": str(request.info),
+            "rows": f"{candidates.count:,} of {rows.living:,}",
+            "k": request.k,
+            **native,
+        }
+        if request.where is not None:
+            told["where"] = request.where
+        return Statement(plan, "\n".join(f"{name}: {value}" for name, value in told.items()), (request.queries,))
+
+    async def _compile_words(self, request: KeywordRequest) -> Statement:
+        told = {"words": repr(request.text), "in": ", ".join(request.on), "k": request.k}
+        if request.where is not None:
+            told["where"] = str(request.where)
+        return Statement("BM25", "\n".join(f"{name}: {value}" for name, value in told.items()))
+
+    def _candidates(self, rows: Rows, request: Request) -> Candidates:
+        mask = rows.matching(request.where)
+        count = rows.total if mask is None else int(np.count_nonzero(mask))
+        return Candidates(None if count == rows.total else mask, count)
+
+    def _state_now(self) -> Any:
+        return self._rows
 
     async def _keyword(self, request: KeywordRequest) -> KeywordHits:
         return await offload(self._keyword_now, request)

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from dkvector.backends._pg_search import FORCE, Search
+from dkvector.compiled import Statement
 from dkvector.results import Explanation, Hits
 
 SHOWN = 5  # numbers of a vector that are shown
@@ -37,6 +38,13 @@ def told(made: Search, found: Hits, *, rows: float, matching: int | None) -> Exp
         shortfall=0 if matching is None else max(0, asked - len(found.distances)),
         native=made.native,
     )
+
+
+def compiled(made: Search) -> Statement:
+    """Tell what would be sent."""
+    first = made.request.queries[0] if made.single else made.request.queries
+    sql = f"{FORCE};\n{made.sql}" if made.plan.forced else made.sql
+    return Statement(made.plan.name, sql, (first, *made.parameters))
 
 
 async def verified(connection: Any, made: Search, explained: Explanation) -> Explanation:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from dkvector.backends._dialect import Dialect
 from dkvector.backends._documents import table, wanted
+from dkvector.backends._engine_compile import compiled, compiled_words
 from dkvector.backends._engine_config import EngineConfig, read_config
 from dkvector.backends._engine_indexes import Held, Indexes
 from dkvector.backends._engine_keyword import keyword_body, marked
@@ -25,6 +26,7 @@ from dkvector.backends._layout import given, ids_of
 from dkvector.backends._querydsl import Query, all_of, beyond
 from dkvector.backends._wire import Server, Wire, greeted
 from dkvector.columns import to_index
+from dkvector.compiled import Statement
 from dkvector.errors import BackendUnavailableError, NotFoundError, SchemaError, UnsupportedError
 from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec
@@ -260,10 +262,15 @@ class EngineStore(AsyncVectorStore):
             matching = await self._count(request.where)
         return hits, replace(told, rows=await self._count(None), matching=matching)
 
+    async def _compile(self, request: Request) -> Statement:
+        return compiled(Search(self._reader, request))
+
+    async def _compile_words(self, request: KeywordRequest) -> Statement:
+        return compiled_words(self._reader, request)
+
     async def _keyword(self, request: KeywordRequest) -> KeywordHits:
         reader = self._reader
-        body = keyword_body(request, reader.layout, reader.query(request.where))
-        body["_source"] = self._dialect.source(wanted(reader.layout, request.columns, vectors=False), vectors=False)
+        body = keyword_body(request, reader)
         (found,) = await self._read(lambda reader: reader.search([body]))
         return marked(found, request, reader.layout)
 

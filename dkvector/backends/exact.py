@@ -38,7 +38,7 @@ class ExactStore(LocalStore):
 
     name: ClassVar[str] = "exact"
     supports: Supports = Supports(
-        indexes=frozenset({"flat", "auto"}), other_metric=True, keyword=True, transactions=True
+        indexes=frozenset({"flat", "auto"}), other_metric=True, keyword=True, transactions=True, compile=True
     )
 
     @classmethod
@@ -64,7 +64,10 @@ class ExactStore(LocalStore):
             rows=candidates.positions,
             ranks=rows.ranks,
         )
-        return Found(near, "exact" if candidates.mask is None else "exact over the matching rows", {})
+        return Found(near, *self._planned(rows, request, candidates))
+
+    def _planned(self, rows: Rows, request: Request, candidates: Candidates) -> tuple[str, dict[str, Any]]:  # noqa: ARG002
+        return "exact" if candidates.mask is None else "exact over the matching rows", {}
 
     def _owned(self, batch: Batch) -> Batch:
         table = batch.payload.append_column(batch.schema.id, batch.ids)

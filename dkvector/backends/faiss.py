@@ -22,7 +22,7 @@ import pandas as pd
 
 from dkvector._loop import offload
 from dkvector.backends._checks import verify
-from dkvector.backends._faiss_search import nearest
+from dkvector.backends._faiss_search import nearest, planned
 from dkvector.backends._faiss_upkeep import Upkeep
 from dkvector.backends._folder import Folder
 from dkvector.backends._journal import Journal
@@ -99,6 +99,7 @@ class FaissStore(LocalStore):
         quantisations=frozenset({"float16", "int8", "pq", "rabitq", "binary"}),
         keyword=True,
         transactions=True,
+        compile=True,
     )
 
     def __init__(self, config: FaissConfig) -> None:
@@ -192,6 +193,10 @@ class FaissStore(LocalStore):
 
     def _nearest(self, rows: Rows, request: Request, candidates: Candidates) -> Found:
         return nearest(rows, rows.indexes.get(request.info.name), request, candidates)
+
+    def _planned(self, rows: Rows, request: Request, candidates: Candidates) -> tuple[str, dict[str, Any]]:
+        made = planned(rows, rows.indexes.get(request.info.name), request, candidates)
+        return made.plan, made.native
 
     def _change(self, rows: Rows, died: Positions, batch: Batch | None, *, progress: bool = False) -> None:
         """Take a small write to the log; any other is a commit of its own."""

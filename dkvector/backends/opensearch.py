@@ -68,6 +68,7 @@ class OpenSearchDialect(Dialect):
             quantisations=frozenset(_ENCODERS[self.config.engine]),
             other_metric=True,
             keyword=True,
+            compile=True,
         )
 
     def resolved(self, spec: IndexSpec) -> IndexSpec:

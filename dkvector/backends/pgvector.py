@@ -14,7 +14,7 @@ import pyarrow as pa
 from dkvector.backends import _pg_keyword, _pg_migrate
 from dkvector.backends._pg_build import Builder
 from dkvector.backends._pg_config import PgConfig
-from dkvector.backends._pg_explain import told, verified
+from dkvector.backends._pg_explain import compiled, told, verified
 from dkvector.backends._pg_indexes import resolved
 from dkvector.backends._pg_plan import Plan
 from dkvector.backends._pg_planner import Planner, index_for
@@ -25,6 +25,7 @@ from dkvector.backends._pg_table import Table, read_table
 from dkvector.backends._pg_write import Writer
 from dkvector.backends._sql import quoted
 from dkvector.columns import to_index
+from dkvector.compiled import Statement
 from dkvector.errors import NotFoundError, SchemaError
 from dkvector.filters import Filter
 from dkvector.indexes import IVF, Flat, IndexSpec
@@ -66,6 +67,7 @@ class PgVectorStore(AsyncVectorStore):
         transactions=True,
         migration=True,
         composite_ids=True,
+        compile=True,
     )
 
     def __init__(self, config: PgConfig) -> None:
@@ -222,6 +224,13 @@ class PgVectorStore(AsyncVectorStore):
         sql, parameters, wanted = _pg_keyword.statement(request, self.table, self.config.language)
         records = await self._connections.fetch(sql, *parameters)
         return _pg_keyword.hits(records, wanted, highlight=request.highlight)
+
+    async def _compile(self, request: Request) -> Statement:
+        return compiled(await self._planner.search(request, self.table))
+
+    async def _compile_words(self, request: KeywordRequest) -> Statement:
+        sql, parameters, _ = _pg_keyword.statement(request, self.table, self.config.language)
+        return Statement("full text search", sql, tuple(parameters))
 
     async def _build_index(self, spec: IndexSpec, info: VectorInfo, *, progress: bool) -> IndexSpec:
         rows = await self._count(None)

@@ -32,7 +32,7 @@ def read_relevances(relevant: Any, queries: pd.Index, rows: pd.Index) -> Relevan
     """
     if relevant is None:
         return None
-    pairs = list(_pairs(relevant))
+    pairs = list(pairs_of(relevant))
     query = queries.get_indexer_for(pd.Index([one for one, _, _ in pairs]))
     if not queries.is_unique:
         raise SchemaError("several queries have the same label: reset_index() gives each its own")
@@ -48,7 +48,8 @@ def read_relevances(relevant: Any, queries: pd.Index, rows: pd.Index) -> Relevan
     return Relevances(query[known], row[known], gain[known], len(queries), len(rows))
 
 
-def _pairs(relevant: Any) -> Iterator[Pair]:
+def pairs_of(relevant: Any) -> Iterator[Pair]:
+    """Go through relevances of any form: query, row, gain."""
     if isinstance(relevant, pd.DataFrame):
         if missing := [name for name in ("query", "row") if name not in relevant.columns]:
             raise SchemaError(f"relevances need the columns 'query' and 'row'; {missing} is not among {list(relevant)}")

@@ -19,10 +19,12 @@ be redefined: what a backend can't do it declares in `supports`, and the suite c
 """
 
 from dkvector.testing.asking import AskTests
+from dkvector.testing.blends import BlendTests, FieldsTests
 from dkvector.testing.hybrid import HybridTests
 from dkvector.testing.keyword import KeywordTests
 from dkvector.testing.oracle import naive_distance, naive_search, recall, sample_frame, sample_queries
 from dkvector.testing.records import RecordTests
+from dkvector.testing.refining import CompileTests, RefineTests
 from dkvector.testing.refusals import RefusalTests
 from dkvector.testing.search import SearchTests
 from dkvector.testing.verifying import VerifyTests
@@ -37,6 +39,10 @@ class StoreTests(
     FilterTests,
     KeywordTests,
     HybridTests,
+    BlendTests,
+    FieldsTests,
+    RefineTests,
+    CompileTests,
     WriteTests,
     RefusalTests,
     RecordTests,
