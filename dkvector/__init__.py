@@ -48,6 +48,7 @@ from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.store import AsyncVectorStore
 from dkvector.verified import Verified
+from dkvector.views import Audited, Cached, Event, Limited, RateLimit, Restricted
 
 __version__ = "0.1.0"
 
@@ -57,13 +58,16 @@ __all__ = [
     "RRF",
     "AccessDeniedError",
     "AsyncVectorStore",
+    "Audited",
     "Auto",
     "BackendUnavailableError",
+    "Cached",
     "DistanceMetric",
     "DkvectorError",
     "DuplicateIdError",
     "Encoder",
     "Evaluation",
+    "Event",
     "Explanation",
     "Field",
     "FieldType",
@@ -71,13 +75,16 @@ __all__ = [
     "FilterError",
     "Flat",
     "Hits",
+    "Limited",
     "MissingExtraError",
     "NotFoundError",
     "Parity",
     "PartialWriteError",
     "Query",
+    "RateLimit",
     "Reading",
     "Record",
+    "Restricted",
     "Schema",
     "SchemaError",
     "Shrink",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
@@ -20,6 +20,8 @@ from dkvector.results import framed as framed_columns
 from dkvector.schema import Schema, Supports
 from dkvector.store import AsyncVectorStore
 from dkvector.verified import Verified
+from dkvector.views import Audited, Cached, Limited, RateLimit, Restricted
+from dkvector.views.audited import Hook
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -146,6 +148,38 @@ class VectorStore:
 
         while item := self._run(following()):
             yield turn(item[0])
+
+    @classmethod
+    def _of(cls, store: AsyncVectorStore) -> VectorStore:
+        async def opened() -> AsyncVectorStore:
+            return store
+
+        return VectorStore(opened, inline=store.inline)
+
+    def cached(self, size: int | str = "64MB", *, seconds: float | None = None) -> VectorStore:
+        """See the store through a cache of its answers: see `dkvector.Cached`."""
+        return self._of(Cached(self.store, size, seconds=seconds))
+
+    def limited(self, limit: RateLimit) -> VectorStore:
+        """See the store through a limit of how often it is asked: see `dkvector.Limited`."""
+        return self._of(Limited(self.store, limit))
+
+    def restricted(self, can: str | Iterable[str] | None = None, where: Any = None) -> VectorStore:
+        """See some of the rows, and do some things only: see `dkvector.Restricted`."""
+        return self._of(Restricted(self.store, can, where))
+
+    def audited(self, hook: Hook) -> VectorStore:
+        """See the store through a hook that is told of every question: see `dkvector.Audited`."""
+        return self._of(Audited(self.store, hook))
+
+    @property
+    def audit(self) -> Hook | None:
+        """What is told of every question to the store; a function of one `Event` can be set, a second one beside it."""
+        return self.store.hook if isinstance(self.store, Audited) else None
+
+    @audit.setter
+    def audit(self, hook: Hook) -> None:
+        self.store = Audited(self.store, hook)
 
     @property
     def name(self) -> str:

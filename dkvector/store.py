@@ -26,6 +26,12 @@ from dkvector.requests import Search
 class AsyncVectorStore(Primitives):
     """A named collection of rows with vectors, in some backend."""
 
+    _gives_vectors: bool = True  # records come with their vectors; a view may withhold them
+
+    def _version(self) -> Any:
+        """Give what is another object after every change of the rows, where that can be told without asking."""
+        return None
+
     async def engine(self) -> str:
         """Name what searches, with its version: what a measurement belongs to."""
         return self.name
@@ -115,13 +121,13 @@ class AsyncVectorStore(Primitives):
         filter: Any = None,  # noqa: A002 - the interface's own word
     ) -> Scored:
         """Find the k records nearest to one vector, best first."""
-        hits = await self.search(query_vector, k, where=filter, metric=metric, include_vectors=True)
+        hits = await self.search(query_vector, k, where=filter, metric=metric, include_vectors=self._gives_vectors)
         records = table_to_records(hits.rows, hits.rows.column_names[0])
         return list(zip(records, hits.scores.tolist(), strict=True))
 
     async def update_vector(self, id: Any, vector_field: str, new_vector: Any) -> bool:  # noqa: A002
         """Replace one vector of one record; False where there is no such record."""
-        record = await self.read(id)
+        record = await self._record(id, include_vectors=True)
         if record is None:
             return False
         info = self.known.vector(vector_field)
@@ -146,17 +152,20 @@ class AsyncVectorStore(Primitives):
 
     async def read(self, id: Any) -> Record | None:  # noqa: A002 - the interface's own word
         """Give a record by its id, vectors included; None where there is none."""
+        return await self._record(id, include_vectors=self._gives_vectors)
+
+    async def _record(self, id: Any, *, include_vectors: bool) -> Record | None:  # noqa: A002
         if self.empty:
             return None
         try:
-            table = await self.get([id], include_vectors=True)
+            table = await self.get([id], include_vectors=include_vectors)
         except NotFoundError:
             return None
         return table_to_records(table, table.column_names[0])[0]
 
     async def update(self, id: Any, record: Record) -> bool:  # noqa: A002 - the interface's own word
         """Replace a record; False where there is none of that id."""
-        if await self.read(id) is None:
+        if await self._record(id, include_vectors=False) is None:
             return False
         await self.upsert([Record(record.fields, id=id, metadata=record.metadata)])
         return True
@@ -183,7 +192,7 @@ class AsyncVectorStore(Primitives):
             field=query.vector_field,
             where=query.filter,
             metric=query.metric,
-            include_vectors=True,
+            include_vectors=self._gives_vectors,
         )
         records = table_to_records(hits.rows, hits.rows.column_names[0])
         if query.include_scores:
@@ -193,7 +202,7 @@ class AsyncVectorStore(Primitives):
 
     async def stream_read(self, query: Query | None = None, batch_size: int = 1000) -> AsyncIterator[Record]:
         """Give the records that satisfy a query one by one, holding one batch in memory."""
-        async for batch in self.scan(where=query, batch_size=batch_size, include_vectors=True):
+        async for batch in self.scan(where=query, batch_size=batch_size, include_vectors=self._gives_vectors):
             for record in table_to_records(batch, batch.column_names[0]):
                 yield record
 

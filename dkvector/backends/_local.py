@@ -109,6 +109,9 @@ class LocalStore(AsyncVectorStore):
         """Give the snapshot that a write starts from."""
         return self._rows
 
+    def _version(self) -> Rows | None:
+        return self._rows
+
     @property
     def rows(self) -> Rows:
         """The current snapshot; an error while nothing has been written."""
