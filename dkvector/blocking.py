@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
@@ -140,14 +141,18 @@ class VectorStore:
             tables = [self._run(self.store.get([], columns, include_vectors=include_vectors))]
         return as_frame(pa.concat_tables(tables))
 
-    def _each(self, items: AsyncIterator[R], turn: Callable[[R], S]) -> Iterator[S]:
+    def _each(self, items: AsyncGenerator[R, None], turn: Callable[[R], S]) -> Iterator[S]:
         async def following() -> list[R]:
             async for item in items:
                 return [item]
             return []
 
-        while item := self._run(following()):
-            yield turn(item[0])
+        try:
+            while item := self._run(following()):
+                yield turn(item[0])
+        finally:  # left early: let go of the engine's cursor, unless it is the loop itself that collects the garbage
+            with suppress(RuntimeError):
+                self._run(items.aclose())
 
     @classmethod
     def _of(cls, store: AsyncVectorStore) -> VectorStore:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from operator import itemgetter
 from typing import Any
 
@@ -200,11 +201,13 @@ class AsyncVectorStore(Primitives):
                 record.metadata |= {"score": score, "distance": distance}
         return records
 
-    async def stream_read(self, query: Query | None = None, batch_size: int = 1000) -> AsyncIterator[Record]:
+    async def stream_read(self, query: Query | None = None, batch_size: int = 1000) -> AsyncGenerator[Record, None]:
         """Give the records that satisfy a query one by one, holding one batch in memory."""
-        async for batch in self.scan(where=query, batch_size=batch_size, include_vectors=self._gives_vectors):
-            for record in table_to_records(batch, batch.column_names[0]):
-                yield record
+        batches = self.scan(where=query, batch_size=batch_size, include_vectors=self._gives_vectors)
+        async with aclosing(batches) as each:
+            async for batch in each:
+                for record in table_to_records(batch, batch.column_names[0]):
+                    yield record
 
     async def stream_write(self, records: Iterable[Record] | AsyncIterable[Record], batch_size: int = 1000) -> int:
         """Write records as they come, batch by batch.

@@ -1,4 +1,4 @@
-"""A view of a store is a store: each does what every store must, over exact search, over Faiss, and over other views."""
+"""A view of a store is a store: each does what every store must, over exact search, Faiss, and other views."""
 
 from dataclasses import replace
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,7 +220,7 @@ class LocalStore(AsyncVectorStore):
 
     async def _scan(
         self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool
-    ) -> AsyncIterator[pa.Table]:
+    ) -> AsyncGenerator[pa.Table, None]:
         rows = self.rows
         mask = await offload(rows.matching, where)
         positions = np.arange(rows.total) if mask is None else np.flatnonzero(mask)

@@ -5,7 +5,7 @@ A table or view that was there before is read as it is. Who may do what is the s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import pandas as pd
@@ -202,7 +202,7 @@ class PgVectorStore(AsyncVectorStore):
 
     async def _scan(
         self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool
-    ) -> AsyncIterator[pa.Table]:
+    ) -> AsyncGenerator[pa.Table, None]:
         wanted = Wanted(self.table, columns, include_vectors=include_vectors)
         statement = self.table.statement()
         condition = statement.where(where)

@@ -6,8 +6,8 @@ methods, so that a view of a view works, and a search of a kind that is yet to c
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -28,6 +28,7 @@ from dkvector.views._permissions import Guarded, check
 
 T = TypeVar("T")
 Ask = Callable[[], Awaitable[T]]
+Batches = AsyncGenerator[pa.Table, None]
 WRITES = frozenset({"upsert", "delete", "backfill", "add_vector_field", "build_index", "index_columns", "drop"})
 
 
@@ -70,10 +71,11 @@ class View(Guarded, AsyncVectorStore):
         """Have the inner store answer: what a view does, it does here."""
         return await answer()
 
-    async def _ask_each(self, asked: Asked, answers: AsyncIterator[pa.Table]) -> AsyncIterator[pa.Table]:  # noqa: ARG002
+    async def _ask_each(self, asked: Asked, answers: Batches) -> Batches:  # noqa: ARG002
         """Have the inner store answer batch by batch."""
-        async for one in answers:
-            yield one
+        async with aclosing(answers) as each:  # what its reader leaves is closed at once, down to the engine's cursor
+            async for one in each:
+                yield one
 
     @classmethod
     async def open(cls, config: Mapping[str, Any]) -> Self:  # noqa: ARG003 - no config will do
@@ -148,10 +150,11 @@ class View(Guarded, AsyncVectorStore):
 
     async def _scan(
         self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool
-    ) -> AsyncIterator[pa.Table]:
+    ) -> Batches:
         batches = self._inner._scan(where, columns, batch_size, include_vectors=include_vectors)  # noqa: SLF001
-        async for batch in self._ask_each(Asked("scan", where=where), batches):
-            yield batch
+        async with aclosing(self._ask_each(Asked("scan", where=where), batches)) as each:
+            async for batch in each:
+                yield batch
 
     async def _count(self, where: Filter | None) -> int:
         return await self._ask(Asked("count", where=where), partial(self._inner._count, where))  # noqa: SLF001

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from dkvector.errors import SchemaError
 from dkvector.requests import Written
 from dkvector.results import Hits, KeywordHits
 from dkvector.store import AsyncVectorStore
-from dkvector.views._view import Ask, Asked, View
+from dkvector.views._view import Ask, Asked, Batches, View
 
 T = TypeVar("T")
 
@@ -93,12 +94,13 @@ class Audited(View):
             telling.rows = _rows(made)
         return made
 
-    async def _ask_each(self, asked: Asked, answers: AsyncIterator[pa.Table]) -> AsyncIterator[pa.Table]:
+    async def _ask_each(self, asked: Asked, answers: Batches) -> Batches:
         telling = _Telling(self.hook, asked, rows=0)
         with telling:
-            async for one in answers:
-                telling.rows = (telling.rows or 0) + len(one)
-                yield one
+            async with aclosing(answers) as each:
+                async for one in each:
+                    telling.rows = (telling.rows or 0) + len(one)
+                    yield one
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -122,7 +123,7 @@ def _kept(size: int, seconds: float | None) -> Any:
         raise MissingExtraError.of("cachetools", "cache") from exc
     if seconds is None:
         return cachetools.LRUCache(size, getsizeof=_bytes)
-    return cachetools.TTLCache(size, seconds, getsizeof=_bytes)
+    return cachetools.TTLCache(size, seconds, timer=time.monotonic, getsizeof=_bytes)
 
 
 def _reference(version: Any) -> Callable[[], Any]:

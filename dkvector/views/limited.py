@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import pyarrow as pa
-
 from dkvector.errors import MissingExtraError, SchemaError
 from dkvector.store import AsyncVectorStore
-from dkvector.views._view import Ask, Asked, View
+from dkvector.views._view import Ask, Asked, Batches, View
 
 T = TypeVar("T")
 FREE = {"close"}  # which asks a server for nothing
@@ -101,8 +99,9 @@ class Limited(View):
             await self._turn()
         return await answer()
 
-    async def _ask_each(self, asked: Asked, answers: AsyncIterator[pa.Table]) -> AsyncIterator[pa.Table]:
+    async def _ask_each(self, asked: Asked, answers: Batches) -> Batches:
         await self._turn()
-        async for one in super()._ask_each(asked, answers):
-            yield one
-            await self._turn()
+        async with aclosing(super()._ask_each(asked, answers)) as each:
+            async for one in each:
+                yield one
+                await self._turn()

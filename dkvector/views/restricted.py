@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.schema import Schema
 from dkvector.store import AsyncVectorStore
 from dkvector.views._permissions import as_permissions, listed
-from dkvector.views._view import View
+from dkvector.views._view import Batches, View
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -114,9 +115,11 @@ class Restricted(View):
 
     async def _scan(
         self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool
-    ) -> AsyncIterator[pa.Table]:
-        async for one in super()._scan(self._only(where), columns, batch_size, include_vectors=include_vectors):
-            yield one
+    ) -> Batches:
+        own = super()._scan(self._only(where), columns, batch_size, include_vectors=include_vectors)
+        async with aclosing(own) as each:
+            async for one in each:
+                yield one
 
     async def _among_ours(self, ids: pd.Index) -> Any:
         if self._rows_of is None:
