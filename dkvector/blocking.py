@@ -46,6 +46,17 @@ def framed(method: Method[P, R], frame: Callable[[R], S]) -> Callable[Concatenat
     return cast("Callable[Concatenate[VectorStore, P], S]", call)
 
 
+def awaiting(method: Method[P, R]) -> Callable[Concatenate[VectorStore, P], R]:
+    """Turn a method into a blocking one that may have to wait for what it is given: then it runs on the loop."""
+
+    @functools.wraps(method)
+    def call(self: VectorStore, *args: P.args, **kwargs: P.kwargs) -> R:
+        run = LOOP.run if any(hasattr(one, "__aiter__") for one in (*args, *kwargs.values())) else self._run
+        return run(getattr(self.store, method.__name__)(*args, **kwargs))
+
+    return cast("Callable[Concatenate[VectorStore, P], R]", call)
+
+
 def as_frame(rows: pa.Table) -> pd.DataFrame:
     """Give rows as a DataFrame indexed by their ids."""
     source = TableSource(rows)
@@ -99,7 +110,7 @@ class VectorStore:
     read = blocking(AsyncVectorStore.read)
     update = blocking(AsyncVectorStore.update)
     find = blocking(AsyncVectorStore.find)
-    stream_write = blocking(AsyncVectorStore.stream_write)
+    stream_write = awaiting(AsyncVectorStore.stream_write)
     index_vectors = blocking(AsyncVectorStore.index_vectors)
     search_similar = blocking(AsyncVectorStore.search_similar)
     update_vector = blocking(AsyncVectorStore.update_vector)

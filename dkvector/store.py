@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
+from dkvector.counts import as_count
 from dkvector.errors import NotFoundError, SchemaError, UnsupportedError
 from dkvector.fields import VectorField
 from dkvector.indexes import Tuning, as_spec
+from dkvector.ingest import Reading
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import Scored
 from dkvector.primitives import Primitives
@@ -22,6 +24,7 @@ from dkvector.query import Query, VectorQuery
 from dkvector.reasons import Case, WhyNot
 from dkvector.records import Record, table_to_records
 from dkvector.requests import Search
+from dkvector.streams import batches
 
 
 class AsyncVectorStore(Primitives):
@@ -209,30 +212,27 @@ class AsyncVectorStore(Primitives):
                 for record in table_to_records(batch, batch.column_names[0]):
                     yield record
 
-    async def stream_write(self, records: Iterable[Record] | AsyncIterable[Record], batch_size: int = 1000) -> int:
-        """Write records as they come, batch by batch.
+    async def stream_write(self, source: Any, batch_size: int = 1000, *, reading: Reading | None = None) -> int:
+        """Write rows as they come, batch by batch; the source is drawn no further than the batch being written.
+
+        Args:
+            source: an iterator, awaited or not, of records, DataFrames, Arrow tables or batches; or an Arrow reader.
+            batch_size: rows that are held in memory and written at a time.
+            reading: which columns, metric and model.
 
         Returns:
             How many were written.
+
+        Raises:
+            VectorError: vectors that can't be used; the batches before theirs are stored.
+            SchemaError: rows that don't fit; likewise.
         """
-        count, waiting = 0, []
-        async for record in _each(records):
-            waiting.append(record)
-            if len(waiting) == batch_size:
-                await self.upsert(waiting)
-                count, waiting = count + len(waiting), []
-        if waiting:
-            await self.upsert(waiting)
-        return count + len(waiting)
-
-
-async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:
-    if isinstance(records, AsyncIterable):
-        async for record in records:
-            yield record
-        return
-    for record in records:
-        yield record
+        count = 0
+        async with self._while_loading():
+            async for rows in batches(source, as_count(batch_size, "batch_size")):
+                written = await self.upsert(rows, reading=reading, progress=False)
+                count += written.inserted + written.replaced
+        return count
 
 
 def _arranged(records: list[Record], query: Query) -> list[Record]:

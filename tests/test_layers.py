@@ -12,7 +12,7 @@ LAYERS = """
   columns _keeper _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
 ← ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified
-← results ingest requests sources encoders _weights _minilm _repr environment
+← results ingest requests sources streams encoders _weights _minilm _repr environment
 ← primitives answering operations keyword hybrid loading migration verifying reasons store
 ← backends views blocking registry
 ← datasets embedding pushing testing evaluation plotting local frames frame_columns
