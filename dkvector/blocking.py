@@ -52,7 +52,7 @@ def awaiting(method: Method[P, R]) -> Callable[Concatenate[VectorStore, P], R]:
     @functools.wraps(method)
     def call(self: VectorStore, *args: P.args, **kwargs: P.kwargs) -> R:
         run = LOOP.run if any(hasattr(one, "__aiter__") for one in (*args, *kwargs.values())) else self._run
-        return run(getattr(self.store, method.__name__)(*args, **kwargs))
+        return cast("R", run(getattr(self.store, method.__name__)(*args, **kwargs)))
 
     return cast("Callable[Concatenate[VectorStore, P], R]", call)
 

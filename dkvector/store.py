@@ -212,12 +212,20 @@ class AsyncVectorStore(Primitives):
                 for record in table_to_records(batch, batch.column_names[0]):
                     yield record
 
-    async def stream_write(self, source: Any, batch_size: int = 1000, *, reading: Reading | None = None) -> int:
+    async def stream_write(
+        self,
+        source: Any,
+        batch_size: int = 1000,
+        *,
+        id: str | None = None,  # noqa: A002 - the field's own word
+        reading: Reading | None = None,
+    ) -> int:
         """Write rows as they come, batch by batch; the source is drawn no further than the batch being written.
 
         Args:
             source: an iterator, awaited or not, of records, DataFrames, Arrow tables or batches; or an Arrow reader.
             batch_size: rows that are held in memory and written at a time.
+            id: the column of the ids, of frames and tables; the index that pandas wrote, or else "id", by default.
             reading: which columns, metric and model.
 
         Returns:
@@ -229,7 +237,7 @@ class AsyncVectorStore(Primitives):
         """
         count = 0
         async with self._while_loading():
-            async for rows in batches(source, as_count(batch_size, "batch_size")):
+            async for rows in batches(source, as_count(batch_size, "batch_size"), id=id):
                 written = await self.upsert(rows, reading=reading, progress=False)
                 count += written.inserted + written.replaced
         return count

@@ -23,13 +23,14 @@ class _Cut:
     """Cuts what comes into batches: records are put together, frames and tables are cut at `size` rows."""
 
     size: int
+    id: str | None
     waiting: list[Record] = field(default_factory=list)
 
     def of(self, item: Any) -> Iterator[Rows]:
         """Take one item, and give the batches that are full."""
         if not isinstance(item, Record):
             yield from self.rest()
-            yield from read_source(item, self.size).frames
+            yield from read_source(item, self.size, id=self.id).frames
             return
         self.waiting.append(item)
         if len(self.waiting) == self.size:
@@ -42,13 +43,14 @@ class _Cut:
             yield waiting
 
 
-async def batches(source: Any, size: int) -> AsyncIterator[Rows]:
+async def batches(source: Any, size: int, *, id: str | None = None) -> AsyncIterator[Rows]:  # noqa: A002 - the field's own word
     """Cut a stream into batches.
 
     Args:
         source: an iterator, awaited or not, of records, DataFrames, Arrow tables or batches; an Arrow reader or
             anything else that `read_source` reads.
         size: rows of a batch, at most. Frames smaller than that stay as they are; records are put together.
+        id: the column of the ids, of frames and tables; the index that pandas wrote, or else "id", by default.
 
     Yields:
         Lists of records, and frames indexed by their ids.
@@ -64,23 +66,20 @@ async def batches(source: Any, size: int) -> AsyncIterator[Rows]:
         [2, 2, 1]
     """
     if isinstance(source, AsyncIterable):
-        cut = _Cut(size)
+        cut = _Cut(size, id)
         async for item in source:
             for batch in cut.of(item):
                 yield batch
         for batch in cut.rest():
             yield batch
         return
-    drawn = _drawn(source, size)
+    drawn = _drawn(source, _Cut(size, id))
     while (one := await offload(next, drawn, None)) is not None:
         yield one
 
 
-def _drawn(source: Any, size: int) -> Iterator[Rows]:
-    cut = _Cut(size)
-    whole = (
-        hasattr(source, "__arrow_c_stream__") or isinstance(source, str | Record) or not isinstance(source, Iterable)
-    )
-    for item in [source] if whole else source:
+def _drawn(source: Any, cut: _Cut) -> Iterator[Rows]:
+    whole = hasattr(source, "__arrow_c_stream__") or isinstance(source, str | Record)
+    for item in [source] if whole or not isinstance(source, Iterable) else source:
         yield from cut.of(item)
     yield from cut.rest()
