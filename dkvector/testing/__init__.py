@@ -19,6 +19,7 @@ be redefined: what a backend can't do it declares in `supports`, and the suite c
 """
 
 from dkvector.testing.asking import AskTests
+from dkvector.testing.diffing import DiffTests
 from dkvector.testing.hybrid import HybridTests
 from dkvector.testing.keyword import KeywordTests
 from dkvector.testing.oracle import naive_distance, naive_search, recall, sample_frame, sample_queries
@@ -38,6 +39,7 @@ class StoreTests(
     KeywordTests,
     HybridTests,
     WriteTests,
+    DiffTests,
     RefusalTests,
     RecordTests,
 ):
@@ -45,6 +47,7 @@ class StoreTests(
 
 
 __all__ = [
+    "DiffTests",
     "HybridTests",
     "KeywordTests",
     "StoreTests",
