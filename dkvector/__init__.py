@@ -44,6 +44,7 @@ from dkvector.query import Query, VectorQuery
 from dkvector.reasons import WhyNot
 from dkvector.records import Record
 from dkvector.registry import VectorStoreFactory, connect
+from dkvector.replication import Replica, replica
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.store import AsyncVectorStore
@@ -84,6 +85,7 @@ __all__ = [
     "RateLimit",
     "Reading",
     "Record",
+    "Replica",
     "Restricted",
     "Schema",
     "SchemaError",
@@ -120,6 +122,7 @@ __all__ = [
     "push",
     "read_parquet",
     "register",
+    "replica",
     "show_versions",
     "shrink",
     "to_parquet",

@@ -31,7 +31,7 @@ def differing(one: pa.ChunkedArray | pa.Array, other: pa.ChunkedArray | pa.Array
     """
     mine, theirs = _plain(one), _plain(other)
     here, there = _present(mine), _present(theirs)
-    differ = here != there
+    differ: Mask = here != there
     both = np.flatnonzero(here & there)
     if len(both):
         differ[both] = _unequal(mine.take(pa.array(both)), theirs.take(pa.array(both)))

@@ -15,7 +15,8 @@ LAYERS = """
 ← results ingest requests sources streams encoders _weights _minilm _repr environment
 ← primitives answering operations keyword hybrid loading migration verifying reasons store
 ← backends views blocking registry
-← comparing diffing mending datasets embedding pushing testing evaluation plotting local frames frame_columns
+← comparing diffing mending replication datasets embedding pushing testing evaluation plotting local \
+  frames frame_columns
 ← verbs
 ← maps widgets interop
 ← accessor series_accessor

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dkvector.backends import _pg_keyword, _pg_migrate
 from dkvector.backends._pg_build import Builder
+from dkvector.backends._pg_changes import ChangeFeed
 from dkvector.backends._pg_config import PgConfig
 from dkvector.backends._pg_explain import told, verified
 from dkvector.backends._pg_indexes import resolved
@@ -248,6 +249,14 @@ class PgVectorStore(AsyncVectorStore):
     async def _index_columns(self, columns: tuple[str, ...], *, words: bool) -> None:
         builder = Builder(self._connections, self.config, self.table, await self._count(None))
         await (builder.for_words(columns) if words else builder.for_filters(columns))
+
+    async def change_feed(self) -> ChangeFeed:
+        """Give the changes of the table, where the server notes them: see `dkvector.replica`."""
+        return await ChangeFeed.of(self._connections, self.config, self.table)
+
+    async def refresh_schema(self) -> None:
+        """See columns that others have added to the table since, or removed."""
+        await self._read_table()
 
     async def stats(self) -> pd.Series:
         """Measure the store.
