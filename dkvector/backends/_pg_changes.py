@@ -159,12 +159,14 @@ class ChangeFeed:
         """Give the rows that have changed since.
 
         Raises:
-            SchemaError: a position that this server has not come to yet: it is of another.
+            SchemaError: the table is gone, or the position is one that this server has not come to yet.
         """
         wanted = Wanted(self.table, (), include_vectors=False)
         looked = f"SELECT {', '.join(wanted.select)}, {XID}::text::bigint FROM {self._changes}"
         async with self._connections.transaction(read=True) as connection:
             now = int(await connection.fetchval(NOW))
+            if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_class WHERE oid = $1)", self.oid):
+                raise SchemaError(f"the table {self.table.name!r} is gone, or was made anew")
             if now < position:
                 raise SchemaError(f"the server is at transaction {now}, the replica at {position}: it is of another")
             found = await connection.fetch(f"{looked} WHERE {XID} >= $1::text::xid8", str(position))

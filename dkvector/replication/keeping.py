@@ -161,12 +161,11 @@ class Keeping:
         if task is None:
             return
         with suppress(TimeoutError, asyncio.TimeoutError):  # a write that is under way comes to its end
-            await asyncio.wait_for(self._lock.acquire(), PATIENCE)
+            async with asyncio.timeout(PATIENCE), self._lock:
+                task.cancel()
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        if self._lock.locked():
-            self._lock.release()
 
     @property
     def following(self) -> bool:

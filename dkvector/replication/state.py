@@ -28,6 +28,7 @@ class State:
 
     def write(self, path: Path) -> None:
         """Replace the file as a whole."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".fresh")
         with fresh.open("w", encoding="utf-8") as file:
             json.dump(asdict(self), file)
