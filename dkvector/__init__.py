@@ -49,10 +49,12 @@ from dkvector.reasons import WhyNot
 from dkvector.records import Record
 from dkvector.refinements import MMR, Cut, Evidence, Group
 from dkvector.registry import VectorStoreFactory, connect
+from dkvector.replication import Replica, replica
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.store import AsyncVectorStore
 from dkvector.verified import Verified
+from dkvector.views import Audited, Cached, Event, Limited, RateLimit, Restricted
 
 __version__ = "0.1.0"
 
@@ -63,9 +65,11 @@ __all__ = [
     "RRF",
     "AccessDeniedError",
     "AsyncVectorStore",
+    "Audited",
     "Auto",
     "BackendUnavailableError",
     "Blend",
+    "Cached",
     "Compiled",
     "Cut",
     "DistanceMetric",
@@ -73,6 +77,7 @@ __all__ = [
     "DuplicateIdError",
     "Encoder",
     "Evaluation",
+    "Event",
     "Evidence",
     "Explanation",
     "Field",
@@ -83,13 +88,17 @@ __all__ = [
     "Flat",
     "Group",
     "Hits",
+    "Limited",
     "MissingExtraError",
     "NotFoundError",
     "Parity",
     "PartialWriteError",
     "Query",
+    "RateLimit",
     "Reading",
     "Record",
+    "Replica",
+    "Restricted",
     "Schema",
     "SchemaError",
     "Shrink",
@@ -128,6 +137,7 @@ __all__ = [
     "push",
     "read_parquet",
     "register",
+    "replica",
     "show_versions",
     "shrink",
     "to_parquet",

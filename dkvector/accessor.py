@@ -19,6 +19,7 @@ from dkvector.errors import UnsupportedError
 from dkvector.frame_columns import listed
 from dkvector.indexes import IndexSpec, as_spec
 from dkvector.ingest import OnBad, Reading
+from dkvector.mending import Diff
 from dkvector.metrics import DistanceMetric
 from dkvector.pushing import filled
 from dkvector.records import Record
@@ -163,6 +164,44 @@ class VecAccessor(Relating, Deduplicating, Exploring):
             one.upsert(self._frame, mode=mode, reading=reading, progress=progress)
 
         return filled(store, spec, write, progress=progress)
+
+    def diff(
+        self,
+        store: VectorStore,
+        *,
+        on: str | Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+        on_bad: OnBad = "raise",
+        batch_size: int = 10_000,
+        progress: bool | None = None,
+    ) -> Diff:
+        """Find out how a store differs from this frame, by the content of its rows; nothing is changed.
+
+        A row is *added* that the store has not; *changed* where a vector or a value differs, vectors in the precision
+        that the store keeps; *deleted* where only the store has it; *orphaned* where only the store has it, without a
+        vector. The store is read in blocks, and may be larger than memory.
+
+        Args:
+            store: the store.
+            on: the vector columns; those of the store by default.
+            columns: payload columns to compare; all others by default. Those that only the store has are left alone.
+            on_bad: "drop" leaves out the rows whose vectors can't be used, which then are of no kind.
+            batch_size: rows of a block.
+            progress: show a bar; by default where there is much to do.
+
+        Returns:
+            Counts and frames of each kind; its `apply(delete=False)` makes the store like the frame.
+
+        Raises:
+            VectorError: vectors that can't be used; names the rows.
+            SchemaError: rows that don't fit the store.
+        """
+        reading = Reading(
+            None if on is None else tuple(listed(on) or ()),
+            None if columns is None else tuple(listed(columns) or ()),
+            on_bad=on_bad,
+        )
+        return Diff.of(self._frame, store, reading, batch_size=batch_size, progress=progress)
 
     def embed(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
@@ -20,6 +21,8 @@ from dkvector.results import framed as framed_columns
 from dkvector.schema import Schema, Supports
 from dkvector.store import AsyncVectorStore
 from dkvector.verified import Verified
+from dkvector.views import Audited, Cached, Limited, RateLimit, Restricted
+from dkvector.views.audited import Hook
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,6 +44,17 @@ def framed(method: Method[P, R], frame: Callable[[R], S]) -> Callable[Concatenat
         return frame(self._run(getattr(self.store, method.__name__)(*args, **kwargs)))
 
     return cast("Callable[Concatenate[VectorStore, P], S]", call)
+
+
+def awaiting(method: Method[P, R]) -> Callable[Concatenate[VectorStore, P], R]:
+    """Turn a method into a blocking one that may have to wait for what it is given: then it runs on the loop."""
+
+    @functools.wraps(method)
+    def call(self: VectorStore, *args: P.args, **kwargs: P.kwargs) -> R:
+        run = LOOP.run if any(hasattr(one, "__aiter__") for one in (*args, *kwargs.values())) else self._run
+        return cast("R", run(getattr(self.store, method.__name__)(*args, **kwargs)))
+
+    return cast("Callable[Concatenate[VectorStore, P], R]", call)
 
 
 def as_frame(rows: pa.Table) -> pd.DataFrame:
@@ -97,7 +111,7 @@ class VectorStore:
     read = blocking(AsyncVectorStore.read)
     update = blocking(AsyncVectorStore.update)
     find = blocking(AsyncVectorStore.find)
-    stream_write = blocking(AsyncVectorStore.stream_write)
+    stream_write = awaiting(AsyncVectorStore.stream_write)
     index_vectors = blocking(AsyncVectorStore.index_vectors)
     search_similar = blocking(AsyncVectorStore.search_similar)
     update_vector = blocking(AsyncVectorStore.update_vector)
@@ -139,14 +153,50 @@ class VectorStore:
             tables = [self._run(self.store.get([], columns, include_vectors=include_vectors))]
         return as_frame(pa.concat_tables(tables))
 
-    def _each(self, items: AsyncIterator[R], turn: Callable[[R], S]) -> Iterator[S]:
+    def _each(self, items: AsyncGenerator[R, None], turn: Callable[[R], S]) -> Iterator[S]:
         async def following() -> list[R]:
             async for item in items:
                 return [item]
             return []
 
-        while item := self._run(following()):
-            yield turn(item[0])
+        try:
+            while item := self._run(following()):
+                yield turn(item[0])
+        finally:  # left early: let go of the engine's cursor, unless it is the loop itself that collects the garbage
+            with suppress(RuntimeError):
+                self._run(items.aclose())
+
+    @classmethod
+    def _of(cls, store: AsyncVectorStore) -> VectorStore:
+        async def opened() -> AsyncVectorStore:
+            return store
+
+        return VectorStore(opened, inline=store.inline)
+
+    def cached(self, size: int | str = "64MB", *, seconds: float | None = None) -> VectorStore:
+        """See the store through a cache of its answers: see `dkvector.Cached`."""
+        return self._of(Cached(self.store, size, seconds=seconds))
+
+    def limited(self, limit: RateLimit) -> VectorStore:
+        """See the store through a limit of how often it is asked: see `dkvector.Limited`."""
+        return self._of(Limited(self.store, limit))
+
+    def restricted(self, can: str | Iterable[str] | None = None, where: Any = None) -> VectorStore:
+        """See some of the rows, and do some things only: see `dkvector.Restricted`."""
+        return self._of(Restricted(self.store, can, where))
+
+    def audited(self, hook: Hook) -> VectorStore:
+        """See the store through a hook that is told of every question: see `dkvector.Audited`."""
+        return self._of(Audited(self.store, hook))
+
+    @property
+    def audit(self) -> Hook | None:
+        """What is told of every question to the store; a function of one `Event` can be set, a second one beside it."""
+        return self.store.hook if isinstance(self.store, Audited) else None
+
+    @audit.setter
+    def audit(self, hook: Hook) -> None:
+        self.store = Audited(self.store, hook)
 
     @property
     def name(self) -> str:

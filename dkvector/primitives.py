@@ -6,7 +6,8 @@ Validated requests go to the backend's own `_…` methods: a backend implements 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -195,9 +196,14 @@ class Primitives(Shown, Explaining, Loading, Migration):
         hits, self.last = await self._answer(asked, self._verifying(barring(self._search), verify))
         return hits
 
+    def _version(self) -> Any:
+        """Give what is another object after every change of the rows, where that can be told without asking."""
+        return None
+
     def _state_now(self) -> Any:
-        """Give what is another object after each write: samples are drawn anew then."""
-        return self.written
+        """Give what is another object after each write through this store: samples are drawn anew then."""
+        version = self._version()
+        return self.written if version is None else version
 
     def _where(self, where: Any) -> Filter | None:
         return None if where is None else filter_of(where, self.known)
@@ -209,13 +215,15 @@ class Primitives(Shown, Explaining, Loading, Migration):
         batch_size: int = 1000,
         *,
         include_vectors: bool = False,
-    ) -> AsyncIterator[pa.Table]:
+    ) -> AsyncGenerator[pa.Table, None]:
         """Give the rows that satisfy `where`, batch by batch, as they stood when the scan began."""
         if self.empty:
             return
         names = self.known.select(columns)
-        async for batch in self._scan(self._where(where), names, batch_size, include_vectors=include_vectors):
-            yield batch
+        batches = self._scan(self._where(where), names, batch_size, include_vectors=include_vectors)
+        async with aclosing(batches) as each:  # what its reader leaves is closed at once, down to the engine's cursor
+            async for batch in each:
+                yield batch
 
     async def count(self, where: Any = None) -> int:
         """Count the rows that satisfy `where`."""
@@ -278,7 +286,7 @@ class Primitives(Shown, Explaining, Loading, Migration):
     @abstractmethod
     def _scan(
         self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool
-    ) -> AsyncIterator[pa.Table]: ...
+    ) -> AsyncGenerator[pa.Table, None]: ...
 
     @abstractmethod
     async def _count(self, where: Filter | None) -> int: ...

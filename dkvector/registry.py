@@ -19,6 +19,8 @@ from dkvector.encoders import as_encoder
 from dkvector.errors import MissingExtraError, SchemaError, UnsupportedError, hint
 from dkvector.indexes import Tuning
 from dkvector.store import AsyncVectorStore
+from dkvector.views import Audited, Cached, Limited, RateLimit
+from dkvector.views.audited import Hook
 
 GROUP = "dkvector.backends"
 Target = str | PathLike[str] | Mapping[str, Any]
@@ -160,7 +162,14 @@ def _read_url(url: str) -> tuple[str, dict[str, Any]]:
 
 
 def connect(
-    target: Target, *, path: str | PathLike[str] | None = None, table: str | None = None, encoder: Any = None
+    target: Target,
+    *,
+    path: str | PathLike[str] | None = None,
+    table: str | None = None,
+    encoder: Any = None,
+    limit: RateLimit | None = None,
+    cache: int | str | None = None,
+    audit: Hook | None = None,
 ) -> VectorStore:
     """Open a store, the blocking way.
 
@@ -173,6 +182,9 @@ def connect(
         table: the table of a database, or the index of a search engine.
         encoder: embeds the texts of ``search(text=…)``: a callable `list[str] → (n, d)`, or an object with
             `.encode(list[str])` such as a SentenceTransformer.
+        limit: how often the store may be asked, for the sake of others: see `RateLimit`.
+        cache: bytes of answers to keep, or a text such as "64MB": see `Cached`.
+        audit: called with an `Event` for every question to the store, those answered from the cache included.
 
     Returns:
         The store, which is empty where there was none.
@@ -190,7 +202,7 @@ def connect(
     cls = backend(name)
     embeds = None if encoder is None else as_encoder(encoder)
     tuning = _tuning(config)
-    store = VectorStore(lambda: cls.open(config), inline=cls.inline)
+    store = VectorStore(lambda: _opened(cls, config, limit, cache, audit), inline=cls.inline and limit is None)
     store.tuning = tuning
     try:
         store.encoder = embeds
@@ -198,6 +210,24 @@ def connect(
         store.close()
         raise
     return store
+
+
+async def _opened(
+    cls: type[AsyncVectorStore],
+    config: Mapping[str, Any],
+    limit: RateLimit | None,
+    cache: int | str | None,
+    audit: Hook | None,
+) -> AsyncVectorStore:
+    """Open a store, and see it through what was asked for; one that can't be seen so is closed."""
+    store = await cls.open(config)
+    try:
+        store = store if limit is None else Limited(store, limit)
+        store = store if cache is None else Cached(store, cache)
+        return store if audit is None else Audited(store, audit)
+    except BaseException:
+        await store.aclose()
+        raise
 
 
 class VectorStoreFactory:

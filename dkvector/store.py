@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
+from dkvector.counts import as_count
 from dkvector.errors import NotFoundError, SchemaError, UnsupportedError
 from dkvector.fields import VectorField
 from dkvector.indexes import Tuning, as_spec
+from dkvector.ingest import Reading
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import Scored
 from dkvector.primitives import Primitives
@@ -21,10 +24,13 @@ from dkvector.query import Query, VectorQuery
 from dkvector.reasons import Case, WhyNot
 from dkvector.records import Record, table_to_records
 from dkvector.requests import Search
+from dkvector.streams import batches
 
 
 class AsyncVectorStore(Primitives):
     """A named collection of rows with vectors, in some backend."""
+
+    _gives_vectors: bool = True  # records come with their vectors; a view may withhold them
 
     async def engine(self) -> str:
         """Name what searches, with its version: what a measurement belongs to."""
@@ -115,13 +121,13 @@ class AsyncVectorStore(Primitives):
         filter: Any = None,  # noqa: A002 - the interface's own word
     ) -> Scored:
         """Find the k records nearest to one vector, best first."""
-        hits = await self.search(query_vector, k, where=filter, metric=metric, include_vectors=True)
+        hits = await self.search(query_vector, k, where=filter, metric=metric, include_vectors=self._gives_vectors)
         records = table_to_records(hits.rows, hits.rows.column_names[0])
         return list(zip(records, hits.scores.tolist(), strict=True))
 
     async def update_vector(self, id: Any, vector_field: str, new_vector: Any) -> bool:  # noqa: A002
         """Replace one vector of one record; False where there is no such record."""
-        record = await self.read(id)
+        record = await self._record(id, include_vectors=True)
         if record is None:
             return False
         info = self.known.vector(vector_field)
@@ -146,17 +152,20 @@ class AsyncVectorStore(Primitives):
 
     async def read(self, id: Any) -> Record | None:  # noqa: A002 - the interface's own word
         """Give a record by its id, vectors included; None where there is none."""
+        return await self._record(id, include_vectors=self._gives_vectors)
+
+    async def _record(self, id: Any, *, include_vectors: bool) -> Record | None:  # noqa: A002
         if self.empty:
             return None
         try:
-            table = await self.get([id], include_vectors=True)
+            table = await self.get([id], include_vectors=include_vectors)
         except NotFoundError:
             return None
         return table_to_records(table, table.column_names[0])[0]
 
     async def update(self, id: Any, record: Record) -> bool:  # noqa: A002 - the interface's own word
         """Replace a record; False where there is none of that id."""
-        if await self.read(id) is None:
+        if await self._record(id, include_vectors=False) is None:
             return False
         await self.upsert([Record(record.fields, id=id, metadata=record.metadata)])
         return True
@@ -183,7 +192,7 @@ class AsyncVectorStore(Primitives):
             field=query.vector_field,
             where=query.filter,
             metric=query.metric,
-            include_vectors=True,
+            include_vectors=self._gives_vectors,
         )
         records = table_to_records(hits.rows, hits.rows.column_names[0])
         if query.include_scores:
@@ -191,36 +200,43 @@ class AsyncVectorStore(Primitives):
                 record.metadata |= {"score": score, "distance": distance}
         return records
 
-    async def stream_read(self, query: Query | None = None, batch_size: int = 1000) -> AsyncIterator[Record]:
+    async def stream_read(self, query: Query | None = None, batch_size: int = 1000) -> AsyncGenerator[Record, None]:
         """Give the records that satisfy a query one by one, holding one batch in memory."""
-        async for batch in self.scan(where=query, batch_size=batch_size, include_vectors=True):
-            for record in table_to_records(batch, batch.column_names[0]):
-                yield record
+        batches = self.scan(where=query, batch_size=batch_size, include_vectors=self._gives_vectors)
+        async with aclosing(batches) as each:
+            async for batch in each:
+                for record in table_to_records(batch, batch.column_names[0]):
+                    yield record
 
-    async def stream_write(self, records: Iterable[Record] | AsyncIterable[Record], batch_size: int = 1000) -> int:
-        """Write records as they come, batch by batch.
+    async def stream_write(
+        self,
+        source: Any,
+        batch_size: int = 1000,
+        *,
+        id: str | None = None,  # noqa: A002 - the field's own word
+        reading: Reading | None = None,
+    ) -> int:
+        """Write rows as they come, batch by batch; the source is drawn no further than the batch being written.
+
+        Args:
+            source: an iterator, awaited or not, of records, DataFrames, Arrow tables or batches; or an Arrow reader.
+            batch_size: rows that are held in memory and written at a time.
+            id: the column of the ids, of frames and tables; the index that pandas wrote, or else "id", by default.
+            reading: which columns, metric and model.
 
         Returns:
             How many were written.
+
+        Raises:
+            VectorError: vectors that can't be used; the batches before theirs are stored.
+            SchemaError: rows that don't fit; likewise.
         """
-        count, waiting = 0, []
-        async for record in _each(records):
-            waiting.append(record)
-            if len(waiting) == batch_size:
-                await self.upsert(waiting)
-                count, waiting = count + len(waiting), []
-        if waiting:
-            await self.upsert(waiting)
-        return count + len(waiting)
-
-
-async def _each(records: Iterable[Record] | AsyncIterable[Record]) -> AsyncIterator[Record]:
-    if isinstance(records, AsyncIterable):
-        async for record in records:
-            yield record
-        return
-    for record in records:
-        yield record
+        count = 0
+        async with self._while_loading():
+            async for rows in batches(source, as_count(batch_size, "batch_size"), id=id):
+                written = await self.upsert(rows, reading=reading, progress=False)
+                count += written.inserted + written.replaced
+        return count
 
 
 def _arranged(records: list[Record], query: Query) -> list[Record]:

@@ -13,11 +13,12 @@ LAYERS = """
   _vector_arrow _vector_parse _vector_rows
 ← ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified compiled \
   assembly explanation diversity
-← blends results ingest requests sources encoders _weights _minilm _repr environment
+← blends results ingest requests sources streams encoders _weights _minilm _repr environment
 ← primitives answering operations keyword blending hybrid evidence grouping refining explaining loading \
-  migration verifying reasons store blocking
-← backends registry
-← datasets embedding pushing compiling testing evaluation plotting local frames frame_columns frame_search
+  migration verifying reasons store
+← backends views blocking registry
+← comparing diffing mending replication datasets embedding pushing compiling testing evaluation plotting local \
+  frames frame_columns frame_search
 ← verbs
 ← maps widgets interop
 ← accessor series_accessor

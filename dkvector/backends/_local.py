@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,9 @@ class LocalStore(AsyncVectorStore):
         """Give the snapshot that a write starts from."""
         return self._rows
 
+    def _version(self) -> Rows | None:
+        return self._rows
+
     @property
     def rows(self) -> Rows:
         """The current snapshot; an error while nothing has been written."""
@@ -184,9 +187,6 @@ class LocalStore(AsyncVectorStore):
         count = rows.total if mask is None else int(np.count_nonzero(mask))
         return Candidates(None if count == rows.total else mask, count)
 
-    def _state_now(self) -> Any:
-        return self._rows
-
     async def _keyword(self, request: KeywordRequest) -> KeywordHits:
         return await offload(self._keyword_now, request)
 
@@ -252,7 +252,7 @@ class LocalStore(AsyncVectorStore):
 
     async def _scan(
         self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool
-    ) -> AsyncIterator[pa.Table]:
+    ) -> AsyncGenerator[pa.Table, None]:
         rows = self.rows
         mask = await offload(rows.matching, where)
         positions = np.arange(rows.total) if mask is None else np.flatnonzero(mask)

@@ -5,7 +5,7 @@ A table or view that was there before is read as it is. Who may do what is the s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import pandas as pd
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dkvector.backends import _pg_keyword, _pg_migrate
 from dkvector.backends._pg_build import Builder
+from dkvector.backends._pg_changes import ChangeFeed
 from dkvector.backends._pg_config import PgConfig
 from dkvector.backends._pg_explain import compiled, told, verified
 from dkvector.backends._pg_indexes import resolved
@@ -204,7 +205,7 @@ class PgVectorStore(AsyncVectorStore):
 
     async def _scan(
         self, where: Filter | None, columns: Sequence[str], batch_size: int, *, include_vectors: bool
-    ) -> AsyncIterator[pa.Table]:
+    ) -> AsyncGenerator[pa.Table, None]:
         wanted = Wanted(self.table, columns, include_vectors=include_vectors)
         statement = self.table.statement()
         condition = statement.where(where)
@@ -257,6 +258,14 @@ class PgVectorStore(AsyncVectorStore):
     async def _index_columns(self, columns: tuple[str, ...], *, words: bool) -> None:
         builder = Builder(self._connections, self.config, self.table, await self._count(None))
         await (builder.for_words(columns) if words else builder.for_filters(columns))
+
+    async def change_feed(self) -> ChangeFeed:
+        """Give the changes of the table, where the server notes them: see `dkvector.replica`."""
+        return await ChangeFeed.of(self._connections, self.config, self.table)
+
+    async def refresh_schema(self) -> None:
+        """See columns that others have added to the table since, or removed."""
+        await self._read_table()
 
     async def stats(self) -> pd.Series:
         """Measure the store.

@@ -20,6 +20,7 @@ be redefined: what a backend can't do it declares in `supports`, and the suite c
 
 from dkvector.testing.asking import AskTests
 from dkvector.testing.blends import BlendTests, FieldsTests
+from dkvector.testing.diffing import DiffTests
 from dkvector.testing.hybrid import HybridTests
 from dkvector.testing.keyword import KeywordTests
 from dkvector.testing.oracle import naive_distance, naive_search, recall, sample_frame, sample_queries
@@ -44,6 +45,7 @@ class StoreTests(
     RefineTests,
     CompileTests,
     WriteTests,
+    DiffTests,
     RefusalTests,
     RecordTests,
 ):
@@ -51,6 +53,7 @@ class StoreTests(
 
 
 __all__ = [
+    "DiffTests",
     "HybridTests",
     "KeywordTests",
     "StoreTests",

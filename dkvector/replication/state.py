@@ -1,0 +1,51 @@
+"""How far a replica is, in a file beside the store's own."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dkvector.errors import SchemaError
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a replica is.
+
+    Attributes:
+        table: the server's number of the table.
+        changes: that of the table of its changes.
+        position: changes before it are in the replica.
+        loaded: the first load is complete.
+    """
+
+    table: int
+    changes: int
+    position: int
+    loaded: bool = False
+
+    def write(self, path: Path) -> None:
+        """Replace the file as a whole."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".fresh")
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump(asdict(self), file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> State | None:
+        """Read the file; None where there is none.
+
+        Raises:
+            SchemaError: it is damaged.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as exc:
+            raise SchemaError(f"{path} is damaged: remove the folder, and the replica is loaded anew") from exc

@@ -1,0 +1,165 @@
+"""Rows that come one after another are written as they come, and never drawn far ahead."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import dkvector as dkv
+from dkvector.backends.exact import ExactStore
+from dkvector.testing import sample_frame, sample_queries
+from dkvector.views._view import View
+
+SIZE = 10
+
+
+def record(at):
+    return dkv.Record({"n": at, "embedding": [1.0, float(at)]}, id=f"r{at:03}")
+
+
+class Watched:
+    """Counts what is drawn from it."""
+
+    def __init__(self, items) -> None:
+        self.items, self.drawn = iter(items), 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for one in self.items:
+            self.drawn += 1
+            yield one
+
+    async def each(self):
+        for one in self:
+            yield one
+
+
+class Noting(View):
+    """Notes, at each write, how much had been drawn and written."""
+
+    def __init__(self, store, source) -> None:
+        super().__init__(store)
+        self.source, self.seen, self.count = source, [], 0
+
+    async def _ask(self, asked, answer):
+        if asked.operation != "upsert":
+            return await answer()
+        self.count += len(asked.ids)
+        self.seen.append((self.source.drawn, self.count))
+        return await answer()
+
+
+def tables(rows=35, size=7):
+    frame = sample_frame(rows).reset_index().rename(columns={"key": "id"})
+    return [pa.Table.from_pandas(frame.iloc[at : at + size], preserve_index=False) for at in range(0, rows, size)]
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["plain", "awaited"])
+async def test_records_are_drawn_a_batch_at_a_time(awaited):
+    source = Watched(record(at) for at in range(95))
+    store = Noting(await ExactStore.open({}), source)
+    assert await store.stream_write(source.each() if awaited else source, SIZE) == 95
+    assert store.seen == [(at, at) for at in range(10, 91, 10)] + [(95, 95)]
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["plain", "awaited"])
+async def test_tables_are_drawn_one_at_a_time_and_cut(awaited):
+    source = Watched(tables(70, 35))
+    store = Noting(await ExactStore.open({}), source)
+    assert await store.stream_write(source.each() if awaited else source, 20) == 70
+    assert store.seen == [(1, 20), (1, 35), (2, 55), (2, 70)]
+
+
+SOURCES = {
+    "table": lambda: pa.concat_tables(tables()),
+    "reader": lambda: pa.RecordBatchReader.from_batches(tables()[0].schema, SOURCES["batches"]()),
+    "tables": lambda: iter(tables()),
+    "batches": lambda: (batch for table in tables() for batch in table.to_batches()),
+    "frames": lambda: (sample_frame(35).iloc[at : at + 9] for at in range(0, 35, 9)),
+    "frame": lambda: sample_frame(35),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+async def test_rows_of_every_form_are_the_same_rows(kind):
+    store = await ExactStore.open({})
+    assert await store.stream_write(SOURCES[kind](), SIZE) == 35
+    found = (await store.get(["id 0034", "id 0012"], ["x", "name"], include_vectors=True)).to_pydict()
+    frame = sample_frame(35).loc[["id 0034", "id 0012"]]
+    assert found["x"] == frame["x"].tolist()
+    assert found["name"] == frame["name"].tolist()
+    np.testing.assert_array_equal(found["embedding"], np.stack(frame["embedding"]))
+
+
+async def test_one_store_is_poured_into_another():
+    one, other = await ExactStore.open({}), await ExactStore.open({})
+    await one.upsert(sample_frame(50))
+    assert await other.stream_write(one.scan(batch_size=8, include_vectors=True), SIZE, id="key") == 50
+    assert await other.stream_write(one.stream_read(batch_size=8), SIZE) == 50
+    query = sample_queries(1)[0]
+    assert (await one.search(query)).ids.tolist() == (await other.search(query)).ids.tolist()
+
+
+async def test_an_error_leaves_the_batches_before_it():
+    store = await ExactStore.open({})
+    bad = (record(at) if at != 25 else dkv.Record({"n": at, "embedding": [0.0, 0.0]}, id="bad") for at in range(40))
+    with pytest.raises(dkv.VectorError, match="'bad'"):
+        await store.stream_write(bad, SIZE)
+    assert await store.count() == 20
+
+    def failing():
+        yield from map(record, range(15))
+        raise OSError("the line is cut")
+
+    with pytest.raises(OSError, match="the line is cut"):
+        await (store := await ExactStore.open({})).stream_write(failing(), SIZE)
+    assert await store.count() == 10
+
+
+@pytest.mark.parametrize("source", [[1, 2], "no such file", 7, record(1)], ids=["numbers", "path", "number", "record"])
+async def test_what_is_no_stream_of_rows(source):
+    store = await ExactStore.open({})
+    if isinstance(source, dkv.Record):
+        assert await store.stream_write(source) == 1
+        return
+    with pytest.raises((dkv.SchemaError, dkv.NotFoundError), match=r"read|no files"):
+        await store.stream_write(source)
+
+
+def test_the_blocking_door_takes_what_is_awaited_too():
+    async def slowly():
+        import asyncio
+
+        for at in range(25):
+            await asyncio.sleep(0)
+            yield record(at)
+
+    with dkv.connect("exact") as store, dkv.connect("exact") as other:
+        assert store.stream_write(slowly(), SIZE) == 25
+        assert other.stream_write(store.stream_read(batch_size=4), SIZE) == 25
+        assert other.stream_write(source=slowly()) == 25
+        assert [len(one) for one in other.scan(batch_size=10)] == [10, 10, 5]
+
+
+def test_a_stream_that_is_left_is_closed():
+    closed = []
+
+    class Told(ExactStore):
+        async def _scan(self, where, columns, batch_size, *, include_vectors):
+            try:
+                async for one in super()._scan(where, columns, batch_size, include_vectors=include_vectors):
+                    yield one
+            finally:
+                closed.append(True)
+
+    async def opened():
+        return await Told.open({})
+
+    store = dkv.VectorStore(opened, inline=True)
+    store.upsert(pd.DataFrame({"v": [[1.0, 0.0]] * 30}))
+    for stream in (store.scan(batch_size=7), store.stream_read(batch_size=7), store.cached().scan(batch_size=7)):
+        next(stream)
+        stream.close()
+    assert closed == [True] * 3
