@@ -13,6 +13,7 @@ import pyarrow as pa
 from dkvector._loop import offload
 from dkvector.columns import to_index
 from dkvector.encoders import Encoder, as_encoder, needed, queries_of
+from dkvector.errors import VectorError
 from dkvector.fusion import RRF
 from dkvector.hybrid import Hybrid, Texts
 from dkvector.keyword import KeywordSearch
@@ -31,6 +32,14 @@ class Answering(KeywordSearch):
     schema: Schema | None
     _encoder: Encoder | None = None
 
+    _made_by: dict[str, Encoder] | None = None
+
+    @property
+    def _embedders(self) -> dict[str, Encoder]:
+        """What has made the vectors of which field, as far as this store has seen it."""
+        self._made_by = {} if self._made_by is None else self._made_by
+        return self._made_by
+
     @abstractmethod
     async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table: ...
 
@@ -47,8 +56,9 @@ class Answering(KeywordSearch):
         return await self._answer_both(search, request, find) if search.hybrid else await find(request)
 
     async def _embedded(self, text: Any, info: VectorInfo) -> Any:
-        encoder = needed(self.encoder, "connect(…, encoder=…) or store.encoder = …")
-        encoder.check_field(info)
+        known = self._embedders.get(info.name) or self.encoder
+        encoder = needed(known, "connect(…, encoder=…) or store.encoder = …")
+        await offload(encoder.check_field, info)
         return await offload(queries_of, text, encoder)
 
     async def _answer_both(self, search: Search, request: Request, find: Find) -> Found:
@@ -67,7 +77,10 @@ class Answering(KeywordSearch):
         table = await self._get(known, [], include_vectors=True)
         at = known.get_indexer(labels)
         ids = to_index(table.column(0), table.schema.field(0)).take(at)
-        vectors = pd.Series(list(to_matrix(table.column(request.info.name))[0][at]), index=ids, dtype=object)
+        matrix, missing = to_matrix(table.column(request.info.name))
+        if missing is not None and missing[at].any():
+            raise VectorError.at_rows(f"no vector {request.info.name!r}", ids[missing[at]])
+        vectors = pd.Series(list(matrix[at]), index=ids, dtype=object)
         asked = request.of(vectors.iloc[0] if single else vectors)
         hits, told = await find(replace(asked, k=request.k + 1))
         hits = hits.without(ids, request.k)
@@ -81,6 +94,6 @@ class Answering(KeywordSearch):
     @encoder.setter
     def encoder(self, encoder: Any) -> None:
         embeds = None if encoder is None else as_encoder(encoder)
-        if embeds is not None and self.schema is not None and len(self.schema.vectors) == 1:
-            embeds.check_field(self.schema.vectors[0])
+        if embeds is not None and self.schema is not None and len(self.schema.serving) == 1:
+            embeds.check_field(self.schema.vector())
         self._encoder = embeds

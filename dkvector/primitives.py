@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dkvector._loop import offload
 from dkvector._repr import Shown
 from dkvector.answering import Answering
 from dkvector.columns import to_index
+from dkvector.encoders import as_encoder
 from dkvector.errors import BackendUnavailableError, SchemaError, hint
 from dkvector.filters import Filter, Ids
 from dkvector.fusion import Fusion
@@ -24,16 +26,16 @@ from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.ingest import Batch, Reading, as_batch
 from dkvector.loading import Loading
 from dkvector.metrics import DistanceMetric
-from dkvector.migration import Migration
 from dkvector.requests import MODES, Mode, Request, Search, Written, as_ids, filter_of, shown
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, VectorInfo
 from dkvector.verifying import Verifying
+from dkvector.versions import Versions
 
 Found = tuple[Hits, Explanation]
 
 
-class Primitives(Shown, Verifying, Answering, Loading, Migration):
+class Primitives(Shown, Verifying, Answering, Loading, Versions):
     """A named collection of rows with vectors."""
 
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
@@ -97,12 +99,19 @@ class Primitives(Shown, Verifying, Answering, Loading, Migration):
         batch = as_batch(rows, known=known, reading=how, composite=self.supports.composite_ids)
         for info in batch.schema.vectors:
             self.supports.check_metric(self.name, info.metric, info.metric)
-            if self.dimension not in {None, info.dimensions}:
+            if self.dimension not in {None, info.dimensions} and (known is None or info.name in _names(known.serving)):
                 raise SchemaError(f"the config says dimension {self.dimension}, {info.name!r} has {info.dimensions}")
         if known is not None:
             batch = batch.fitted(known.widened(batch.schema))
+            await self._check_maker(how, batch, known)
         self.written = await self._upsert(batch, mode, progress=shown(progress, len(batch)))
         return self.written
+
+    @staticmethod
+    async def _check_maker(reading: Reading, batch: Batch, known: Schema) -> None:
+        if reading.encoder is not None:
+            for name in batch.vectors:
+                await offload(as_encoder(reading.encoder).check_field, known.vector(name))
 
     def _promised(self, reading: Reading) -> Reading:
         stored = [info.metric for info in self.schema.vectors] if self.schema else []
@@ -309,3 +318,7 @@ class Primitives(Shown, Verifying, Answering, Loading, Migration):
 
     @abstractmethod
     async def _indexes(self) -> dict[str, IndexSpec]: ...
+
+
+def _names(infos: Sequence[VectorInfo]) -> set[str]:
+    return {info.name for info in infos}

@@ -11,9 +11,9 @@ LAYERS = """
 ← metrics counts fusion vectors detect progress _forms _cells _parsed filters _tree _where _scalars _loop indexes \
   columns _keeper _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
-← ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified
+← probes vector_info ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified
 ← results ingest requests sources encoders _weights _minilm _repr environment
-← primitives answering operations keyword hybrid loading migration verifying reasons store blocking
+← primitives answering operations keyword hybrid loading migration versions verifying reasons store blocking
 ← backends registry
 ← datasets embedding pushing testing evaluation plotting local frames frame_columns
 ← verbs

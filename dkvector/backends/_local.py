@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector._loop import offload
+from dkvector.backends._local_fields import LocalFields
 from dkvector.backends._marks import Mask
 from dkvector.backends._rows import Rows
 from dkvector.backends._topk import Nearest, Positions
@@ -26,7 +27,6 @@ from dkvector.filters import Filter
 from dkvector.ingest import Batch
 from dkvector.requests import KeywordRequest, Mode, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits
-from dkvector.store import AsyncVectorStore
 
 DEAD_SHARE = 0.25  # of the rows, past which the living are numbered anew
 
@@ -79,11 +79,12 @@ class Taken:
         """Give everything but the ids, as pandas has it."""
         made = self.rows.arrays(self.positions, self.names)
         for info in self.rows.schema.vectors if self.include_vectors else ():
-            made[info.name] = VectorArray(self.rows.vectors(info.name, self.positions))
+            missing = self.rows.missing(info.name, self.positions)
+            made[info.name] = VectorArray(self.rows.vectors(info.name, self.positions), missing)
         return made
 
 
-class LocalStore(AsyncVectorStore):
+class LocalStore(LocalFields):
     """A store in this process."""
 
     inline = True
@@ -123,6 +124,9 @@ class LocalStore(AsyncVectorStore):
     def _search_now(self, request: Request) -> tuple[Hits, Explanation]:
         rows = self.rows
         mask = rows.matching(request.where)
+        gaps = rows.gaps(request.info.name)
+        if gaps is not None:
+            mask = ~gaps if mask is None else mask & ~gaps
         count = rows.total if mask is None else int(np.count_nonzero(mask))
         found = self._nearest(rows, request, Candidates(None if count == rows.total else mask, count))
         near = found.nearest

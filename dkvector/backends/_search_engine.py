@@ -104,6 +104,12 @@ class EngineStore(AsyncVectorStore):
             held = replace(held, layout=await self._limited(held))
         self._hold(held)
 
+    async def refresh(self) -> bool:
+        """See columns, fields and versions that others have added or changed since; rows are seen anyway."""
+        before = (self.empty, self.schema)
+        await self._load()
+        return before != (self.empty, self.schema)
+
     def _hold(self, held: Held | None) -> None:
         self._held = held
         self.schema = None if held is None else held.layout.schema

@@ -38,7 +38,7 @@ class ExactStore(LocalStore):
 
     name: ClassVar[str] = "exact"
     supports: Supports = Supports(
-        indexes=frozenset({"flat", "auto"}), other_metric=True, keyword=True, transactions=True
+        indexes=frozenset({"flat", "auto"}), other_metric=True, keyword=True, transactions=True, migration=True
     )
 
     @classmethod

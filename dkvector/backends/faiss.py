@@ -36,7 +36,7 @@ from dkvector.indexes import HNSW, IVF, Flat, IndexSpec, Quantization, as_spec, 
 from dkvector.ingest import Batch
 from dkvector.metrics import DistanceMetric
 from dkvector.requests import Request, shown
-from dkvector.schema import Schema, Supports, VectorInfo
+from dkvector.schema import Schema, Supports, VectorInfo, serving
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class FaissStore(LocalStore):
         quantisations=frozenset({"float16", "int8", "pq", "rabitq", "binary"}),
         keyword=True,
         transactions=True,
+        migration=True,
     )
 
     def __init__(self, config: FaissConfig) -> None:
@@ -160,7 +161,7 @@ class FaissStore(LocalStore):
         self._files, self._specs, self._manifest = {}, {}, Manifest()
 
     def _check(self, infos: Sequence[VectorInfo]) -> None:
-        for info in infos:
+        for info in serving(infos):
             if self.dimension not in {None, info.dimensions}:
                 raise SchemaError(f"{self.path} holds {info.dimensions} dimensions, the config says {self.dimension}")
             if self.metric not in {None, info.metric}:
@@ -227,6 +228,18 @@ class FaissStore(LocalStore):
             self._files, self._doubtful = files, True
             with suppress(OSError, SchemaError):
                 self._folder.sweep()
+            raise
+
+    def _republish(self, rows: Rows) -> None:
+        """Commit rows whose fields were changed; one that is new has no index before it is full."""
+        before = self._specs
+        self._journal.pause()
+        if self._rows is not None:
+            self._specs = {info.name: before.get(info.name, Flat()) for info in rows.schema.vectors}
+        try:
+            self._publish(rows, progress=False)
+        except BaseException:
+            self._specs = before
             raise
 
     def _fold(self) -> None:
