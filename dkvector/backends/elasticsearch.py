@@ -64,6 +64,7 @@ class ElasticsearchDialect(Dialect):
             quantisations=frozenset(_COMPRESSED),
             other_metric=self.scripts,
             keyword=True,
+            migration=True,
         )
 
     def vector(self, info: VectorInfo, layout: Layout) -> dict[str, Any]:

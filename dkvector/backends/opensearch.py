@@ -68,6 +68,7 @@ class OpenSearchDialect(Dialect):
             quantisations=frozenset(_ENCODERS[self.config.engine]),
             other_metric=True,
             keyword=True,
+            migration=True,
         )
 
     def resolved(self, spec: IndexSpec) -> IndexSpec:

@@ -26,6 +26,7 @@ from dkvector.testing.records import RecordTests
 from dkvector.testing.refusals import RefusalTests
 from dkvector.testing.search import SearchTests
 from dkvector.testing.verifying import VerifyTests
+from dkvector.testing.versions import VersionTests
 from dkvector.testing.where import FilterTests
 from dkvector.testing.writes import WriteTests
 
@@ -34,6 +35,7 @@ class StoreTests(
     SearchTests,
     AskTests,
     VerifyTests,
+    VersionTests,
     FilterTests,
     KeywordTests,
     HybridTests,
