@@ -15,7 +15,7 @@ LAYERS = """
 ← results ingest requests sources encoders _weights _minilm _repr environment
 ← primitives answering operations keyword hybrid loading migration versions verifying reasons store blocking
 ← backends registry
-← datasets embedding pushing testing evaluation plotting local frames frame_columns
+← datasets embedding pushing testing bridge evaluation plotting local frames frame_columns
 ← verbs
 ← maps widgets interop
 ← accessor series_accessor

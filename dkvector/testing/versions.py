@@ -144,7 +144,7 @@ class VersionTests(StoreBase):
         assert tuple(told[["family", "version", "dimensions", "serving", "lacking", "probes"]]) == expected
 
     async def test_rows_replaced_while_theirs_are_made_get_the_vector_of_their_new_text(
-        self, store: AsyncVectorStore, texts: pd.DataFrame
+        self, store: AsyncVectorStore, texts: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await self.filled(store, texts)
         seen: list[list[str]] = []
@@ -158,7 +158,7 @@ class VersionTests(StoreBase):
             seen.append(list(rows.texts))
             return await page(request, rows, made)
 
-        store._fill = overtaken  # type: ignore[method-assign]  # noqa: SLF001
+        monkeypatch.setattr(store, "_fill", overtaken)
         assert (await store.reembed(SECOND, "v2", text="text", batch_size=200)).filled == 89
         for text, label in (("new a", "id 88"), ("new b", "id 89"), ("text 5", "id 05")):
             hits = await store.search(SECOND([text])[0], k=1, field="embedding_v2")
