@@ -6,6 +6,7 @@ Importing this package registers `df.vec` and `series.vec` and the dtype `vector
 from dkvector import datasets, local
 from dkvector.accessor import register
 from dkvector.blocking import VectorStore
+from dkvector.bridge.database import HybridVectorDatabase
 from dkvector.dtype import VectorArray, VectorDtype
 from dkvector.encoders import Encoder
 from dkvector.environment import show_versions
@@ -71,6 +72,7 @@ __all__ = [
     "FilterError",
     "Flat",
     "Hits",
+    "HybridVectorDatabase",
     "MissingExtraError",
     "NotFoundError",
     "Parity",
