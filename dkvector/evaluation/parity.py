@@ -103,7 +103,8 @@ def parity(
     _check_names(knobs, stores)
     _check_names(named, stores)
     answers = {
-        name: _answer(store, asked[name], k, where, knobs.get(name), named.get(name)) for name, store in stores.items()
+        name: _answer(store, asked[name], k, where, knobs.get(name), field=named.get(name))
+        for name, store in stores.items()
     }
     counts = [len(one) for one in answers.values()]
     if len(set(counts)) > 1:
@@ -138,7 +139,7 @@ def _by_name(queries: Any, stores: Mapping[str, Any]) -> dict[str, Any]:
     return dict(queries)
 
 
-def _answer(store: Any, queries: Any, k: int, where: Any, tuning: Any, field: str | None) -> list[pd.DataFrame]:
+def _answer(store: Any, queries: Any, k: int, where: Any, tuning: Any, *, field: str | None) -> list[pd.DataFrame]:
     """Search, and cut the answer into those of the queries; labels are of the caller's own, and may come twice."""
     if isinstance(store, pd.DataFrame):
         store = store.vec.push("exact", columns=columns_of([where]))
