@@ -20,8 +20,9 @@ LONGEST = 500  # characters of a text that is chosen, where there are others
 ALIKE = 0.99
 """The least cosine of a probe and the same model's new vector.
 
-Another processor, batch or half precision moves a cosine by less than 0.001; another model, a rotation of the same
-space or a fine-tuned version moves at least one of a few texts by far more than 0.01.
+Measured with all-MiniLM-L6-v2 on 64 texts, the least of the cosines with its own vectors: 1.0000 one text at a time and
+with float16 weights, 0.9999 with bfloat16, 0.998 with int8 weights; 0.85 with weights that are 5 % off, which any
+training on them exceeds.
 """
 
 
