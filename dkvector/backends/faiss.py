@@ -10,8 +10,8 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -232,12 +232,16 @@ class FaissStore(LocalStore):
 
     def _republish(self, rows: Rows) -> None:
         """Commit rows whose fields were changed; one that is new has no index before it is full."""
-        before = self._specs
         self._journal.pause()
-        if self._rows is not None:
-            self._specs = {info.name: before.get(info.name, Flat()) for info in rows.schema.vectors}
-        try:
+        with self._wanting({info.name: self._specs.get(info.name, Flat()) for info in rows.schema.vectors}):
             self._publish(rows, progress=False)
+
+    @contextmanager
+    def _wanting(self, specs: dict[str, IndexSpec]) -> Iterator[None]:
+        """Commit with other indexes; where that fails, those from before are wanted again."""
+        before, self._specs = self._specs, specs
+        try:
+            yield
         except BaseException:
             self._specs = before
             raise
@@ -281,13 +285,9 @@ class FaissStore(LocalStore):
     def _build_now(self, spec: IndexSpec, info: VectorInfo, *, progress: bool) -> IndexSpec:
         rows = self._refreshed() or self.rows
         self._journal.pause()
-        before, self._specs = self._specs, {**self._specs, info.name: spec}
-        try:
-            others = {name: index for name, index in rows.indexes.items() if name != info.name}
+        others = {name: index for name, index in rows.indexes.items() if name != info.name}
+        with self._wanting({**self._specs, info.name: spec}):
             self._publish(replace(rows.folded(), indexes=others), progress=progress)
-        except BaseException:
-            self._specs = before
-            raise
         return self._is(info.name)
 
     def _is(self, name: str) -> IndexSpec:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any
 
 import numpy as np
-import orjson
 import pandas as pd
 
 from dkvector.records import Record
@@ -72,7 +72,7 @@ def digest(record: Record, names: Iterable[str]) -> str:
         True
     """
     told = {name: _canonical(record.get(name)) for name in names if record.get(name) is not None}
-    return hashlib.blake2b(orjson.dumps(told, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _canonical(value: Any) -> Any:  # noqa: PLR0911 - one rule for each kind
