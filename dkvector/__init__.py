@@ -7,6 +7,7 @@ from dkvector import datasets, local
 from dkvector.accessor import register
 from dkvector.blends import Blend
 from dkvector.blocking import VectorStore
+from dkvector.bridge.database import HybridVectorDatabase
 from dkvector.compiled import Compiled
 from dkvector.compiling import compile  # noqa: A004 - the word for it
 from dkvector.dtype import VectorArray, VectorDtype
@@ -88,6 +89,7 @@ __all__ = [
     "Flat",
     "Group",
     "Hits",
+    "HybridVectorDatabase",
     "Limited",
     "MissingExtraError",
     "NotFoundError",

@@ -15,6 +15,7 @@ from dkvector.blending import Find, Found, blended_request, blending, check_refi
 from dkvector.blends import Blend, as_blends
 from dkvector.columns import to_index
 from dkvector.encoders import Encoder, as_encoder, needed, queries_of
+from dkvector.errors import VectorError
 from dkvector.evidence import Evident
 from dkvector.fusion import RRF
 from dkvector.hybrid import FindWords, Hybrid, Texts
@@ -32,6 +33,14 @@ class Answering(KeywordSearch, Evident):
 
     schema: Schema | None
     _encoder: Encoder | None = None
+
+    _made_by: dict[str, Encoder] | None = None
+
+    @property
+    def _embedders(self) -> dict[str, Encoder]:
+        """What has made the vectors of which field, as far as this store has seen it."""
+        self._made_by = {} if self._made_by is None else self._made_by
+        return self._made_by
 
     @abstractmethod
     async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table: ...
@@ -66,8 +75,9 @@ class Answering(KeywordSearch, Evident):
         return request.of(queries)
 
     async def _embedded(self, text: Any, info: VectorInfo) -> Any:
-        encoder = needed(self.encoder, "connect(…, encoder=…) or store.encoder = …")
-        encoder.check_field(info)
+        known = self._embedders.get(info.name) or self.encoder
+        encoder = needed(known, "connect(…, encoder=…) or store.encoder = …")
+        await offload(encoder.check_field, info)
         return await offload(queries_of, text, encoder)
 
     async def _answer_all(
@@ -100,7 +110,10 @@ class Answering(KeywordSearch, Evident):
         table = await self._get(known, [], include_vectors=True)
         at = known.get_indexer(labels)
         ids = to_index(table.column(0), table.schema.field(0)).take(at)
-        return ids, to_matrix(table.column(info.name))[0][at]
+        matrix, missing = to_matrix(table.column(info.name))
+        if missing is not None and missing[at].any():
+            raise VectorError.at_rows(f"no vector {info.name!r}", ids[missing[at]])
+        return ids, matrix[at]
 
     async def _blended(self, blends: list[Blend], single: bool, request: Request) -> Request:
         """Read the vectors, rows and texts of blends, and make queries of them."""
@@ -118,6 +131,6 @@ class Answering(KeywordSearch, Evident):
     @encoder.setter
     def encoder(self, encoder: Any) -> None:
         embeds = None if encoder is None else as_encoder(encoder)
-        if embeds is not None and self.schema is not None and len(self.schema.vectors) == 1:
-            embeds.check_field(self.schema.vectors[0])
+        if embeds is not None and self.schema is not None and len(self.schema.serving) == 1:
+            embeds.check_field(self.schema.vector())
         self._encoder = embeds

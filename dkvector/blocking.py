@@ -107,6 +107,13 @@ class VectorStore:
     backfill = blocking(AsyncVectorStore.backfill)
     index_columns = blocking(AsyncVectorStore.index_columns)
 
+    record_model = blocking(AsyncVectorStore.record_model)
+    reembed = blocking(AsyncVectorStore.reembed)
+    switch = blocking(AsyncVectorStore.switch)
+    rollback = blocking(AsyncVectorStore.rollback)
+    prune = blocking(AsyncVectorStore.prune)
+    versions = blocking(AsyncVectorStore.versions)
+
     create = blocking(AsyncVectorStore.create)
     read = blocking(AsyncVectorStore.read)
     update = blocking(AsyncVectorStore.update)

@@ -14,10 +14,12 @@ import pandas as pd
 from dkvector._memory import Memory, memory_of, owner_of
 from dkvector.errors import SchemaError, VectorError, some
 from dkvector.metrics import Floats
+from dkvector.probes import ALIKE, Probes, chosen
 from dkvector.schema import VectorInfo, same_model
 
 BATCH = 64  # texts given to an encoder at once
 SLOW = 1_000  # texts from which a progress bar shows by itself
+USUAL = ("a tame animal", "to move fast by foot", "the price of a house", "an error was found in line 3")
 _SHOWN = 60  # characters of a text named in a message
 
 
@@ -55,6 +57,7 @@ class Encoder:
         self.model = _model_of(source) if model is None else model
         self._memory = memory_of(self._call) if remember else Memory(0)
         self.dimensions: int | None = _told(source, "dimensions", None)
+        self._known: set[Probes] = set()  # those that it was found to have made
 
     def encode(self, texts: Sequence[str], *, batch_size: int | None = None, progress: bool | None = None) -> Floats:
         """Embed texts, each different one once.
@@ -90,20 +93,50 @@ class Encoder:
     def forget(self) -> None:
         """Forget every vector that was remembered: the encoder has changed."""
         self._memory.clear()
+        self._known.clear()
 
     def check_field(self, info: VectorInfo) -> None:
         """Refuse a field whose vectors another model made, or are of another length.
 
+        A field that keeps probes has them embedded, the first time.
+
         Raises:
             SchemaError: names both.
         """
-        if self.dimensions not in {None, info.dimensions}:
-            raise SchemaError(f"{info.name!r} has {info.dimensions} dimensions, the encoder gives {self.dimensions}")
+        self._check_dimensions(info)
         if self.model is not None and info.model is not None and not same_model(self.model, info.model):
             raise SchemaError(
                 f"the vectors of {info.name!r} were made by {info.model!r}, the encoder is {self.model!r}: "
                 "their distances would mean nothing"
             )
+        if info.probes is not None and info.probes not in self._known:
+            self._check_probes(info, info.probes)
+
+    def _check_dimensions(self, info: VectorInfo) -> None:
+        if self.dimensions not in {None, info.dimensions}:
+            raise SchemaError(f"{info.name!r} has {info.dimensions} dimensions, the encoder gives {self.dimensions}")
+
+    def _check_probes(self, info: VectorInfo, probes: Probes) -> None:
+        """Embed the texts that a field keeps, and compare what comes with what its model made of them."""
+        made = self.encode(probes.texts, progress=False)
+        self._check_dimensions(info)
+        least = probes.least(made)
+        if least < ALIKE:
+            raise SchemaError(
+                f"the encoder is not the model that made the vectors of {info.name!r} ({info.made_by}): of the texts "
+                f"that the field keeps, its own have a cosine as low as {least:.3f} with those that are kept, where "
+                f"the same model has {ALIKE} or more; name the field of this model by field=, or reembed() the rows"
+            )
+        self._known.add(probes)
+
+    def probes(self, texts: Sequence[str]) -> Probes:
+        """Make what a field keeps of its model, out of texts that are typical of it.
+
+        Raises:
+            VectorError: no text has a vector with a direction.
+        """
+        some_texts = chosen(texts) or list(USUAL)
+        return Probes.of(some_texts, self.encode(some_texts, progress=False))
 
     def _embedded(self, texts: list[str]) -> Floats:
         """Call the encoder, and check what it gives."""

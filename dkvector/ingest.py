@@ -34,6 +34,7 @@ class Reading:
         metric: metric of the vector fields; the store's own, or cosine, by default.
         model: the model that made the vectors.
         version: its version.
+        encoder: what made the vectors, where it is at hand: compared with the probes that the store keeps.
         on_bad: what happens with rows whose vectors can't be used.
         id: the column that holds the ids; by default a DataFrame's index, and of an Arrow stream the column that is
             called as the store's ids, or "id".
@@ -46,6 +47,7 @@ class Reading:
     version: str | None = None
     on_bad: OnBad = "raise"
     id: str | None = None
+    encoder: Any = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def as_batch(
     if isinstance(rows, Record):
         rows = [rows]
     if isinstance(rows, Sequence) and all(isinstance(one, Record) for one in rows):
-        rows = records_to_table(list(rows), None if known is None else [info.name for info in known.vectors])
+        rows = records_to_table(*_of_records(rows, known))
     if isinstance(rows, pd.DataFrame):
         columns = _columns_of(_indexed(rows, reading.id))
     else:
@@ -238,14 +240,47 @@ def _unique(batch: Batch) -> Batch:
 
 
 def _vector_names(rows: _Columns, known: Schema | None, reading: Reading) -> list[str]:
-    names = list(reading.vectors or ()) or [info.name for info in (known.vectors if known else ())]
+    names = list(reading.vectors or ()) or _names_of(known, rows.names)
     for name in names:
         if name not in rows.names:
-            raise NotFoundError.of("column", name, rows.names)
+            raise _no_column(name, rows.names, known)
     names = names or [name for name in rows.names if is_vector_column(rows.column(name))]
     if not names:
         raise SchemaError(f"no vector column among {rows.names}")
     return names
+
+
+def _names_of(known: Schema | None, given: Sequence[str]) -> list[str]:
+    """Name the vector columns of rows for a store: those that serve, and other versions where they are given."""
+    if known is None:
+        return []
+    return [info.name for info in known.vectors if info in known.serving or info.name in given]
+
+
+def _no_column(name: str, given: Sequence[str], known: Schema | None) -> Exception:
+    if known is None or name not in [info.name for info in known.vectors]:
+        return NotFoundError.of("column", name, given)
+    info = known.vector(name)
+    others = [one.name for one in known.vectors if one.family == info.family and one.name in given]
+    if not others:
+        return NotFoundError.of("column", name, given)
+    return SchemaError(
+        f"the store is searched by {name!r}, of {info.made_by}, and these rows bring only {others[0]!r}, of "
+        f"{known.vector(others[0]).made_by}: embed them by the new model too, as {name!r}"
+    )
+
+
+def _of_records(records: Sequence[Record], known: Schema | None) -> tuple[list[Record], list[str] | None]:
+    """Give records without the vectors that they lack in fields that do not serve, and name those that they have."""
+    if known is None:
+        return list(records), None
+    given = {name for one in records for name in one if one.get(name) is not None}
+    names = _names_of(known, list(given))
+    lacked = {info.name for info in known.vectors} - set(names)
+    if not lacked:
+        return list(records), names
+    kept = [({name: one.fields[name] for name in one if name not in lacked}, one) for one in records]
+    return [Record(fields, one.id, one.metadata) for fields, one in kept], names
 
 
 def _vectors(

@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dkvector._loop import offload
 from dkvector._repr import Shown
 from dkvector.blending import barring
 from dkvector.columns import to_index
+from dkvector.encoders import as_encoder
 from dkvector.errors import BackendUnavailableError, SchemaError, hint
 from dkvector.explaining import Explaining
 from dkvector.filters import Filter, Ids
@@ -26,14 +28,14 @@ from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.ingest import Batch, Reading, as_batch
 from dkvector.loading import Loading
 from dkvector.metrics import DistanceMetric
-from dkvector.migration import Migration
 from dkvector.refinements import Refinement
 from dkvector.requests import MODES, Mode, Search, Written, as_ids, filter_of, shown
 from dkvector.results import Explanation, Hits
 from dkvector.schema import Schema, VectorInfo
+from dkvector.versions import Versions
 
 
-class Primitives(Shown, Explaining, Loading, Migration):
+class Primitives(Shown, Explaining, Loading, Versions):
     """A named collection of rows with vectors."""
 
     inline: ClassVar[bool] = False  # in-process: its coroutines may be stepped on the caller's thread
@@ -97,12 +99,19 @@ class Primitives(Shown, Explaining, Loading, Migration):
         batch = as_batch(rows, known=known, reading=how, composite=self.supports.composite_ids)
         for info in batch.schema.vectors:
             self.supports.check_metric(self.name, info.metric, info.metric)
-            if self.dimension not in {None, info.dimensions}:
+            if self.dimension not in {None, info.dimensions} and (known is None or info.name in _names(known.serving)):
                 raise SchemaError(f"the config says dimension {self.dimension}, {info.name!r} has {info.dimensions}")
         if known is not None:
             batch = batch.fitted(known.widened(batch.schema))
+            await self._check_maker(how, batch, known)
         self.written = await self._upsert(batch, mode, progress=shown(progress, len(batch)))
         return self.written
+
+    @staticmethod
+    async def _check_maker(reading: Reading, batch: Batch, known: Schema) -> None:
+        if reading.encoder is not None:
+            for name in batch.vectors:
+                await offload(as_encoder(reading.encoder).check_field, known.vector(name))
 
     def _promised(self, reading: Reading) -> Reading:
         stored = [info.metric for info in self.schema.vectors] if self.schema else []
@@ -196,13 +205,13 @@ class Primitives(Shown, Explaining, Loading, Migration):
         hits, self.last = await self._answer(asked, self._verifying(barring(self._search), verify))
         return hits
 
-    def _version(self) -> Any:
+    def _snapshot(self) -> Any:
         """Give what is another object after every change of the rows, where that can be told without asking."""
         return None
 
     def _state_now(self) -> Any:
         """Give what is another object after each write through this store: samples are drawn anew then."""
-        version = self._version()
+        version = self._snapshot()
         return self.written if version is None else version
 
     def _where(self, where: Any) -> Filter | None:
@@ -296,3 +305,7 @@ class Primitives(Shown, Explaining, Loading, Migration):
 
     @abstractmethod
     async def _indexes(self) -> dict[str, IndexSpec]: ...
+
+
+def _names(infos: Sequence[VectorInfo]) -> set[str]:
+    return {info.name for info in infos}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 
 import pyarrow as pa
 
@@ -13,71 +11,11 @@ from dkvector.columns import dtype_name
 from dkvector.errors import NotFoundError, SchemaError, UnsupportedError
 from dkvector.indexes import IndexSpec
 from dkvector.metrics import DistanceMetric
+from dkvector.vector_info import VectorInfo, same_model, serving
+
+__all__ = ["Schema", "Supports", "VectorInfo", "same_model", "serving"]
 
 _SHOWN = 8  # payload columns that a repr names
-
-
-@dataclass(frozen=True, repr=False)
-class VectorInfo:
-    """A vector field of a store.
-
-    Args:
-        name: the column's name.
-        dimensions: how long each vector is.
-        metric: how near two vectors are.
-        dtype: how the store keeps the numbers.
-        model: the embedding model, where known; searches and writes that name another are refused.
-        version: its version.
-    """
-
-    name: str
-    dimensions: int
-    metric: DistanceMetric = DistanceMetric.COSINE
-    dtype: str = "float32"
-    model: str | None = None
-    version: str | None = None
-
-    def __repr__(self) -> str:
-        made = " ".join(one for one in (self.model, self.version) if one)
-        return f"VectorInfo({self})" if not made else f"VectorInfo({self}, of {made})"
-
-    def __str__(self) -> str:
-        return f"{self.name} vector[{self.dimensions}] by {self.metric.value}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain values, for JSON."""
-        return asdict(self) | {"metric": self.metric.value}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> VectorInfo:
-        """Read what `to_dict` gave."""
-        return cls(**dict(values) | {"metric": DistanceMetric.of(values["metric"])})
-
-    def check_same(self, other: VectorInfo) -> None:
-        """Refuse vectors of another length, metric or model: mixed spaces answer without an error, and wrongly."""
-        for knob in ("dimensions", "metric", "model", "version"):
-            ours, theirs = getattr(self, knob), getattr(other, knob)
-            same = same_model if knob == "model" else operator.eq
-            if theirs is not None and ours is not None and not same(ours, theirs):
-                raise SchemaError(
-                    f"the store's field {self.name!r} has {knob} {_plain(ours)}, these vectors have {_plain(theirs)}; "
-                    "write them to a store of their own"
-                )
-
-
-def same_model(one: str, other: str) -> bool:
-    """Tell whether two names mean one model: an organisation that only one of them has is passed over.
-
-    Example:
-        >>> same_model("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2"), same_model("a/m", "b/m")
-        (True, False)
-    """
-    whole = "/" in one and "/" in other
-    return one == other if whole else one.rpartition("/")[2] == other.rpartition("/")[2]
-
-
-def _plain(value: object) -> str:
-    return repr(getattr(value, "value", value))
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,11 +39,16 @@ class Schema:
         payload = ", ".join(columns[:_SHOWN]) or "none"
         return f"Schema(id: {self.id.name} {dtype_name(self.id)}; vectors: {vectors}; payload: {payload}{more})"
 
+    @property
+    def serving(self) -> tuple[VectorInfo, ...]:
+        """The vector fields that searches use and writes must bring: of several versions, the current one."""
+        return self.vectors if len(self.vectors) == 1 else serving(self.vectors)
+
     def vector(self, name: str | None = None) -> VectorInfo:
         """Find a vector field.
 
         Args:
-            name: its name; None where the store has only one.
+            name: its name; None where the store has only one, or versions of one.
 
         Returns:
             The field.
@@ -114,14 +57,15 @@ class Schema:
             NotFoundError: no such field.
             SchemaError: several fields and none named.
         """
-        names = [info.name for info in self.vectors]
+        among = self.serving if name is None else self.vectors
+        names = [info.name for info in among]
         if not names:
             raise SchemaError("this store has no vector field yet; add_vector_field() gives it one")
         if name is None and len(names) > 1:
             raise SchemaError(f"several vector fields: name one of {', '.join(map(repr, names))} as `field`")
         if name is not None and name not in names:
             raise NotFoundError.of("vector field", name, names)
-        return self.vectors[0 if name is None else names.index(name)]
+        return among[0 if name is None else names.index(name)]
 
     @property
     def columns(self) -> list[str]:
@@ -173,10 +117,12 @@ class Schema:
             return self
         if self.id.type != other.id.type:
             raise SchemaError(f"the store's ids are {self.id.type}, these are {other.id.type}")
+        there = {one.name: one for one in other.vectors}
         for info in self.vectors:
-            if info.name not in (there := {one.name: one for one in other.vectors}):
+            if info.name in there:
+                info.check_same(there[info.name])
+            elif info in self.serving:
                 raise SchemaError(f"the store has a vector field {info.name!r}, these rows have not: {sorted(there)}")
-            info.check_same(there[info.name])
         if extra := [one.name for one in other.vectors if one.name not in {info.name for info in self.vectors}]:
             raise SchemaError(f"these rows have vector fields {extra} which the store has not")
         payload = _merged(self.payload, other.payload)
@@ -217,7 +163,8 @@ class Supports:
         other_metric: a search may name a metric that is not its field's.
         keyword: ranked search by words, beside vectors.
         transactions: a write is seen whole or not at all.
-        migration: rows that are there can be given vector fields, and columns indexes.
+        migration: rows that are there can be given vector fields, and other versions of those they have.
+        column_indexes: payload columns can be given indexes of their own.
         composite_ids: several columns may make up the id, as in a MultiIndex.
         compile: a search can be told without being run.
     """
@@ -229,6 +176,7 @@ class Supports:
     keyword: bool = False
     transactions: bool = False
     migration: bool = False
+    column_indexes: bool = False
     composite_ids: bool = False
     compile: bool = False
 
@@ -251,15 +199,22 @@ class Supports:
             raise UnsupportedError(f"{backend} has no keyword search; filter by contains() or like() in a where")
 
     def check_migration(self, backend: str) -> None:
-        """Refuse to change what a backend can't change.
+        """Refuse to change the vector fields of rows where the backend can't.
 
         Raises:
             UnsupportedError: it can't.
         """
         if not self.migration:
-            raise UnsupportedError(
-                f"{backend} can't add fields and column indexes to rows that are there; push them anew"
-            )
+            raise UnsupportedError(f"{backend} can't change the vector fields of rows that are there; push them anew")
+
+    def check_column_indexes(self, backend: str) -> None:
+        """Refuse to index columns where the backend looks at every row, or indexes every column by itself.
+
+        Raises:
+            UnsupportedError: it does.
+        """
+        if not self.column_indexes:
+            raise UnsupportedError(f"{backend} has no indexes of payload columns to build: its filters need none")
 
     def __repr__(self) -> str:
         told = {one.name: getattr(self, one.name) for one in fields(self)}

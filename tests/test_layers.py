@@ -11,13 +11,13 @@ LAYERS = """
 ← metrics counts refinements fusion vectors detect progress _forms _cells _parsed filters _tree _where _scalars \
   _loop indexes columns _keeper _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
-← ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified compiled \
-  assembly explanation diversity
+← probes vector_info ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema \
+  verified compiled assembly explanation diversity
 ← blends results ingest requests sources streams encoders _weights _minilm _repr environment
 ← primitives answering operations keyword blending hybrid evidence grouping refining explaining loading \
-  migration verifying reasons store
+  migration versions verifying reasons store
 ← backends views blocking registry
-← comparing diffing mending replication datasets embedding pushing compiling testing evaluation plotting local \
+← comparing diffing mending replication datasets embedding pushing compiling testing bridge evaluation plotting local \
   frames frame_columns frame_search
 ← verbs
 ← maps widgets interop

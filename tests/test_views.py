@@ -353,7 +353,7 @@ async def test_an_answer_that_a_write_overtook_is_not_kept():
     going, written = asyncio.Event(), asyncio.Event()
 
     class Slow(View):
-        def _version(self):
+        def _snapshot(self):
             return None  # as of a server
 
         async def _ask(self, asked, answer):

@@ -138,11 +138,20 @@ class Encoder:
             if layout.ours and layout.type(name).searched is None:
                 _mark(documents, layout.paths[name], encoded)
         for name, matrix in batch.vectors.items():
-            packed = encoded_vectors(matrix[rows.start : rows.stop], packed=self.packed)
-            _fill(documents, layout.paths[name], packed)
-            if layout.ours and self.units and layout.schema.vector(name).metric is DistanceMetric.COSINE:
-                _fill(documents, layout.length_of(name), nearly_units(matrix[rows.start : rows.stop], self.units))
+            self._fill_vectors(documents, name, matrix[rows.start : rows.stop])
         return documents
+
+    def vectors(self, name: str, matrix: Floats) -> list[dict[str, Any]]:
+        """Encode vectors `(n, d)` alone, each as a part of a document."""
+        documents: list[dict[str, Any]] = [{} for _ in matrix]
+        self._fill_vectors(documents, name, matrix)
+        return documents
+
+    def _fill_vectors(self, documents: Sequence[dict[str, Any]], name: str, matrix: Floats) -> None:
+        layout = self.layout
+        _fill(documents, layout.paths[name], encoded_vectors(matrix, packed=self.packed))
+        if layout.ours and self.units and layout.schema.vector(name).metric is DistanceMetric.COSINE:
+            _fill(documents, layout.length_of(name), nearly_units(matrix, self.units))
 
 
 def _slice(column: pa.ChunkedArray, rows: range) -> pa.Array:
@@ -225,10 +234,10 @@ def table(
     for name in columns:
         of = layout.schema.payload.field(name)
         fields.append(of)
-        made.append(_column(layout, of, [_at(source, layout.paths[name]) for source in sources]))
+        made.append(_column(layout, of, [at_path(source, layout.paths[name]) for source in sources]))
     for info in layout.schema.vectors if vectors else ():
         fields.append(vector_field(info))
-        found = [_at(source, layout.paths[info.name]) for source in sources]
+        found = [at_path(source, layout.paths[info.name]) for source in sources]
         made.append(_vectors(found, info))
     return pa.Table.from_arrays(made, schema=pa.schema(fields))
 
@@ -247,14 +256,14 @@ def _vectors(found: Sequence[Any], info: VectorInfo) -> pa.Array:
     return pa.array(rows, pa.list_(pa.float32(), info.dimensions))
 
 
-def _at(source: Source, path: str) -> Any:
+def at_path(source: Source, path: str) -> Any:
     """Find a value in a document, whose objects may be nested or written with dots."""
     found = source.get(path)
     if found is not None or "." not in path:
         return found
     head, _, rest = path.partition(".")
     below = source.get(head)
-    return _at(below, rest) if isinstance(below, Mapping) else None
+    return at_path(below, rest) if isinstance(below, Mapping) else None
 
 
 def _column(layout: Layout, of: pa.Field, values: Sequence[Any]) -> pa.Array:

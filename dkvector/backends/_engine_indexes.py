@@ -100,7 +100,7 @@ class Indexes:
 
     def _properties(self, layout: Layout) -> dict[str, Any]:
         made = layout.mapping(self.dialect.vector)
-        return _nested({path: self._analysed(mapping) for path, mapping in made.items()})
+        return nested({path: self._analysed(mapping) for path, mapping in made.items()})
 
     def _analysed(self, mapping: dict[str, Any]) -> dict[str, Any]:
         wanted = self.analyzer is not None and mapping.get("type") == "text"
@@ -111,7 +111,7 @@ class Indexes:
         before, after = held.layout, layout
         new = [name for name in after.paths if name not in before.paths]
         new += [name for name in before.schema.payload.names if after.type(name).mapping != before.type(name).mapping]
-        body: dict[str, Any] = {"properties": _nested(layout.mapping(self.dialect.vector, new))}
+        body: dict[str, Any] = {"properties": nested(layout.mapping(self.dialect.vector, new))}
         body["properties"] = {path: self._analysed(one) for path, one in body["properties"].items()}
         if after.ours:
             body["_meta"] = after.to_meta()
@@ -148,7 +148,7 @@ class Indexes:
         await self.wire.ask("PUT", f"/{quote(concrete)}/_settings", {"index": settings})
 
 
-def _nested(properties: dict[str, Any]) -> dict[str, Any]:
+def nested(properties: dict[str, Any]) -> dict[str, Any]:
     """Give paths with dots as the objects that an engine maps."""
     made: dict[str, Any] = {}
     for path, mapping in properties.items():

@@ -138,7 +138,7 @@ class Search:
 
     def _searchable(self) -> Query | None:
         """Find the rows that could be hits: those of others may lack a vector."""
-        if self.layout.ours:
+        if self.layout.ours and not self.info.partial:
             return self.filter
         there: Query = {"exists": {"field": self.path}}
         return there if self.filter is None else all_of([self.filter, there])

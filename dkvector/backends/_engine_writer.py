@@ -21,7 +21,7 @@ from dkvector.backends._engine_config import EngineConfig
 from dkvector.backends._engine_indexes import Held, Indexes
 from dkvector.backends._engine_reader import Hit, Reader
 from dkvector.backends._field_types import check_fits
-from dkvector.backends._layout import CREATED, MOST_CATEGORIES, Layout, limits_after
+from dkvector.backends._layout import CREATED, LENGTHS, MOST_CATEGORIES, Layout, limits_after
 from dkvector.backends._wire import Wire
 from dkvector.errors import BackendUnavailableError, DuplicateIdError, PartialWriteError, some
 from dkvector.indexes import IndexSpec
@@ -194,17 +194,29 @@ class Writer:
             raise PartialWriteError(failed, tally.created + tally.replaced)
         return tally.created + tally.replaced
 
-    async def rebuild(self, held: Held, layout: Layout, reader: Reader, *, progress: bool) -> Held:
+    async def updated(self, held: Held, lines: Sequence[bytes]) -> Tally:
+        """Add to documents, and show it to every search that starts now."""
+        tally = Tally()
+        if lines:
+            tally = await self._bulk(held.concrete).run([Piece(range(len(lines)), lines)], len(lines))
+        if tally.lost is not None:
+            raise tally.lost
+        await self.places.refresh(held.concrete)
+        return tally
+
+    async def rebuild(
+        self, held: Held, layout: Layout, reader: Reader, *, progress: bool, without: Sequence[str] = ()
+    ) -> Held:
         """Copy all rows to an index of another mapping, and put it in place of the one before.
 
-        Writes to the old index are refused meanwhile: they would be lost.
+        Writes to the old index are refused meanwhile: they would be lost. What is in `without` is left out of the copy.
         """
         concrete = await self.places.make(layout, first=False)
         if concrete is None:  # pragma: no cover - its name is random
             raise BackendUnavailableError(f"{self.wire.engine}: two indexes of one name")
         try:
             await self.places.set(held.concrete, {"blocks.write": True})
-            await self._copy(reader, concrete, progress=progress)
+            await self._copy(reader, concrete, without, progress=progress)
             await self.places.refresh(concrete)
             await self.places.swap(concrete, held.concrete)
         except BaseException:
@@ -213,11 +225,11 @@ class Writer:
             raise
         return Held(concrete, layout, held.settings)
 
-    async def _copy(self, reader: Reader, concrete: str, *, progress: bool) -> None:
+    async def _copy(self, reader: Reader, concrete: str, without: Sequence[str], *, progress: bool) -> None:
         total = await reader.count(None)
         with tqdm(total=total, desc=f"indexing {self.places.name}", unit="rows", disable=not progress) as bar:
             async for page in reader.pages(None, ["*"], COPIED, vectors=True):
-                lines = [_line(hit) for hit in page]
+                lines = [_line(hit, without) for hit in page]
                 tally = await self._bulk(concrete, bar.update).run([Piece(range(len(lines)), lines)], len(lines))
                 if tally.lost is not None:
                     raise tally.lost
@@ -225,8 +237,11 @@ class Writer:
                     raise PartialWriteError({page[row].name: why for row, why in tally.failed.items()}, 0)
 
 
-def _line(hit: Hit) -> bytes:
-    return b'{"index":{"_id":%b}}\n%b\n' % (orjson.dumps(hit.name), orjson.dumps(hit.source))
+def _line(hit: Hit, without: Sequence[str]) -> bytes:
+    source = {path: value for path, value in hit.source.items() if path not in without}
+    if lengths := source.get(LENGTHS):
+        source[LENGTHS] = {path: value for path, value in lengths.items() if path not in without}
+    return b'{"index":{"_id":%b}}\n%b\n' % (orjson.dumps(hit.name), orjson.dumps(source))
 
 
 def _starts(length: int) -> range:

@@ -32,7 +32,7 @@ from dkvector.backends._marks import Marks, Mask
 from dkvector.backends._replay import replayed
 from dkvector.backends._row_file import RowFile, map_rows, write_rows
 from dkvector.backends._rows import Rows
-from dkvector.backends._segment import Segment
+from dkvector.backends._segment import Segment, with_gaps
 from dkvector.errors import BackendUnavailableError, SchemaError
 from dkvector.schema import Schema, VectorInfo
 
@@ -274,7 +274,7 @@ class Folder:
             if segment is None:
                 segment, own = self._segment(stored, start, infos)
                 schema = own if stored is manifest.segments[-1] else schema
-            files[segment] = stored
+            files[with_gaps(segment, infos)] = stored
             start += stored.rows
         if schema is None:
             raise SchemaError(f"{self.path / MANIFEST} is damaged: it names no rows")

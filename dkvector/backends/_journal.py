@@ -50,7 +50,7 @@ class Journal:
         """
         small = len(died) <= FEW and (batch is None or self._is_small(batch))
         self._in_a_row = self._in_a_row + 1 if small else 0
-        if not small or self._log is None or (batch is not None and batch.schema is not rows.schema):
+        if not small or self._log is None or (batch is not None and not _fits(batch, rows)):
             return None
         made = None if batch is None else batched(batch, rows.schema, self._columns)
         record = self._log.record(made, died)
@@ -100,3 +100,8 @@ class Journal:
     def behind(self) -> bool:
         """Whether something is in the log alone."""
         return self._log is not None and self._log.end > _log.HEAD.size
+
+
+def _fits(batch: Batch, rows: Rows) -> bool:
+    """Tell whether a batch brings what the log's columns hold, vectors of every field included."""
+    return batch.schema is rows.schema and len(batch.vectors) == len(rows.schema.vectors)

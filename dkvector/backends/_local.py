@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector._loop import offload
+from dkvector.backends._local_fields import LocalFields
 from dkvector.backends._marks import Mask
 from dkvector.backends._rows import Rows
 from dkvector.backends._topk import Nearest, Positions
@@ -27,7 +28,6 @@ from dkvector.filters import Filter
 from dkvector.ingest import Batch
 from dkvector.requests import KeywordRequest, Mode, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits
-from dkvector.store import AsyncVectorStore
 
 DEAD_SHARE = 0.25  # of the rows, past which the living are numbered anew
 
@@ -80,11 +80,12 @@ class Taken:
         """Give everything but the ids, as pandas has it."""
         made = self.rows.arrays(self.positions, self.names)
         for info in self.rows.schema.vectors if self.include_vectors else ():
-            made[info.name] = VectorArray(self.rows.vectors(info.name, self.positions))
+            missing = self.rows.missing(info.name, self.positions)
+            made[info.name] = VectorArray(self.rows.vectors(info.name, self.positions), missing)
         return made
 
 
-class LocalStore(AsyncVectorStore):
+class LocalStore(LocalFields):
     """A store in this process."""
 
     inline = True
@@ -110,7 +111,7 @@ class LocalStore(AsyncVectorStore):
         """Give the snapshot that a write starts from."""
         return self._rows
 
-    def _version(self) -> Rows | None:
+    def _snapshot(self) -> Rows | None:
         return self._rows
 
     @property
@@ -183,7 +184,9 @@ class LocalStore(AsyncVectorStore):
         return Statement("BM25", "\n".join(f"{name}: {value}" for name, value in told.items()))
 
     def _candidates(self, rows: Rows, request: Request) -> Candidates:
-        mask = rows.matching(request.where)
+        mask, gaps = rows.matching(request.where), rows.gaps(request.info.name)
+        if gaps is not None:
+            mask = ~gaps if mask is None else mask & ~gaps
         count = rows.total if mask is None else int(np.count_nonzero(mask))
         return Candidates(None if count == rows.total else mask, count)
 

@@ -144,6 +144,11 @@ class PgConfig:
         return (found[1], found[2]) if found else (None, self.table or "")
 
     @property
+    def lock_name(self) -> str:
+        """The name of the lock by which one at a time changes the table."""
+        return ".".join(part or "" for part in self.relation)
+
+    @property
     def promised_dimension(self) -> int | None:
         """The dimension that is promised."""
         return self.vector.dimension if self.dimension is None else self.dimension

@@ -101,9 +101,9 @@ def _told(field: pa.Field, at: int) -> dict[str, Any]:
 
 
 def vector_comment(info: VectorInfo) -> dict[str, Any]:
-    """Tell what the server's type does not: metric, model and version."""
-    told = {"metric": info.metric.value, "model": info.model, "version": info.version}
-    return {name: value for name, value in told.items() if value is not None}
+    """Tell what the server's type does not: metric, model, version, and which versions there are."""
+    told = {name: value for name, value in info.to_dict().items() if name not in {"name", "dimensions", "dtype"}}
+    return {name: value for name, value in told.items() if value is not None or name == "turn"}
 
 
 def on_column(sql: str, column: str, told: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from dkvector.errors import NotFoundError, SchemaError
 from dkvector.metrics import DistanceMetric
 from dkvector.schema import Schema, VectorInfo
 
+_TOLD = {"model", "version", "probes", "of", "turn", "partial"}  # of a vector field, in its comment
 OURS = "dkvector"  # the key of our part of a comment
 VECTORS = {"vector": "float32", "halfvec": "float16"}
 
@@ -265,7 +266,9 @@ def _info(
     metric = DistanceMetric(told["metric"]) if "metric" in told else indexed[0] if indexed else promised
     size = row["modifier"] if row["modifier"] > 0 else unsized[row["name"]]
     dtype = VECTORS[row["type"]]
-    return VectorInfo(row["name"], int(size or 0), metric, dtype, told.get("model"), told.get("version"))
+    values = {name: value for name, value in told.items() if name in _TOLD}
+    own = {"name": row["name"], "dimensions": int(size or 0), "metric": metric.value, "dtype": dtype}
+    return VectorInfo.from_dict(values | own)
 
 
 def read_comment(comment: str | None) -> dict[str, Any]:

@@ -75,8 +75,8 @@ class Writer:
     async def _lock(self, connection: Any, *, alone: bool) -> None:
         """Write beside other writers, or wait for them where the table itself is to be changed."""
         shared = "" if alone else "_shared"
-        name = ".".join(part or "" for part in self.config.relation)
-        await connection.execute(f"SELECT pg_advisory_xact_lock{shared}(hashtextextended($1, 0))", name)
+        lock = f"SELECT pg_advisory_xact_lock{shared}(hashtextextended($1, 0))"
+        await connection.execute(lock, self.config.lock_name)
 
     def _changes(self, table: Table | None) -> bool:
         return table is None or bool(_pg_ddl.widen(table, self._schema(table).payload))
@@ -175,7 +175,8 @@ class Writer:
     def _missing(self, table: Table) -> list[str]:
         """Name the columns of a table of ours that a row which is replaced loses."""
         given = {*self.batch.payload.column_names}
-        return [one.field.name for one in table.columns if table.ours and one.type and one.field.name not in given]
+        lost = [one.field.name for one in table.columns if table.ours and one.type and one.field.name not in given]
+        return lost + [info.name for info in table.infos if info.name not in self.batch.vectors]
 
     async def _copied(
         self, connection: Any, table: Table, into: tuple[str | None, str], *, new: bool = False

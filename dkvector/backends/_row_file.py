@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -16,8 +16,9 @@ from typing import BinaryIO, Self
 import pyarrow as pa
 
 from dkvector.backends._manifest import Stored
+from dkvector.backends._marks import Mask
 from dkvector.backends._row_reader import RowReader
-from dkvector.backends._segment import Segment, column_of
+from dkvector.backends._segment import Segment, as_lists, column_of, with_gaps
 from dkvector.errors import SchemaError
 from dkvector.ingest import Batch
 from dkvector.metrics import Floats
@@ -55,9 +56,8 @@ def batched(rows: Segment | Batch, schema: Schema, columns: pa.Schema | None = N
     same = rows.payload.schema.equals(schema.payload)
     payload = rows.payload.columns if same else [column_of(rows.payload, of) for of in schema.payload]
     arrays = [rows.ids, *map(_whole, payload)]
-    for info in schema.vectors:
-        flat = pa.array(rows.vectors[info.name].reshape(-1))
-        arrays.append(pa.FixedSizeListArray.from_arrays(flat, info.dimensions))
+    gaps = rows.gaps if isinstance(rows, Segment) else {}
+    arrays += [as_lists(rows.vectors[info.name], gaps.get(info.name)) for info in schema.vectors]
     return pa.RecordBatch.from_arrays(arrays, schema=columns or columns_of(schema))
 
 
@@ -108,7 +108,8 @@ class RowFile:
         payload, vectors = parts_of(self.table, self.infos)
         single = {name: RowReader(self.path, self._offset(one), one.shape) for name, one in vectors.items()}
         prove = partial(_prove, self.path, stored, self.whole)
-        return Segment(start, self.table.column(0).chunk(0), payload, vectors, single, prove)
+        gaps = {info.name: mask for info in self.infos if (mask := _gaps(self.table, info)) is not None}
+        return Segment(start, self.table.column(0).chunk(0), payload, vectors, single, prove, gaps)
 
     def _offset(self, matrix: Floats) -> int:
         return int(matrix.ctypes.data - self.whole.address)
@@ -135,10 +136,12 @@ def map_rows(
     """
     try:
         file = RowFile.mapped(path, infos)
-        schema = _schema(file.table, stored, infos)
+        written = file.table.schema.names  # before a field was added that its rows may lack
+        file = replace(file, infos=tuple(one for one in infos if one.name in written or not one.partial))
+        schema = _schema(file.table, stored, file.infos)
         if not trusted:
             _check_structure(file)
-        return file.segment(stored, start), schema
+        return with_gaps(file.segment(stored, start), infos), schema
     except FileNotFoundError as exc:
         raise SchemaError(f"{path} is missing: the manifest names it") from exc
     except _UNREADABLE as exc:
@@ -178,8 +181,14 @@ def parts_of(table: pa.Table, infos: tuple[VectorInfo, ...]) -> tuple[pa.Table, 
 
 def _matrix(table: pa.Table, info: VectorInfo) -> Floats:
     lists = table.column(info.name).chunk(0)  # the one batch; combining chunks would copy it
-    matrix: Floats = lists.flatten().to_numpy().reshape(len(table), info.dimensions)
+    flat = lists.values.slice(lists.offset * info.dimensions, len(lists) * info.dimensions)  # what is null has room too
+    matrix: Floats = flat.to_numpy().reshape(len(table), info.dimensions)
     return matrix
+
+
+def _gaps(table: pa.Table, info: VectorInfo) -> Mask | None:
+    lists = table.column(info.name).chunk(0)
+    return lists.is_null().to_numpy(zero_copy_only=False) if lists.null_count else None
 
 
 def _prove(path: Path, stored: Stored, whole: pa.Buffer) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from dkvector.backends import _arrow
 from dkvector.backends._marks import Marks, Mask
-from dkvector.backends._segment import Segment, merged, segment
+from dkvector.backends._segment import Segment, as_lists, gaps_of, merged, segment
 from dkvector.backends._topk import Block, Positions
 from dkvector.columns import to_index, to_pandas
 from dkvector.filters import Filter
@@ -80,7 +80,11 @@ class Rows:
 
     def single(self, name: str) -> list[Block]:
         """Give the vectors of a field, to be read one by one."""
-        return [Block(one.start, one.single[name]) if one.single else one.blocks[name] for one in self.segments]
+        return [Block(one.start, one.single[name]) if name in one.single else one.blocks[name] for one in self.segments]
+
+    def gaps(self, name: str) -> Mask | None:
+        """Mark the rows that lack a vector in a field, `(total,)`; None where none does."""
+        return gaps_of(self.segments).get(name) if any(name in one.gaps for one in self.segments) else None
 
     def locate(self, ids: pd.Index) -> Positions:
         """Find the positions of ids; -1 for unknown ones."""
@@ -143,7 +147,7 @@ class Rows:
         for info in self.schema.vectors if include_vectors else ():
             matrix = self.vectors(info.name, positions)
             fields.append(pa.field(info.name, pa.list_(pa.float32(), info.dimensions), metadata=_vector_dtype(info)))
-            made.append(pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), info.dimensions))
+            made.append(as_lists(matrix, self.missing(info.name, positions)))
         return pa.Table.from_arrays(made, schema=pa.schema(fields))
 
     def arrays(self, positions: Positions, columns: Iterable[str]) -> dict[str, Any]:
@@ -170,6 +174,11 @@ class Rows:
             inside = (positions >= block.start) & (positions < block.start + len(block.matrix))
             result[inside] = block.matrix[positions[inside] - block.start]
         return result
+
+    def missing(self, name: str, positions: Positions) -> Mask | None:
+        """Tell which of some rows lack a vector; None where none does."""
+        gaps = self.gaps(name)
+        return None if gaps is None or not (lacking := gaps[positions]).any() else lacking
 
     def appended(self, batch: Batch) -> Rows:
         """Add rows at the end, small segments merged with the one before."""
@@ -210,7 +219,9 @@ class Rows:
         names = [info.name for info in self.schema.vectors]
         payload = self.take(alive, self.schema.payload.names).combine_chunks()
         ids = payload.column(0).combine_chunks()
-        one = Segment(0, ids, payload.remove_column(0), {name: self.vectors(name, alive) for name in names})
+        gaps = {name: mask for name in names if (mask := self.missing(name, alive)) is not None}
+        vectors = {name: self.vectors(name, alive) for name in names}
+        one = Segment(0, ids, payload.remove_column(0), vectors, gaps=gaps)
         return Rows(self.schema, (one,), Marks().grown(len(alive)))
 
 

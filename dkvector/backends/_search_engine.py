@@ -17,8 +17,10 @@ from dkvector.backends._dialect import Dialect
 from dkvector.backends._documents import table, wanted
 from dkvector.backends._engine_compile import compiled, compiled_words
 from dkvector.backends._engine_config import EngineConfig, read_config
+from dkvector.backends._engine_fields import Fields
 from dkvector.backends._engine_indexes import Held, Indexes
 from dkvector.backends._engine_keyword import keyword_body, marked
+from dkvector.backends._engine_migrate import EngineFields
 from dkvector.backends._engine_reader import Reader
 from dkvector.backends._engine_search import Answer, Search
 from dkvector.backends._engine_writer import Writer
@@ -27,20 +29,19 @@ from dkvector.backends._querydsl import Query, all_of, beyond
 from dkvector.backends._wire import Server, Wire, greeted
 from dkvector.columns import to_index
 from dkvector.compiled import Statement
-from dkvector.errors import BackendUnavailableError, NotFoundError, SchemaError, UnsupportedError
+from dkvector.errors import BackendUnavailableError, NotFoundError, SchemaError
 from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec
 from dkvector.ingest import Batch
 from dkvector.requests import KeywordRequest, Mode, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits, TableSource
 from dkvector.schema import VectorInfo
-from dkvector.store import AsyncVectorStore
 
 T = TypeVar("T")
 PAUSES = (0.05, 0.2)  # seconds: an engine lets go of a replaced index a moment before it knows the new one
 
 
-class EngineStore(AsyncVectorStore):
+class EngineStore(EngineFields):
     """Rows as documents of one index, searched by the engine."""
 
     def __init__(self, wire: Wire, dialect: Dialect, config: EngineConfig) -> None:
@@ -106,10 +107,16 @@ class EngineStore(AsyncVectorStore):
             held = replace(held, layout=await self._limited(held))
         self._hold(held)
 
+    async def refresh(self) -> bool:
+        """See columns, fields and versions that others have added or changed since; rows are seen anyway."""
+        before = (self.empty, self.schema)
+        await self._load()
+        return before != (self.empty, self.schema)
+
     def _hold(self, held: Held | None) -> None:
         self._held = held
         self.schema = None if held is None else held.layout.schema
-        for info in () if held is None else held.layout.schema.vectors:
+        for info in () if held is None else held.layout.schema.serving:
             if self.dimension not in {None, info.dimensions}:
                 raise SchemaError(f"{self._index} holds {info.dimensions} dimensions, the config says {self.dimension}")
             if self.metric not in {None, info.metric}:
@@ -297,14 +304,14 @@ class EngineStore(AsyncVectorStore):
         wanted_spec, held = self._dialect.resolved(spec), self._there
         if held.layout.specs[info.name] == wanted_spec:
             return wanted_spec
-        if not held.layout.ours:
-            raise UnsupportedError(
-                f"the index {self._index!r} was not made by dkvector, which leaves its mapping alone; "
-                'write its rows with mode="replace" to have one that is'
-            )
+        self._fields.check_ours()
         layout = replace(held.layout, specs={**held.layout.specs, info.name: wanted_spec})
         self._hold(await self._writer.rebuild(held, layout, self._reader, progress=progress))
         return wanted_spec
+
+    @property
+    def _fields(self) -> Fields:
+        return Fields(self._writer, self._reader, self._there)
 
     async def _indexes(self) -> dict[str, IndexSpec]:
         return dict(self._there.layout.specs)

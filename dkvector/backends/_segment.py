@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dkvector.backends._marks import Mask
 from dkvector.backends._row_reader import RowReader
 from dkvector.backends._topk import Block, Positions
 from dkvector.columns import to_index, to_pandas
 from dkvector.ingest import Batch
 from dkvector.metrics import Floats
-from dkvector.schema import Schema
+from dkvector.schema import Schema, VectorInfo
 
 FEW = 16  # ids that are looked up one by one
 _LABELS, _LAST = object(), object()  # keys that no column has
@@ -38,6 +39,7 @@ class Segment:
         vectors: field → matrix `(n, d)` float32.
         single: field → what reads single vectors from the file; without one they are in memory.
         prove: raises where they are not what was written; asked before they are copied to another file.
+        gaps: field → mask `(n,)` of the rows that lack a vector in it, which is zero there; none of other fields.
         loose: they are in the log alone, and the next commit writes them to a file.
     """
 
@@ -47,6 +49,7 @@ class Segment:
     vectors: Mapping[str, Floats]
     single: Mapping[str, RowReader] = field(default_factory=dict)
     prove: Callable[[], None] = unproven
+    gaps: Mapping[str, Mask] = field(default_factory=dict)
     loose: bool = False
 
     def __len__(self) -> int:
@@ -114,8 +117,30 @@ def column_of(payload: pa.Table, of: pa.Field) -> pa.ChunkedArray:
 
 
 def segment(start: int, batch: Batch) -> Segment:
-    """Make a segment of a batch."""
-    return Segment(start, batch.ids, batch.payload.combine_chunks(), dict(batch.vectors))
+    """Make a segment of a batch; of the fields that it does not bring, its rows lack the vectors."""
+    made = Segment(start, batch.ids, batch.payload.combine_chunks(), dict(batch.vectors))
+    return with_gaps(made, batch.schema.vectors)
+
+
+def with_gaps(rows: Segment, infos: Iterable[VectorInfo]) -> Segment:
+    """Give rows the fields that they have no vectors in, and take those away that are no more."""
+    infos = tuple(infos)
+    if rows.vectors.keys() == {info.name for info in infos}:
+        return rows
+    new = [info for info in infos if info.name not in rows.vectors]
+    vectors = dict(rows.vectors) | {info.name: np.zeros((len(rows), info.dimensions), np.float32) for info in new}
+    gaps = dict(rows.gaps) | {info.name: np.ones(len(rows), np.bool_) for info in new}
+    names = [info.name for info in infos]
+    kept = {name: mask for name, mask in gaps.items() if name in names}
+    return altered(rows, {name: vectors[name] for name in names}, kept)
+
+
+def altered(rows: Segment, vectors: Mapping[str, Floats], gaps: Mapping[str, Mask]) -> Segment:
+    """Give the same rows with other vectors; what was found out of their ids and payload stays known."""
+    same = {name: reader for name, reader in rows.single.items() if vectors.get(name) is rows.vectors[name]}
+    made = replace(rows, vectors=vectors, gaps=gaps, single=same)
+    vars(made)["_converted"] = rows._converted  # noqa: SLF001 - its own kind
+    return made
 
 
 def merged(first: Segment, second: Segment, schema: Schema) -> Segment:
@@ -129,4 +154,18 @@ def merged(first: Segment, second: Segment, schema: Schema) -> Segment:
         pa.concat_arrays([first.ids, second.ids]),
         pa.Table.from_arrays(columns, schema=schema.payload).combine_chunks(),
         {name: np.concatenate([first.vectors[name], second.vectors[name]]) for name in first.vectors},
+        gaps=gaps_of([first, second]),
     )
+
+
+def gaps_of(segments: Sequence[Segment]) -> dict[str, Mask]:
+    """Tell which rows lack a vector, of all segments one after another; nothing of fields that none lacks."""
+    names = dict.fromkeys(name for one in segments for name in one.gaps)
+    none = {name: [one.gaps.get(name, np.zeros(len(one), np.bool_)) for one in segments] for name in names}
+    return {name: np.concatenate(masks) for name, masks in none.items() if any(mask.any() for mask in masks)}
+
+
+def as_lists(matrix: Floats, gaps: Mask | None) -> pa.FixedSizeListArray:
+    """Give vectors `(n, d)` as Arrow has them, in place; null where they are lacking."""
+    mask = None if gaps is None else pa.array(gaps)
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), matrix.shape[1], mask=mask)

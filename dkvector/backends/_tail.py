@@ -71,7 +71,7 @@ class Recent(Segment):
     _rows: int
 
     def __init__(self, tail: Tail, vectors: Mapping[str, Floats], payload: int, dtype: Any) -> None:
-        vars(self).update(start=tail.start, vectors=vectors, single={}, prove=unproven, loose=True)
+        vars(self).update(start=tail.start, vectors=vectors, single={}, prove=unproven, gaps={}, loose=True)
         vars(self).update(_tail=tail, _batches=len(tail.batches), _columns=payload, _dtype=dtype, _rows=tail.rows)
 
     def __len__(self) -> int:

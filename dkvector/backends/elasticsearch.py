@@ -65,6 +65,7 @@ class ElasticsearchDialect(Dialect):
             other_metric=self.scripts,
             keyword=True,
             compile=True,
+            migration=True,
         )
 
     def vector(self, info: VectorInfo, layout: Layout) -> dict[str, Any]:

@@ -38,7 +38,12 @@ class ExactStore(LocalStore):
 
     name: ClassVar[str] = "exact"
     supports: Supports = Supports(
-        indexes=frozenset({"flat", "auto"}), other_metric=True, keyword=True, transactions=True, compile=True
+        indexes=frozenset({"flat", "auto"}),
+        other_metric=True,
+        keyword=True,
+        transactions=True,
+        compile=True,
+        migration=True,
     )
 
     @classmethod

@@ -10,8 +10,8 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from dkvector.indexes import HNSW, IVF, Flat, IndexSpec, Quantization, as_spec, 
 from dkvector.ingest import Batch
 from dkvector.metrics import DistanceMetric
 from dkvector.requests import Request, shown
-from dkvector.schema import Schema, Supports, VectorInfo
+from dkvector.schema import Schema, Supports, VectorInfo, serving
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class FaissStore(LocalStore):
         keyword=True,
         transactions=True,
         compile=True,
+        migration=True,
     )
 
     def __init__(self, config: FaissConfig) -> None:
@@ -161,7 +162,7 @@ class FaissStore(LocalStore):
         self._files, self._specs, self._manifest = {}, {}, Manifest()
 
     def _check(self, infos: Sequence[VectorInfo]) -> None:
-        for info in infos:
+        for info in serving(infos):
             if self.dimension not in {None, info.dimensions}:
                 raise SchemaError(f"{self.path} holds {info.dimensions} dimensions, the config says {self.dimension}")
             if self.metric not in {None, info.metric}:
@@ -234,6 +235,22 @@ class FaissStore(LocalStore):
                 self._folder.sweep()
             raise
 
+    def _republish(self, rows: Rows) -> None:
+        """Commit rows whose fields were changed; one that is new has no index before it is full."""
+        self._journal.pause()
+        with self._wanting({info.name: self._specs.get(info.name, Flat()) for info in rows.schema.vectors}):
+            self._publish(rows, progress=False)
+
+    @contextmanager
+    def _wanting(self, specs: dict[str, IndexSpec]) -> Iterator[None]:
+        """Commit with other indexes; where that fails, those from before are wanted again."""
+        before, self._specs = self._specs, specs
+        try:
+            yield
+        except BaseException:
+            self._specs = before
+            raise
+
     def _fold(self) -> None:
         self._journal.pause()
         self._publish(self.rows.folded(), progress=False, upkeep=False)
@@ -273,13 +290,9 @@ class FaissStore(LocalStore):
     def _build_now(self, spec: IndexSpec, info: VectorInfo, *, progress: bool) -> IndexSpec:
         rows = self._refreshed() or self.rows
         self._journal.pause()
-        before, self._specs = self._specs, {**self._specs, info.name: spec}
-        try:
-            others = {name: index for name, index in rows.indexes.items() if name != info.name}
+        others = {name: index for name, index in rows.indexes.items() if name != info.name}
+        with self._wanting({**self._specs, info.name: spec}):
             self._publish(replace(rows.folded(), indexes=others), progress=progress)
-        except BaseException:
-            self._specs = before
-            raise
         return self._is(info.name)
 
     def _is(self, name: str) -> IndexSpec:

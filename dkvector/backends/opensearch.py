@@ -69,6 +69,7 @@ class OpenSearchDialect(Dialect):
             other_metric=True,
             keyword=True,
             compile=True,
+            migration=True,
         )
 
     def resolved(self, spec: IndexSpec) -> IndexSpec:

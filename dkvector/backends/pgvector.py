@@ -5,7 +5,7 @@ A table or view that was there before is read as it is. Who may do what is the s
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import pandas as pd
@@ -32,7 +32,8 @@ from dkvector.filters import Filter
 from dkvector.indexes import IVF, Flat, IndexSpec
 from dkvector.ingest import Batch
 from dkvector.metrics import Floats
-from dkvector.requests import Backfill, KeywordRequest, Mode, Request, Written, shown
+from dkvector.migration import Infos
+from dkvector.requests import Backfill, KeywordRequest, Mode, Page, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.schema import Supports, VectorInfo
 from dkvector.store import AsyncVectorStore
@@ -67,6 +68,7 @@ class PgVectorStore(AsyncVectorStore):
         keyword=True,
         transactions=True,
         migration=True,
+        column_indexes=True,
         composite_ids=True,
         compile=True,
     )
@@ -109,11 +111,17 @@ class PgVectorStore(AsyncVectorStore):
     async def _read_table(self) -> None:
         self._take(await self._connections.read(lambda connection: read_table(connection, self.config)))
 
+    async def refresh(self) -> bool:
+        """See columns, fields and versions that others have added or changed since; rows are seen anyway."""
+        before = (self.empty, self.schema)
+        await self._read_table()
+        return before != (self.empty, self.schema)
+
     def _take(self, table: Table | None) -> None:
         """Know a table as it is now."""
         self._table, self.schema = table, None if table is None else table.known
         self._planner.take(table)
-        for info in self.schema.vectors if self.schema is not None else ():
+        for info in self.schema.serving if self.schema is not None else ():
             if self.dimension not in {None, info.dimensions}:
                 raise SchemaError(
                     f"{info.name!r} of {self.config.table!r} holds {info.dimensions} dimensions, the config says "
@@ -250,10 +258,22 @@ class PgVectorStore(AsyncVectorStore):
         await _pg_migrate.add_vector_field(self._connections, self.table, info)
         await self._read_table()
 
-    async def _backfill(self, request: Backfill, encode: Callable[[list[str]], Floats]) -> int:
-        rows = await _pg_migrate.lacking(self._connections, self.table, request)
-        bar = rows if shown(request.progress, rows) else None
-        return await _pg_migrate.backfill(self._connections, self.table, request, encode, bar=bar)
+    async def _drop_vector_fields(self, names: Sequence[str]) -> None:
+        await _pg_migrate.drop_vector_fields(self._connections, self.table, names)
+        await self._read_table()
+
+    async def _redescribe(self, change: Callable[[Infos], Infos], whole: str | None) -> None:
+        await _pg_migrate.redescribe(self._connections, self.config, change, whole)
+        await self._read_table()
+
+    async def _count_lacking(self, name: str) -> int:
+        return await _pg_migrate.count_lacking(self._connections, self.table, name)
+
+    def _lacking(self, request: Backfill) -> AsyncIterator[Page]:
+        return _pg_migrate.lacking(self._connections, self.table, request)
+
+    async def _fill(self, request: Backfill, page: Page, made: Floats) -> int:
+        return await _pg_migrate.fill(self._connections, self.table, request, page, made)
 
     async def _index_columns(self, columns: tuple[str, ...], *, words: bool) -> None:
         builder = Builder(self._connections, self.config, self.table, await self._count(None))

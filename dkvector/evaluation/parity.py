@@ -65,6 +65,7 @@ def parity(
     *,
     where: Any = None,
     tuning: Mapping[str, Tuning | Mapping[str, Any]] | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> Parity:
     """Compare what stores answer to the same queries.
 
@@ -75,6 +76,7 @@ def parity(
         k: rows of each answer.
         where: a filter.
         tuning: search-time knobs by the stores' names.
+        fields: vector fields by the stores' names, so that one store may be given twice: two versions of its vectors.
 
     Returns:
         A row for each pair, and for each query of each pair.
@@ -96,10 +98,14 @@ def parity(
     """
     if len(stores) < 2:  # noqa: PLR2004 - one has nothing to agree with
         raise SchemaError("parity compares two stores or more: give a dict of them by name")
-    k, knobs = as_count(k), tuning or {}
+    k, knobs, named = as_count(k), tuning or {}, fields or {}
     asked = _by_name(queries, stores)
     _check_names(knobs, stores)
-    answers = {name: _answer(store, asked[name], k, where, knobs.get(name)) for name, store in stores.items()}
+    _check_names(named, stores)
+    answers = {
+        name: _answer(store, asked[name], k, where, knobs.get(name), field=named.get(name))
+        for name, store in stores.items()
+    }
     counts = [len(one) for one in answers.values()]
     if len(set(counts)) > 1:
         raise SchemaError(f"the stores were asked different numbers of queries: {counts}")
@@ -133,13 +139,13 @@ def _by_name(queries: Any, stores: Mapping[str, Any]) -> dict[str, Any]:
     return dict(queries)
 
 
-def _answer(store: Any, queries: Any, k: int, where: Any, tuning: Any) -> list[pd.DataFrame]:
+def _answer(store: Any, queries: Any, k: int, where: Any, tuning: Any, *, field: str | None) -> list[pd.DataFrame]:
     """Search, and cut the answer into those of the queries; labels are of the caller's own, and may come twice."""
     if isinstance(store, pd.DataFrame):
         store = store.vec.push("exact", columns=columns_of([where]))
-    info = store.store.known.vector()
+    info = store.store.known.vector(field)
     matrix = read_asked(queries, info.dimensions, info.metric).matrix
-    found = store.search(matrix, k, where=where, tuning=tuning, columns=[])
+    found = store.search(matrix, k, field=info.name, where=where, tuning=tuning, columns=[])
     ends = np.searchsorted(found["query"].to_numpy(), np.arange(len(matrix) + 1))
     return [found.iloc[ends[at] : ends[at + 1]] for at in range(len(matrix))]
 

@@ -29,6 +29,7 @@ from dkvector.testing.refining import CompileTests, RefineTests
 from dkvector.testing.refusals import RefusalTests
 from dkvector.testing.search import SearchTests
 from dkvector.testing.verifying import VerifyTests
+from dkvector.testing.versions import VersionTests
 from dkvector.testing.where import FilterTests
 from dkvector.testing.writes import WriteTests
 
@@ -37,6 +38,7 @@ class StoreTests(
     SearchTests,
     AskTests,
     VerifyTests,
+    VersionTests,
     FilterTests,
     KeywordTests,
     HybridTests,

@@ -20,7 +20,8 @@ NEEDS: Mapping[str, frozenset[str]] = {
         "write": "upsert load create update update_vector stream_write",
         "write manage": "index_vectors",
         "delete": "delete delete_from_index",
-        "manage": "add_vector_field backfill build_index drop index_columns stats verify",
+        "manage": "add_vector_field backfill build_index drop index_columns stats verify "
+        "record_model reembed switch rollback prune versions",
     }.items()
     for name in names.split()
 }

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -21,7 +21,8 @@ from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec
 from dkvector.ingest import Batch
 from dkvector.metrics import Floats
-from dkvector.requests import Backfill, KeywordRequest, Mode, Request, Written
+from dkvector.migration import Infos
+from dkvector.requests import Backfill, KeywordRequest, Mode, Page, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.store import AsyncVectorStore
@@ -29,8 +30,11 @@ from dkvector.views._permissions import Guarded, check
 
 T = TypeVar("T")
 Ask = Callable[[], Awaitable[T]]
-Batches = AsyncGenerator[pa.Table, None]
-WRITES = frozenset({"upsert", "delete", "backfill", "add_vector_field", "build_index", "index_columns", "drop"})
+Batches = AsyncGenerator[Any, None]  # of tables, or of pages of rows that lack a vector
+WRITES = frozenset(
+    {"upsert", "delete", "fill", "add_vector_field", "drop_vector_fields", "redescribe"}
+    | {"build_index", "index_columns", "drop"}
+)
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,8 @@ class View(Guarded, AsyncVectorStore):
     def _gives_vectors(self) -> bool:  # type: ignore[override]
         return "vectors" in self._can
 
-    def _version(self) -> Any:
-        return self._inner._version()  # noqa: SLF001 - a view is one of the store's own
+    def _snapshot(self) -> Any:
+        return self._inner._snapshot()  # noqa: SLF001 - a view is one of the store's own
 
     def _size(self) -> str:
         return self._inner._size()  # noqa: SLF001
@@ -193,9 +197,25 @@ class View(Guarded, AsyncVectorStore):
     async def _add_vector_field(self, info: VectorInfo) -> None:
         await self._ask(Asked("add_vector_field"), partial(self._inner._add_vector_field, info))  # noqa: SLF001
 
-    async def _backfill(self, request: Backfill, encode: Callable[[list[str]], Floats]) -> int:
-        asked = Asked("backfill", where=request.where)
-        return await self._ask(asked, partial(self._inner._backfill, request, encode))  # noqa: SLF001
+    async def _drop_vector_fields(self, names: Sequence[str]) -> None:
+        answer = partial(self._inner._drop_vector_fields, names)  # noqa: SLF001
+        await self._ask(Asked("drop_vector_fields", of=(tuple(names),)), answer)
+
+    async def _redescribe(self, change: Callable[[Infos], Infos], whole: str | None) -> None:
+        await self._ask(Asked("redescribe"), partial(self._inner._redescribe, change, whole))  # noqa: SLF001
+
+    async def _count_lacking(self, name: str) -> int:
+        return await self._ask(Asked("lacking", of=(name,)), partial(self._inner._count_lacking, name))  # noqa: SLF001
+
+    async def _lacking(self, request: Backfill) -> AsyncGenerator[Page, None]:
+        pages = cast("Batches", self._inner._lacking(request))  # noqa: SLF001
+        async with aclosing(self._ask_each(Asked("backfill", where=request.where), pages)) as each:
+            async for page in each:
+                yield page
+
+    async def _fill(self, request: Backfill, page: Page, made: Floats) -> int:
+        asked = Asked("fill", ids=page.ids, where=request.where)
+        return await self._ask(asked, partial(self._inner._fill, request, page, made))  # noqa: SLF001
 
     async def _index_columns(self, columns: tuple[str, ...], *, words: bool) -> None:
         await self._ask(Asked("index_columns"), partial(self._inner._index_columns, columns, words=words))  # noqa: SLF001

@@ -72,7 +72,7 @@ class Cached(View):
             return await self._answered(asked, answer)
         if asked.operation not in FORGET:
             made = await answer()
-            if asked.operation == "refresh" and (made or self._version() is None):
+            if asked.operation == "refresh" and (made or self._snapshot() is None):
                 self._forget()
             return self._measured(made) if asked.operation == "stats" else made
         try:
@@ -97,7 +97,7 @@ class Cached(View):
 
     def _notice(self) -> None:
         """Forget everything where an embedded store's rows are others than before."""
-        version = self._version()
+        version = self._snapshot()
         if self._seen() is not version:
             self._seen = _reference(version)
             self._forgotten()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -17,9 +17,9 @@ from dkvector.compiled import Statement
 from dkvector.errors import AccessDeniedError, NotFoundError, some
 from dkvector.filters import And, Filter, as_filter, check_columns
 from dkvector.ingest import Batch
-from dkvector.metrics import Floats
+from dkvector.migration import Infos
 from dkvector.primitives import Primitives
-from dkvector.requests import Backfill, KeywordRequest, Mode, Request, Written
+from dkvector.requests import Backfill, KeywordRequest, Mode, Page, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.schema import Schema
 from dkvector.store import AsyncVectorStore
@@ -178,8 +178,18 @@ class Restricted(View):
     async def _delete(self, ids: pd.Index | None, where: Filter | None) -> int:
         return await super()._delete(ids, self._only(where))
 
-    async def _backfill(self, request: Backfill, encode: Callable[[list[str]], Floats]) -> int:
-        return await super()._backfill(replace(request, where=self._only(request.where)), encode)
+    async def _lacking(self, request: Backfill) -> AsyncGenerator[Page, None]:
+        async with aclosing(super()._lacking(replace(request, where=self._only(request.where)))) as each:
+            async for page in each:
+                yield page
+
+    async def _drop_vector_fields(self, names: Sequence[str]) -> None:
+        self._refuse_filtered("take a field from")
+        await super()._drop_vector_fields(names)
+
+    async def _redescribe(self, change: Callable[[Infos], Infos], whole: str | None) -> None:
+        self._refuse_filtered("change the model of")
+        await super()._redescribe(change, whole)
 
     async def stats(self) -> pd.Series:
         """Measure the store; not through a filter, for what is measured is all of it."""

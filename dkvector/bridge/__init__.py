@@ -1,0 +1,1 @@
+"""Structured data in one backend, its vectors in another, kept in step."""
