@@ -164,7 +164,7 @@ def test_ids_documents_and_filters_restrict_together(nodes):
     assert found(nodes, node_ids=["x", "y", "nobody"]) == ["x", "y"]
     assert found(nodes, node_ids=["x", "y"], doc_ids=["one"], filters=only(("page", ">", 0))) == ["x"]
     assert found(nodes, options={"where": dkv.col("page") > 1}, doc_ids=["one"]) == ["x"]
-    assert found(nodes, node_ids=[]) == []
+    assert found(nodes, k=1, node_ids=[], doc_ids=[]) == ["w"]  # as every index asks that restricts nothing
 
 
 KEYS = {
@@ -268,6 +268,8 @@ def test_deleting(nodes):
     assert set(found(nodes)) == {"w", "x", "z"}
     nodes.delete_nodes(filters=only(("page", "==", 1)))
     nodes.delete_nodes(["x", "nobody"], filters=only(("page", "==", 7)))
+    nodes.delete_nodes([])
+    nodes.delete_nodes([], filters=only(("page", "==", 2)))
     assert set(found(nodes)) == {"x", "z"}
     nodes.delete_nodes(["x", "nobody"])
     assert found(nodes) == ["z"]
@@ -322,7 +324,7 @@ def test_what_a_query_lacks_or_no_store_has_is_said(local):
 
 
 def test_what_does_not_fit_is_refused_and_nothing_written(nodes):
-    with pytest.raises(dkv.VectorError, match="no embedding at 'n'.*VectorStoreIndex"):
+    with pytest.raises(dkv.VectorError, match=r"no embedding at 'n'.*VectorStoreIndex"):
         nodes.add([TextNode(text="a", id_="n")])
     with pytest.raises(dkv.SchemaError, match="'page' has no common type"):
         nodes.add([node("n", "a", page="one")])

@@ -72,7 +72,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
     _store: VectorStore = PrivateAttr()
 
     def __init__(self, store: VectorStore, *, text: str = "text", field: str | None = None) -> None:
-        super().__init__(text=text, field=field)
+        super().__init__(text=text, field=field)  # type: ignore[call-arg]  # pydantic's, of our own fields
         self._store = store
 
     @classmethod
@@ -138,7 +138,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
         if node_ids is None and filters is None:
             raise SchemaError("delete_nodes needs ids or filters; clear() removes all nodes")
         if not self._empty:
-            self._store.delete(where=self._where(VectorStoreQuery(node_ids=node_ids, filters=filters)))
+            self._store.delete(where=self._where(filters, node_ids))
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
         """Give nodes by id, in the order of the ids, by their metadata, or by both; all of them without either."""
@@ -146,7 +146,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
             return []
         if node_ids is not None and filters is None:
             return self._nodes(there(self._store, node_ids))
-        where = self._where(VectorStoreQuery(node_ids=node_ids, filters=filters))
+        where = self._where(filters, node_ids)
         ids = [frame.index.tolist() for frame in self._store.scan(where, columns=[])]
         return [node for some in ids for node in self._nodes(rows_by_id(self._store, some))]
 
@@ -195,7 +195,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
             _prefetched(k, options) if diverse else k,
             text=_words(query) if hybrid else None,
             field=self.field or query.embedding_field,
-            where=self._where(query, options.get("where")),
+            where=self._asked(query, options),
             tuning=options.get("tuning"),
             include_vectors=diverse,
             fusion=_fusion(query, options) if hybrid else None,
@@ -210,21 +210,23 @@ class DkvectorVectorStore(BasePydanticVectorStore):
 
     def _by_words(self, query: VectorStoreQuery, options: Mapping[str, Any]) -> VectorStoreQueryResult:
         k = query.sparse_top_k or query.similarity_top_k
-        where = self._where(query, options.get("where"))
-        hits = worded(self._store, _words(query), k, on=self.text, where=where)
+        hits = worded(self._store, _words(query), k, on=self.text, where=self._asked(query, options))
         return self._result(hits.rows, hits.scores)
 
-    def _where(self, query: VectorStoreQuery, more: Any = None) -> Filter | None:
-        """Put all that restricts a query together."""
-        known = self._store.store.known
-        terms = [] if more is None else [as_filter(more)]
-        if query.filters is not None:
-            terms.append(Reader(known.payload, self._values).where(query.filters))
-        if query.node_ids is not None:
-            terms.append(Ids(tuple(keys(known, query.node_ids).to_pylist())))
-        if query.doc_ids is not None:
-            terms.append(IsIn(REF, tuple(query.doc_ids)))
-        return And(tuple(one for one in terms if one is not None)) if terms else None
+    def _asked(self, query: VectorStoreQuery, options: Mapping[str, Any]) -> Filter | None:
+        """Put all that restricts a query together; an empty list of ids, which every index gives, restricts nothing."""
+        where = [as_filter(options.get("where")), self._where(query.filters, query.node_ids or None)]
+        documents = [IsIn(REF, tuple(query.doc_ids))] if query.doc_ids else []
+        given = [one for one in (*where, *documents) if one is not None]
+        return And(tuple(given)) if given else None
+
+    def _where(self, filters: MetadataFilters | None, node_ids: list[str] | None) -> Filter | None:
+        known, terms = self._store.store.known, list[Filter]()
+        if filters is not None:
+            terms.append(Reader(known.payload, self._values).where(filters))
+        if node_ids is not None:
+            terms.append(Ids(tuple(keys(known, node_ids).to_pylist())))
+        return And(tuple(terms)) if terms else None
 
     def _values(self, column: str) -> set[Any]:
         return {value for frame in self._store.scan(None, [column]) for value in frame[column]}
@@ -295,5 +297,5 @@ def _fusion(query: VectorStoreQuery, options: Mapping[str, Any]) -> Fusion:
 
 def _prefetched(k: int, options: Mapping[str, Any]) -> int:
     """Count the candidates that diverse nodes are chosen from."""
-    given = options.get("mmr_prefetch_k")
-    return max(k, round(k * options.get("mmr_prefetch_factor", 4.0)) if given is None else given)
+    given: int | None = options.get("mmr_prefetch_k")
+    return max(k, round(k * float(options.get("mmr_prefetch_factor", 4))) if given is None else given)
