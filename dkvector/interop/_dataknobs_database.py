@@ -22,6 +22,7 @@ with needs("dataknobs-data", "dataknobs"):
     from dataknobs_data import Query as TheirQuery
     from dataknobs_data import Record as TheirRecord
     from dataknobs_data import VectorField as TheirVector
+    from dataknobs_data.query import VectorQuery as TheirVectorQuery
     from dataknobs_data.schema import DatabaseSchema
     from dataknobs_data.streaming import AsyncStreamingMixin, StreamConfig, StreamResult
 
@@ -67,7 +68,7 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
         if not records:
             return []
         rows = [row(one) for one in records]
-        made = [Record(one.fields, one.id if one.id is None else self._key(one.id)) for one in rows]
+        made = [Record(one.fields, one.id if one.id is None else self._key(str(one.id))) for one in rows]
         written = await self.store.upsert(made, mode=mode, reading=_reading(records))
         return [str(one) for one in written.ids]
 
@@ -153,15 +154,15 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
         wanted = query.limit_value
         stop = None if wanted is None else wanted + (query.offset_value or 0)
         if query.vector_query is not None:
-            found = await self._nearest(query)
+            found = await self._nearest(query.vector_query, query)
         else:
             every = None if query.sort_specs else stop
             found = [one async for one in self._scanned(await self._where(query), 1000, every)]
         found = _sorted(found, query)[query.offset_value or 0 : stop]
         return [one.project(query.fields) for one in found] if query.fields else found
 
-    async def _nearest(self, query: Asked) -> list[TheirRecord]:
-        """Give the records nearest to the vector of a query."""
+    async def _nearest(self, asked: TheirVectorQuery, query: Asked) -> list[TheirRecord]:
+        """Give the records nearest to a vector, of those that satisfy a query."""
         raise NotImplementedError
 
     async def _scanned(self, where: Any, batch_size: int, stop: int | None = None) -> AsyncIterator[TheirRecord]:
@@ -173,7 +174,7 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
             given += 1
             yield self._back(record)
 
-    async def stream_read(  # type: ignore[override]  # an async generator, which theirs are too
+    async def stream_read(  # type: ignore[misc]  # an async generator, as theirs are, which say "async def" too
         self, query: Asked | None = None, config: StreamConfig | None = None
     ) -> AsyncIterator[TheirRecord]:
         """Give the records of a query one by one, holding one batch of them where it is conditions alone."""

@@ -86,13 +86,14 @@ def _theirs(name: str, field: Field) -> TheirField:
     if field.value.ndim != 1:
         raise SchemaError(f"{name!r} is a whole column; a record of dataknobs holds one vector")
     told = dict(field.metadata)
-    model = told.get("model") if isinstance(told.get("model"), Mapping) else {"name": told.get("model")}
+    model = told.get("model")
+    named = model if isinstance(model, Mapping) else {"name": model}
     return TheirVector(
         field.value.copy(),
         name,
         source_field=told.get("source_field"),
-        model_name=model.get("name"),
-        model_version=model.get("version"),
+        model_name=named.get("name"),
+        model_version=named.get("version"),
         metadata=told,
     )
 

@@ -23,7 +23,7 @@ with needs("dataknobs-data", "dataknobs"):
     from dataknobs_data.vector import VectorOperationsMixin, VectorSearchResult
 
 
-class StoreDatabase(RecordDatabase, VectorOperationsMixin):  # type: ignore[misc]  # of its own bases
+class StoreDatabase(RecordDatabase, VectorOperationsMixin):
     """A store where dataknobs takes a database.
 
     Conditions are the store's filters, run where the rows are. A record has a vector in every vector field of the
@@ -46,7 +46,7 @@ class StoreDatabase(RecordDatabase, VectorOperationsMixin):  # type: ignore[misc
         ['one']
     """
 
-    async def vector_search(  # type: ignore[override]  # noqa: PLR0917 - their signature, with the store's own metric by default
+    async def vector_search(  # noqa: PLR0917 - their signature, with the store's own metric by default
         self,
         query_vector: Any,
         vector_field: str = "embedding",
@@ -130,8 +130,8 @@ class StoreDatabase(RecordDatabase, VectorOperationsMixin):  # type: ignore[misc
         await self.store.build_index(as_spec({"kind": index_type, **kwargs}), vector_field)
         return True
 
-    async def _nearest(self, query: Asked) -> list[TheirRecord]:
-        return [one.record for one in await self._similar(query.vector_query, query)]
+    async def _nearest(self, asked: TheirVectorQuery, query: Asked) -> list[TheirRecord]:
+        return [one.record for one in await self._similar(asked, query)]
 
     async def _text_search_for_hybrid(
         self,
@@ -150,4 +150,4 @@ class StoreDatabase(RecordDatabase, VectorOperationsMixin):  # type: ignore[misc
 
 
 def _metric(metric: TheirMetric | str) -> DistanceMetric:
-    return DistanceMetric.of(getattr(metric, "value", metric))
+    return DistanceMetric.of(metric if isinstance(metric, str) else metric.value)

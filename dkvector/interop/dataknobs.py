@@ -57,7 +57,7 @@ async def write_database(
         VectorError: vectors that are missing or can't be used; the batches before theirs are stored.
         SchemaError: records that don't fit; likewise.
     """
-    done, records = Written(0), aiter(database.stream_read(query))
+    done, records = Written(0), _stream(database, query)
     while some := await taken(records, batch_size):
         part = await store.load(as_table(some), id=ID, batch_size=batch_size, resume=resume, reading=reading)
         done = done.and_then(part)
@@ -132,8 +132,13 @@ def push_database(
     )
 
 
+def _stream(database: Any, query: Asked | None) -> Any:
+    """Begin to read; dataknobs' types say that this be awaited, which it must not."""
+    return database.stream_read(query)
+
+
 def _tables(database: Any, query: Asked | None, rows: int) -> Iterator[pa.Table]:
-    records = database.stream_read(query)
+    records = _stream(database, query)
     if not hasattr(records, "__anext__"):
         yield from batches(iter(records), rows)
         return
