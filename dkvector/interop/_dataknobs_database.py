@@ -174,7 +174,7 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
             given += 1
             yield self._back(record)
 
-    async def stream_read(  # type: ignore[misc]  # an async generator, as theirs are, which say "async def" too
+    async def stream_read(  # type: ignore[override, misc]  # an async generator, as theirs are, which say "async def" too
         self, query: Asked | None = None, config: StreamConfig | None = None
     ) -> AsyncIterator[TheirRecord]:
         """Give the records of a query one by one, holding one batch of them where it is conditions alone."""

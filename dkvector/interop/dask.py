@@ -115,13 +115,14 @@ class DaskVecAccessor:
 
     def _sample(self) -> pd.DataFrame:
         """Give a few rows, or none where the types tell which columns hold vectors."""
-        meta = self._frame._meta  # noqa: SLF001 - what a frame of Dask tells of its columns, and nothing else does
+        meta: pd.DataFrame = self._frame._meta  # noqa: SLF001 - what a frame of Dask tells of its columns, and nothing else does
         if any(isinstance(one, VectorDtype) for one in meta.dtypes):
             return meta
         some = (part.head(5, npartitions=1) for part in self._frame.partitions)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Insufficient elements for `head`", UserWarning)
-            return next((rows for rows in some if len(rows)), meta)
+            found: pd.DataFrame = next((rows for rows in some if len(rows)), meta)
+        return found
 
     def _parts(self, near: Nearest) -> list[Any]:
         """Give the partitions, without the columns that are not asked for."""
@@ -260,11 +261,12 @@ def _done(found: Any, *, compute: bool) -> Any:
     return found.compute() if compute else found
 
 
-@make_array_nonempty.register(VectorDtype)
 def _two_vectors(dtype: VectorDtype) -> VectorArray:
     """Give Dask the two rows from which it learns what becomes of a type."""
-    made: Floats = np.ones((2, dtype.dimensions), np.float32)
-    return VectorArray(made)
+    return VectorArray(np.ones((2, dtype.dimensions or 1), dtype.element))
+
+
+make_array_nonempty.register(VectorDtype, _two_vectors)
 
 
 def register(name: str = "vec") -> str:
