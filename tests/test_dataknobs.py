@@ -214,6 +214,20 @@ async def test_writing_records(database):
     assert await database.create(record("again", A)) == "again"
 
 
+async def test_lists_of_numbers_are_no_vectors(store, tmp_path):
+    listed = [record("a", A, scores=[0.5, 0.7], title="[0.1, 0.2]")]
+    database = StoreDatabase(store)
+    await database.create_batch(listed)
+    assert told(await database.read("a")) == told(listed[0])
+    written = await dkv.VectorStoreFactory.create("exact", {})
+    await write_database(await memory(listed), written)
+    assert [one.name for one in written.known.vectors] == ["embedding"]
+    sync = SyncMemoryDatabase()
+    sync.create_batch(listed)
+    with push_database(sync, "faiss", path=tmp_path / "pushed") as pushed:
+        assert [one.name for one in pushed.schema.vectors] == ["embedding"]
+
+
 async def test_what_no_store_takes_is_refused_and_nothing_written(database):
     with pytest.raises(dkv.VectorError, match="'bare'"):
         await database.create(Record({"title": "t"}, storage_id="bare"))
@@ -221,6 +235,9 @@ async def test_what_no_store_takes_is_refused_and_nothing_written(database):
         await database.create(record("e", A, page="one"))
     with pytest.raises(dkv.SchemaError, match="a field 'id' of another value"):
         await database.create(record("e", A, id="other"))
+    for name in ("tags{}", "_metadata"):
+        with pytest.raises(dkv.SchemaError, match="the store's own columns"):
+            await database.create(record("e", A, **{name: "x"}))
     with pytest.raises(dkv.SchemaError, match="can't be kept as JSON"):
         await database.create(record("e", A, tags=[object()]))
     assert await database.count() == 4

@@ -10,7 +10,7 @@ from dkvector.errors import SchemaError
 from dkvector.filters import Ids
 from dkvector.ingest import Reading
 from dkvector.interop._dataknobs_query import Reader, leaves
-from dkvector.interop._dataknobs_rows import back, row
+from dkvector.interop._dataknobs_rows import back, row, vector_fields
 from dkvector.interop._documents import keys
 from dkvector.interop._extra import needs
 from dkvector.query import Query
@@ -195,7 +195,7 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
 
 
 def _reading(records: Sequence[TheirRecord]) -> Reading:
-    """Tell the model that made the vectors, where it is one.
+    """Tell which fields are vectors, and the model that made them, where it is one.
 
     Raises:
         SchemaError: vectors of several models in one field.
@@ -208,7 +208,8 @@ def _reading(records: Sequence[TheirRecord]) -> Reading:
     if mixed := [name for name, one in models.items() if len(one) > 1]:
         raise SchemaError(f"vectors of several models in one field: {mixed}")
     told = {one for each in models.values() for one in each}
-    return Reading(model=next(iter(told))[0], version=next(iter(told))[1]) if len(told) == 1 else Reading()
+    model, version = next(iter(told)) if len(told) == 1 else (None, None)
+    return Reading(vector_fields(records) or None, model=model, version=version)
 
 
 def _sorted(records: list[TheirRecord], query: Asked) -> list[TheirRecord]:

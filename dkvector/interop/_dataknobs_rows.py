@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -110,11 +109,13 @@ def row(record: TheirRecord, id: str | None = None) -> Record:  # noqa: A002 - t
         out, for a missing value and none are the same to a store.
 
     Raises:
-        SchemaError: a field "id" other than the id, or one that JSON can't tell.
+        SchemaError: a field "id" other than the id, one that JSON can't tell, a name that columns of ours have.
     """
     called = record.id if id is None else id
     found: dict[str, Any] = {}
     for name, field in record.fields.items():
+        if name == METADATA or name.endswith(JSON):
+            raise SchemaError(f"record {called!r} has a field {name!r}, a name that the store's own columns have")
         if name == ID and str(field.value) != called:
             raise SchemaError(f"record {called!r} has a field 'id' of another value, {field.value!r}: rename the field")
         if field.value is not None and name != ID:
@@ -172,6 +173,12 @@ def _timed(field: Field) -> Field:
     return Field(value.to_pydatetime()) if isinstance(value, datetime) and hasattr(value, "to_pydatetime") else field
 
 
+def vector_fields(records: Sequence[TheirRecord]) -> tuple[str, ...]:
+    """Name the fields that hold vectors: of JSON such as "[0.5, 0.7]" nothing else tells that it is none."""
+    found = (name for one in records for name, field in one.fields.items() if field.type is TheirType.VECTOR)
+    return tuple(dict.fromkeys(found))
+
+
 def as_table(records: Sequence[TheirRecord]) -> pa.Table:
     """Give records as a table in which a vector may be missing, so that whoever reads it may say what becomes of it."""
     return records_to_table([_loose(row(record)) for record in records], [])
@@ -180,12 +187,6 @@ def as_table(records: Sequence[TheirRecord]) -> pa.Table:
 def _loose(record: Record) -> Record:
     loose = {name: one.value.tolist() if isinstance(one, VectorField) else one for name, one in record.fields.items()}
     return Record(loose, record.id)
-
-
-def batches(records: Iterator[TheirRecord], rows: int) -> Iterator[pa.Table]:
-    """Cut a stream of records into tables."""
-    while some := list(islice(records, rows)):
-        yield as_table(some)
 
 
 async def taken(records: AsyncIterator[TheirRecord], rows: int) -> list[TheirRecord]:

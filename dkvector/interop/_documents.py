@@ -14,6 +14,7 @@ from dkvector._tree import Ids
 from dkvector.blocking import VectorStore, blocking
 from dkvector.dtype import VectorArray
 from dkvector.errors import SchemaError
+from dkvector.ingest import Reading
 from dkvector.schema import Schema
 from dkvector.store import AsyncVectorStore
 
@@ -59,7 +60,8 @@ def write(
         if not pa.types.is_null(array.type):  # a column of nothing would be of no type
             frame[name] = pd.arrays.ArrowExtensionArray(pa.chunked_array([array]))
     frame[field] = VectorArray(np.asarray(vectors, np.float32))
-    store.upsert(frame)
+    # a text such as "[0.5, 0.7]" is no vector here; a store that is there knows which columns are
+    store.upsert(frame, reading=Reading(vectors=(field,)) if known is None else None)
     return [str(one) for one in named]
 
 

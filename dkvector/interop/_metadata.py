@@ -176,11 +176,14 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def check_names(metadata: Iterable[str], ours: Sequence[str]) -> None:
+def check_names(metadata: Iterable[Mapping[str, Any]], ours: Sequence[str]) -> None:
     """Refuse metadata that is called as a column of ours.
 
     Raises:
         SchemaError: names it.
     """
-    if taken := sorted({*metadata} & {*ours}):
+    names = {name for one in metadata for name in one}
+    if lists := sorted(name for name in names if str(name).endswith(LISTS)):
+        raise SchemaError(f"{lists}: names that end in {LISTS!r} are those of columns that hold lists")
+    if taken := sorted(names & {*ours}):
         raise SchemaError(f"{taken} hold the texts or belong to LlamaIndex: no metadata can be called so")

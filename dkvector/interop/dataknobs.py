@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 from os import PathLike
 from typing import Any, Literal
-
-import pyarrow as pa
 
 from dkvector._loop import LOOP
 from dkvector.blocking import VectorStore
 from dkvector.indexes import IndexSpec
 from dkvector.ingest import OnBad, Reading
 from dkvector.interop._dataknobs_database import Asked
-from dkvector.interop._dataknobs_rows import as_table, batches, from_dataknobs, taken, to_dataknobs
+from dkvector.interop._dataknobs_rows import as_table, from_dataknobs, taken, to_dataknobs, vector_fields
 from dkvector.interop._dataknobs_vectors import StoreDatabase
 from dkvector.interop._extra import needs
 from dkvector.metrics import DistanceMetric
@@ -25,6 +25,7 @@ from dkvector.store import AsyncVectorStore
 
 with needs("dataknobs-data", "dataknobs"):
     from dataknobs_data import AsyncDatabase
+    from dataknobs_data import Record as TheirRecord
 
 __all__ = ["StoreDatabase", "from_dataknobs", "push_database", "to_dataknobs", "write_database"]
 
@@ -59,7 +60,8 @@ async def write_database(
     """
     done, records = Written(0), _stream(database, query)
     while some := await taken(records, batch_size):
-        part = await store.load(as_table(some), id=ID, batch_size=batch_size, resume=resume, reading=reading)
+        how = _told(reading or Reading(), some) if store.empty else reading
+        part = await store.load(as_table(some), id=ID, batch_size=batch_size, resume=resume, reading=how)
         done = done.and_then(part)
     store.written = done
     return done
@@ -112,14 +114,16 @@ def push_database(
         VectorError: vectors that are missing or can't be used; the batches before theirs are stored.
         SchemaError: records that don't fit; likewise.
     """
+    parts = _parts(database, query, batch_size)
+    first = next(parts, [])
     return push(
-        _tables(database, query, batch_size),
+        map(as_table, chain([first] if first else [], parts)),
         target,
         path=path,
         table=table,
         index=index,
         id=ID,
-        on=on,
+        on=on or vector_fields(first) or None,
         metric=metric,
         mode=mode,
         on_bad=on_bad,
@@ -137,10 +141,17 @@ def _stream(database: Any, query: Asked | None) -> Any:
     return database.stream_read(query)
 
 
-def _tables(database: Any, query: Asked | None, rows: int) -> Iterator[pa.Table]:
+def _told(reading: Reading, records: Sequence[TheirRecord]) -> Reading:
+    return reading if reading.vectors else replace(reading, vectors=vector_fields(records) or None)
+
+
+def _parts(database: Any, query: Asked | None, rows: int) -> Iterator[list[TheirRecord]]:
+    """Give records a batch at a time, of a database of either kind."""
     records = _stream(database, query)
-    if not hasattr(records, "__anext__"):
-        yield from batches(iter(records), rows)
+    if hasattr(records, "__anext__"):
+        while some := LOOP.run(taken(records, rows)):
+            yield some
         return
-    while some := LOOP.run(taken(records, rows)):
-        yield as_table(some)
+    records = iter(records)
+    while some := list(islice(records, rows)):
+        yield some

@@ -112,8 +112,8 @@ class DkvectorVectorStore(BasePydanticVectorStore):
             return []
         if bare := [node.node_id for node in nodes if node.embedding is None]:
             raise VectorError.at_rows("no embedding", bare, way_out="embed the nodes first, as a VectorStoreIndex does")
+        check_names([node.metadata for node in nodes], [self.text, CONTENT, TYPE, REF])
         columns = columns_of([filterable(node.metadata) for node in nodes])
-        check_names(columns, [self.text, CONTENT, TYPE, REF])
         ours = {self.text: [node.get_content(MetadataMode.NONE) for node in nodes]}
         ours |= columns_of([_written(node) for node in nodes])
         vectors = [node.embedding for node in nodes]
