@@ -106,6 +106,23 @@ def test_columns_that_nobody_asks_for_are_not_read(words, parts):
     assert_frame_equal(parts.vec.search(query, **asked), words.vec.search(query, **asked))
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # Dask's own, of pandas 3.1
+@pytest.mark.parametrize("form", ["ours", "pandas", "lists"])
+def test_files_are_searched_and_pushed_as_they_are(words, form, tmp_path):
+    lists = words.assign(embedding=words["embedding"].map(np.ndarray.tolist))
+    for at in range(2):
+        half = (lists if form == "lists" else words).iloc[at * 300 :][:300]
+        path = tmp_path / f"{at}.parquet"
+        dkv.to_parquet(half, path) if form == "ours" else half.to_parquet(path)
+    parts = dd.read_parquet(tmp_path)
+    asked = {"k": 3, "where": "pos == 'noun'", "columns": ["gloss", "depth"]}
+    query = words["embedding"].iloc[7]
+    assert_frame_equal(parts.vec.search(query, **asked), parts.compute().vec.search(query, **asked))
+    with parts.vec.push("exact") as store:
+        assert store.to_frame(columns=[]).index.tolist() == words.index.tolist()[:600]
+        assert store.schema.vector().dimensions == 384
+
+
 def test_text_that_dask_made_of_lists_is_read(words):
     lists = pd.DataFrame({"v": words["embedding"].head(20).map(np.ndarray.tolist)})
     parts = dd.from_pandas(lists, npartitions=3, sort=False)
