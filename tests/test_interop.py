@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 # module of dkvector.interop, which is its extra too → what it needs
-LIBRARIES = {"langchain": "langchain_core", "sklearn": "sklearn"}
+LIBRARIES = {
+    "dask": "dask",
+    "dataknobs": "dataknobs_data",
+    "langchain": "langchain_core",
+    "llamaindex": "llama_index",
+    "sklearn": "sklearn",
+}
 MODULES = Path(__file__).parents[1] / "dkvector" / "interop"
 
 

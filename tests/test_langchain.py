@@ -22,6 +22,13 @@ class Letters(Embeddings):
         return self.embed_documents([text])[0]
 
 
+class Words(Letters):
+    """Likewise, and one more number that is never 0."""
+
+    def embed_documents(self, texts):
+        return [[*row, 1.0] for row in super().embed_documents(texts)]
+
+
 class OfLangChain(VectorStoreIntegrationTests):
     """Nothing of the suite is left out, and nothing overridden but the fixture that it asks for."""
 
@@ -171,6 +178,15 @@ def test_what_does_not_fit_is_refused_and_nothing_written(documents):
     with pytest.raises(dkv.DuplicateIdError, match="'i'"):
         documents.add_texts(["a", "b"], ids=["i", "i"])
     assert documents.store.count() == 4
+
+
+def test_a_text_that_looks_like_a_vector_is_a_text():
+    with dkv.connect("exact") as store:
+        documents = DkvectorVectorStore.from_texts(
+            ["[0.5, 0.7]"], Words(), [{"more": "[1.0, 2.0]"}], ids=["1"], store=store
+        )
+        documents.add_texts(["abc"])
+        assert documents.get_by_ids(["1"]) == [Document("[0.5, 0.7]", id="1", metadata={"more": "[1.0, 2.0]"})]
 
 
 def test_no_texts_are_no_write():

@@ -20,7 +20,7 @@ PYPI_NAMES = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
 
 OTHER_MAJORS = {"elasticsearch8", "opensearch2"}  # clients for older servers, in place of the newest
 # Interfaces to libraries that bring dozens of packages along, which only who has the library wants: not in `all`.
-INTEROP = {"dataknobs", "langchain", "sklearn"}
+INTEROP = {"dask", "dataknobs", "langchain", "llamaindex", "sklearn"}
 
 SKIPPED = {"build", "dist", "demo", "__pycache__", "node_modules"}
 BINARY = {".parquet", ".png", ".pyc", ".arrow", ".bits", ".index"}

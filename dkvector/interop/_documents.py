@@ -14,6 +14,7 @@ from dkvector._tree import Ids
 from dkvector.blocking import VectorStore, blocking
 from dkvector.dtype import VectorArray
 from dkvector.errors import SchemaError
+from dkvector.ingest import Reading
 from dkvector.schema import Schema
 from dkvector.store import AsyncVectorStore
 
@@ -24,7 +25,13 @@ rows_by_id = blocking(AsyncVectorStore.get)
 
 
 def write(
-    store: VectorStore, ids: Sequence[Any], columns: Mapping[str, Sequence[Any]], vectors: Any, field: str
+    store: VectorStore,
+    ids: Sequence[Any],
+    columns: Mapping[str, Sequence[Any]],
+    vectors: Any,
+    field: str,
+    *,
+    called: str = ID,
 ) -> list[str]:
     """Write documents; a known id's is replaced.
 
@@ -34,6 +41,7 @@ def write(
         columns: name → values, None where a document has none.
         vectors: `(n, d)`.
         field: name of the vector field.
+        called: name of the ids in a new store.
 
     Returns:
         The ids, as text.
@@ -43,7 +51,7 @@ def write(
     """
     known = None if store.store.empty else store.store.known
     named = [uuid4().hex if one is None else one for one in ids]
-    index = pd.Index(pd.array(keys(known, named)), name=ID if known is None else known.id.name)
+    index = pd.Index(pd.array(keys(known, named)), name=called if known is None else known.id.name)
     if taken := sorted({index.name, field} & {*columns}):
         raise SchemaError(f"{taken} name the ids or the vectors of the store, so that no metadata can be called so")
     frame = pd.DataFrame(index=index)
@@ -52,7 +60,8 @@ def write(
         if not pa.types.is_null(array.type):  # a column of nothing would be of no type
             frame[name] = pd.arrays.ArrowExtensionArray(pa.chunked_array([array]))
     frame[field] = VectorArray(np.asarray(vectors, np.float32))
-    store.upsert(frame)
+    # a text such as "[0.5, 0.7]" is no vector here; a store that is there knows which columns are
+    store.upsert(frame, reading=Reading(vectors=(field,)) if known is None else None)
     return [str(one) for one in named]
 
 
@@ -108,3 +117,9 @@ def columns_of(metadata: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     if odd := [name for name in names if not isinstance(name, str)]:
         raise SchemaError(f"metadata must be named by text, not by {odd[:5]}")
     return {name: [one.get(name) for one in metadata] for name in names}
+
+
+def refuse(given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Let no misspelt keyword pass for one that was heeded."""
+    if odd := sorted({*given} - {*known}):
+        raise TypeError(f"unexpected {odd}; these are known: {list(known)}")

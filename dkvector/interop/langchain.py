@@ -12,7 +12,7 @@ from dkvector.blocking import VectorStore
 from dkvector.diversity import mmr
 from dkvector.encoders import Encoder, needed
 from dkvector.errors import SchemaError, UnsupportedError
-from dkvector.interop._documents import columns_of, hits_of, keys, there, told, write
+from dkvector.interop._documents import columns_of, hits_of, keys, refuse, there, told, write
 from dkvector.interop._extra import needs
 from dkvector.metrics import DistanceMetric
 from dkvector.registry import connect
@@ -107,7 +107,7 @@ class DkvectorVectorStore(LangChainStore):
             SchemaError: not as many ids or metadata as texts; metadata of a type that the store has not.
             DuplicateIdError: an id twice.
         """
-        _refuse(kwargs, ())
+        refuse(kwargs, ())
         texts = list(texts)
         for name, given in (("metadatas", metadatas), ("ids", ids)):
             if given is not None and len(given) != len(texts):
@@ -127,7 +127,7 @@ class DkvectorVectorStore(LangChainStore):
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
         """Delete documents by id; all of them without ids, LangChain's rule. Unknown ids are passed over."""
-        _refuse(kwargs, ())
+        refuse(kwargs, ())
         if self.store.store.empty:
             return True
         if ids is None:
@@ -180,7 +180,7 @@ class DkvectorVectorStore(LangChainStore):
 
     def _found(self, embedding: Any, k: int, kwargs: dict[str, Any], words: str | None) -> Scored:
         if self.store.store.empty:
-            _refuse(kwargs, _SEARCHES)
+            refuse(kwargs, _SEARCHES)
             return []
         hits = self._hits(embedding, k, kwargs, words)
         return list(zip(self._documents(hits.rows), hits.scores.tolist(), strict=True))
@@ -188,7 +188,7 @@ class DkvectorVectorStore(LangChainStore):
     def _hits(
         self, embedding: Any, k: int, kwargs: dict[str, Any], words: str | None, *, include_vectors: bool = False
     ) -> Hits:
-        _refuse(kwargs, _SEARCHES if words is not None else _SEARCHES[:2])
+        refuse(kwargs, _SEARCHES if words is not None else _SEARCHES[:2])
         return hits_of(
             self.store,
             np.asarray(embedding, np.float32),
@@ -224,9 +224,3 @@ class _Encoding(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         return self.embed_documents([text])[0]
-
-
-def _refuse(given: dict[str, Any], known: Sequence[str]) -> None:
-    """Let no misspelt keyword pass for one that was heeded."""
-    if odd := sorted({*given} - {*known}):
-        raise TypeError(f"unexpected {odd}; these are known: {list(known)}")
