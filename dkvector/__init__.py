@@ -3,7 +3,7 @@
 Importing this package registers `df.vec` and `series.vec` and the dtype `vector[d]`; it imports no engine.
 """
 
-from dkvector import datasets, local
+from dkvector import datasets, local, widgets
 from dkvector.accessor import register
 from dkvector.blocking import VectorStore
 from dkvector.dtype import VectorArray, VectorDtype
@@ -117,6 +117,7 @@ __all__ = [
     "shrink",
     "to_parquet",
     "tune",
+    "widgets",
 ]
 
 register()

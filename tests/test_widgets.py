@@ -1,0 +1,71 @@
+"""The widgets' models, without a browser."""
+
+import asyncio
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dkvector as dkv
+from dkvector.widgets.question import label_of, vector_of
+
+LETTERS = "abcdefgh"
+
+
+def encode(texts):
+    return [[text.count(letter) + 0.01 for letter in LETTERS] for text in texts]
+
+
+@pytest.fixture
+def store():
+    names = ["abba", "bad", "cab", "dad", "face", "gag", "head"]
+    frame = pd.DataFrame({"size": [len(n) for n in names], "v": encode(names)}, index=pd.Index(names, name="name"))
+    return frame.vec.push("exact", encoder=encode)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"query": "bed"},
+        {"query": "dad", "by": "row", "where": "size > 3"},
+        {"query": encode(["gag"])[0]},
+        {"query": "bed", "metric": "euclidean"},
+    ],
+)
+def test_the_code_gives_the_value_again(store, asked):
+    explorer = dkv.widgets.Explorer(store, k=3, **asked)
+    again = eval(explorer.code, {"store": store, "dkv": dkv, "pd": pd})  # noqa: S307 - our own code is what is tested
+    pd.testing.assert_frame_equal(again, explorer.value)
+    explorer.less_like(explorer.value.index[0])
+    again = eval(explorer.code, {"store": store, "dkv": dkv, "pd": pd})  # noqa: S307
+    pd.testing.assert_frame_equal(again, explorer.value)
+    assert explorer.less[0] not in again.index
+
+
+def test_an_error_is_shown_and_raised_by_run(store):
+    explorer = dkv.widgets.Explorer(store, query="nobody", by="row")
+    assert explorer.error.startswith("NotFoundError")
+    with pytest.raises(dkv.NotFoundError, match="nobody"):
+        explorer.run()
+
+
+async def test_the_loop_stays_free_and_the_newest_question_wins(store):
+    store.encoder = lambda texts: (time.sleep(0.2), encode(texts))[1]
+    explorer = dkv.widgets.Explorer(store)
+    explorer.query = "face"
+    ticks = 0
+    await asyncio.sleep(0)
+    explorer.query = "gag"
+    while explorer.busy:
+        await asyncio.sleep(0.01)
+        ticks += 1
+    assert explorer.value.index[0] == "gag"
+    assert ticks > 10
+
+
+def test_labels_and_vectors_are_read_as_they_are_typed(store):
+    assert label_of("dad", store.schema.id) == "dad"
+    np.testing.assert_array_equal(vector_of("array([1, 2.5])"), np.float32([1, 2.5]))
+    with pytest.raises(dkv.VectorError, match="numbers"):
+        vector_of("[a]")
