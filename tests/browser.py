@@ -36,14 +36,18 @@ OPEN = """async (path) => {
   await shown.context.ready;
   await shown.context.sessionContext.ready;
   await shown.revealed;
-  await app.commands.execute('application:close-all-but', {}).catch(() => {});
   await app.commands.execute('notebook:run-all-cells');
 }"""
+# What a person does who presses the ✕: the focus goes there first, which sends what was typed last.
 CLOSE = """async () => {
+  document.activeElement?.blur();
   const shown = window.jupyterapp.shell.currentWidget;
   if (!shown?.context?.sessionContext) return;
-  shown.context.model.dirty = false;
+  const { context } = shown;
+  context.model.dirty = false;
+  const gone = new Promise((done) => shown.disposed.connect(() => done()));
   shown.close();
+  await gone;
 }"""
 
 

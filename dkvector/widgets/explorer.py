@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import pandas as pd
 import traitlets as t
 
@@ -14,18 +12,18 @@ from dkvector.errors import FilterError, SchemaError
 from dkvector.filters import as_filter
 from dkvector.widgets.answering import Answers, Asked, Outcome
 from dkvector.widgets.asking import Asker
+from dkvector.widgets.base import Widget, front_end, look
 from dkvector.widgets.choices import choices
 from dkvector.widgets.judging import Judgements
 from dkvector.widgets.latest import Latest
 from dkvector.widgets.page import SHOWN, beyond, page
 from dkvector.widgets.question import Question, filter_read, typed
-from dkvector.widgets.still import still_html, still_text
+from dkvector.widgets.still import Still, result
 
-STATIC = Path(__file__).parent / "static"
 ASKED = ("query", "by", "k", "where", "field", "metric", "tuning", "less", "compare")
 
 
-class Explorer(anywidget.AnyWidget):
+class Explorer(Widget):
     """Ask a store by text, by a row or by a vector, and see the rows.
 
     Args:
@@ -58,13 +56,13 @@ class Explorer(anywidget.AnyWidget):
         >>> store = dkv.datasets.load_digits().vec.push("exact", metric="euclidean")
         >>> explorer = Explorer(store, query="0", by="row", k=3)
         >>> explorer.code
-        "store.search(like=0, k=3)"
+        'store.search(like=0, k=3)'
         >>> len(explorer.value)
         3
     """
 
-    _esm = STATIC / "explorer.js"
-    _css = STATIC / "explorer.css"
+    _esm = front_end("explorer")
+    _css = look()
 
     query = t.Unicode().tag(sync=True)
     by = t.Enum(["text", "row", "vector", "words"], "text").tag(sync=True)
@@ -78,11 +76,7 @@ class Explorer(anywidget.AnyWidget):
     selection: t.List[Any] = t.List()
     value = t.Instance(pd.DataFrame, allow_none=True)
     reference = t.Instance(pd.DataFrame, allow_none=True)
-    code = t.Unicode(read_only=True).tag(sync=True)
-    error = t.Unicode(read_only=True).tag(sync=True)
     where_error = t.Unicode(read_only=True).tag(sync=True)
-    status = t.Unicode(read_only=True).tag(sync=True)
-    busy = t.Bool(read_only=True).tag(sync=True)
     _choices = t.Dict().tag(sync=True)  # what the front end offers
     _page = t.Dict().tag(sync=True)
     _beside = t.Dict().tag(sync=True)
@@ -226,10 +220,8 @@ class Explorer(anywidget.AnyWidget):
         self._answer, error = (asked, outcome), outcome.error
         filtered = isinstance(error, FilterError)
         with self.hold_sync():
-            self.set_trait("busy", False)  # noqa: FBT003
             self.set_trait("where_error", str(error) if filtered else "")
-            self.set_trait("error", "" if error is None or filtered else f"{type(error).__name__}: {error}")
-            self.set_trait("status", outcome.told)
+            self._tell(error=None if filtered else error, status=outcome.told)
             if error is None:
                 self._shown = asked.question
                 self.set_trait("code", self._asker.code(asked.question))
@@ -279,14 +271,10 @@ class Explorer(anywidget.AnyWidget):
         if 0 <= at < len(shown) and str(shown[at]) == label:
             DONE_TO_ROWS[what](self, shown[at])
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """Give the widget, and what stands in its place where no kernel runs."""
+    def _still(self) -> Still:
         if self._latest.busy:
             self._latest.now(self._asked)
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        told = "Explorer", self.code, self.value, self.error or self.where_error
-        return {**data, "text/html": still_html(*told), "text/plain": still_text(*told)}, metadata
+        return result("Explorer", self.code, self.value, self.error or self.where_error)
 
 
 DONE_TO_ROWS: dict[str, Callable[[Explorer, Any], None]] = {

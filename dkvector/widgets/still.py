@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -10,29 +13,62 @@ from dkvector import _html
 from dkvector.widgets.page import page
 
 WIDE = 160  # characters of a cell
+MANY = 20  # rows of a table
 
 
-def still_html(title: str, code: str, frame: pd.DataFrame | None, problem: str = "") -> str:
-    """Show a result as a table that needs nothing."""
+@dataclass(frozen=True)
+class Still:
+    """A widget as it stands.
+
+    Attributes:
+        text: in a line.
+        html: as a table, or whatever needs no script.
+        png: as a picture; it is shown where there is no `html`.
+    """
+
+    text: str
+    html: str = ""
+    png: bytes = b""
+
+    @property
+    def mimebundle(self) -> dict[str, Any]:
+        """What a notebook stores: a picture as text, as in every notebook."""
+        html = {"text/html": self.html} if self.html else {}
+        png = {"image/png": base64.b64encode(self.png).decode("ascii")} if self.png else {}
+        return {"text/plain": self.text, **html, **png}
+
+
+def picture(figure: Any, dots: int = 110) -> bytes:
+    """Draw a matplotlib figure as PNG, and let go of it.
+
+    Args:
+        figure: the figure.
+        dots: per inch.
+    """
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - an extra
+
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dots, bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+    return file.getvalue()
+
+
+def result(title: str, code: str, frame: pd.DataFrame | None, problem: str = "") -> Still:
+    """Show a result as a table that needs nothing, and in a line."""
     parts = [_html.heading(title, code)]
     if problem:
         parts.append(_html.heading("", problem))
     if frame is not None and len(frame):
         parts.append(_table(page(frame)))
-    return _html.block(*parts)
-
-
-def still_text(title: str, code: str, frame: pd.DataFrame | None, problem: str = "") -> str:
-    """Say the same in a line."""
-    found = "" if frame is None else f"; {len(frame):,} rows"
-    return f"<{title}: {problem or code or 'nothing asked'}{'' if problem else found}>"
+    found = "" if frame is None else f"; {len(frame):,} {'row' if len(frame) == 1 else 'rows'}"
+    return Still(f"<{title}: {problem or code or 'nothing asked'}{'' if problem else found}>", _html.block(*parts))
 
 
 def _table(shown: dict[str, Any]) -> str:
     names = ["", "rank", "score", *(one["name"] for one in shown["columns"])]
     rows = [
         [row["label"], str(row["rank"]), row["score"], *(_short(cell) for cell in row["cells"])]
-        for row in shown["rows"][:20]
+        for row in shown["rows"][:MANY]
     ]
     return _html.table(names, rows)
 
