@@ -13,10 +13,11 @@ from dkvector.widgets.steering import steered
 
 if TYPE_CHECKING:
     from dkvector.widgets.explorer import Explorer
+    from dkvector.widgets.map import Map
 
-__all__ = ["Explorer", "steered"]
+__all__ = ["Explorer", "Map", "steered"]
 
-_WIDGETS = {"Explorer": "dkvector.widgets.explorer"}
+_WIDGETS = {"Explorer": "dkvector.widgets.explorer", "Map": "dkvector.widgets.map"}
 
 
 def __getattr__(name: str) -> Any:
