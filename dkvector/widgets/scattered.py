@@ -33,8 +33,7 @@ class Scattered:
         count = len(points)
         self.widget = _bare()
         settings = {
-            "x_scale_domain": [-1, 1],
-            "y_scale_domain": [-1, 1],
+            **{name: [-1, 1] for name in ("x_domain", "y_domain", "x_scale_domain", "y_scale_domain")},
             "size": float(np.clip(400 / np.sqrt(count or 1), 1.5, 7)) if size is None else size,
             "opacity": float(np.clip(150 / np.sqrt(count or 1), 0.2, 0.85)),
             "opacity_by": None,
