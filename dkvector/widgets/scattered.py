@@ -14,7 +14,6 @@ from dkvector.errors import MissingExtraError
 from dkvector.metrics import Floats
 from dkvector.widgets.shades import Shades
 
-MARGIN = 1.05
 Places = NDArray[np.intp]
 
 
@@ -95,7 +94,7 @@ def _fitted(points: Floats) -> Floats:
     if not len(points):
         return np.empty((0, 2), np.float32)
     low, high = points.min(axis=0), points.max(axis=0)
-    half = float((high - low).max()) / 2 * MARGIN or 1.0
+    half = float((high - low).max()) / 2 or 1.0
     fitted: Floats = ((points - (low + high) / 2) / half).astype(np.float32)
     return fitted
 

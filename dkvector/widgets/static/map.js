@@ -6,6 +6,7 @@ const SETTLED = 200; // ms without a movement before all are drawn again
 const NEAR = 24; // pixels within which the cross takes a point
 const STEP = 0.1; // of the map, that an arrow key moves
 const ZOOM = 1.25;
+const MARGIN = 0.94; // of the stage, that a whole map fills
 const START = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
 
 /** Put jupyter-scatter's view into a box, and wait until it can be spoken to. */
@@ -48,7 +49,9 @@ function pointsOf(child, api) {
     }
     return best;
   };
-  return { count: shape[0], screen, nearest };
+  const half = [0, 0];
+  for (let at = 0; at < shape[0]; at += 1) [0, 1].forEach((i) => { half[i] = Math.max(half[i], Math.abs(xy[at * width + i])); });
+  return { count: shape[0], screen, nearest, half };
 }
 
 /** Draw fewer points while the map moves, where there are many. */
@@ -77,12 +80,17 @@ function thinned(points, api, selected, scope) {
 }
 
 /** What lies over the points: missed edges, rings and names of highlighted rows, and the cross of the keyboard. */
-function overlay(model, canvas, points, root) {
+function overlay(model, canvas, points, root, scope) {
   const pen = canvas.getContext("2d");
-  let cross = false, queued = false;
+  let cross = false, queued = false, ended = false;
+  scope.stop.push(() => { ended = true; });
   const draw = () => {
     queued = false;
     const { width, height } = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
+    if (!width) { // out of sight, for as long as a theme changes
+      if (!ended) setTimeout(later, SETTLED);
+      return;
+    }
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
     }
@@ -224,7 +232,7 @@ function themed(root, stage, api, redraw, scope) {
 }
 
 /** Move by keys, relative to what is seen. */
-function camera(api) {
+function camera(api, points, stage) {
   const turned = (change) => {
     const seen = Float32Array.from(api.get("cameraView"));
     change(seen);
@@ -233,7 +241,11 @@ function camera(api) {
   return {
     pan: (dx, dy) => turned((v) => { v[12] += dx; v[13] += dy; }),
     zoom: (by) => turned((v) => { for (const i of [0, 1, 4, 5, 12, 13]) v[i] *= by; }),
-    fit: () => api.view(Float32Array.from(START)),
+    fit() {
+      const { width, height } = stage.getBoundingClientRect(), [x, y] = points.half;
+      const scale = MARGIN * Math.min(width / height / (x || 1), 1 / (y || 1));
+      api.view(Float32Array.from(START, (one, i) => (i === 0 || i === 5 ? scale : one)));
+    },
   };
 }
 
@@ -291,10 +303,10 @@ function tools(model, scope, api, see, act) {
 /** Bring the map to life once jupyter-scatter has drawn it. */
 async function begin(model, scope, stage, bar, beside) {
   const { child, view, api } = await drawn(model, stage);
-  const root = stage.closest(".dkv-widget"), points = pointsOf(child, api), see = camera(api);
+  const root = stage.closest(".dkv-widget"), points = pointsOf(child, api), see = camera(api, points, stage);
   const selected = () => api.get("selectedPoints");
   const canvas = h("canvas", { class: "dkv-over", "aria-hidden": "true" });
-  const over = overlay(model, canvas, points, root), hint = tip(model, stage, points, scope);
+  const over = overlay(model, canvas, points, root, scope), hint = tip(model, stage, points, scope);
   const act = {
     toggle: (at) => api.select(selected().includes(at) ? selected().filter((one) => one !== at) : [...selected(), at]),
     inView: () => api.select(api.get("pointsInView")),
@@ -318,6 +330,7 @@ async function begin(model, scope, stage, bar, beside) {
   scope.stop.push(() => sized.disconnect(), () => view.remove?.());
   themed(root, stage, api, over.later, scope);
   keyboard(stage, api, see, points, over, act);
+  see.fit();
   over.later();
   root.dataset.ready = "true";
 }
