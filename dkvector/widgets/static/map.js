@@ -99,7 +99,7 @@ function overlay(model, canvas, points, root, scope) {
     const style = getComputedStyle(root), ink = style.color, ground = style.backgroundColor;
     drawEdges(pen, points, model.get("_edges"), ink);
     drawRings(pen, points, model.get("_rings"), ink, ground, style);
-    if (cross) drawCross(pen, width / 2, height / 2, ink);
+    if (cross) drawCross(pen, width / 2, height / 2, ink, ground);
   };
   const later = () => {
     if (!queued) requestAnimationFrame(draw);
@@ -113,7 +113,7 @@ function drawEdges(pen, points, bytes, ink) {
   const ends = new Int32Array(bytesOf(bytes));
   pen.strokeStyle = ink;
   pen.lineWidth = 0.7;
-  pen.globalAlpha = Math.min(0.5, Math.max(0.08, 12 / Math.sqrt(ends.length / 2)));
+  pen.globalAlpha = Math.min(0.5, Math.max(0.06, 7 / Math.sqrt(ends.length / 2)));
   pen.beginPath();
   for (let at = 0; at < ends.length; at += 2) {
     pen.moveTo(...points.screen(ends[at]));
@@ -151,15 +151,16 @@ function drawRings(pen, points, rings, ink, ground, style) {
   }
 }
 
-function drawCross(pen, x, y, ink) {
-  pen.strokeStyle = ink;
-  pen.lineWidth = 1;
+function drawCross(pen, x, y, ink, ground) {
   pen.beginPath();
   for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
     pen.moveTo(x + 5 * dx, y + 5 * dy);
     pen.lineTo(x + 14 * dx, y + 14 * dy);
   }
-  pen.stroke();
+  for (const [colour, wide] of [[ground, 5], [ink, 2]]) {
+    [pen.strokeStyle, pen.lineWidth] = [colour, wide];
+    pen.stroke();
+  }
 }
 
 /** Tell which row lies under the pointer, or under the cross. */
@@ -177,7 +178,7 @@ function tip(model, stage, points, scope) {
     box.hidden = at < 0;
     if (at < 0) return;
     box.replaceChildren(h("strong", {}, label),
-      h("dl", {}, ...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+      h("div", { class: "dkv-facts" }, ...facts.flatMap(([name, value]) => [h("span", {}, name), h("span", {}, value)])));
     place(at);
   };
   scope.on("change:_hover", show);
