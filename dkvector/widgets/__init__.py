@@ -12,11 +12,12 @@ from dkvector.errors import MissingExtraError
 from dkvector.widgets.steering import steered
 
 if TYPE_CHECKING:
+    from dkvector.widgets.evaluator import Evaluator
     from dkvector.widgets.explorer import Explorer
 
-__all__ = ["Explorer", "steered"]
+__all__ = ["Evaluator", "Explorer", "steered"]
 
-_WIDGETS = {"Explorer": "dkvector.widgets.explorer"}
+_WIDGETS = {"Evaluator": "dkvector.widgets.evaluator", "Explorer": "dkvector.widgets.explorer"}
 
 
 def __getattr__(name: str) -> Any:

@@ -140,12 +140,12 @@ function filterBox(model, scope) {
   return field;
 }
 
-/** What goes on, and what went wrong. */
+/** What goes on, in the given word or that of the model, and what went wrong. */
 function statusBox(model, scope, working) {
   const status = h("p", { role: "status", class: "dkv-status" });
   const error = h("pre", { role: "alert", class: "dkv-problem dkv-error" });
   const show = () => {
-    status.textContent = model.get("busy") ? working : model.get("status");
+    status.textContent = (model.get("busy") && working) || model.get("status");
     error.textContent = model.get("error");
   };
   ["busy", "status", "error"].forEach((name) => scope.on(`change:${name}`, show));
@@ -153,19 +153,20 @@ function statusBox(model, scope, working) {
   return [error, status];
 }
 
-/** The line of Python that does the same. */
-function codeBox(model, scope) {
-  const code = h("code", { "aria-label": "Code" });
-  const copy = h("button", { type: "button", onclick: async () => {
-    await navigator.clipboard.writeText(model.get("code"));
+/** A line of code, and a button that copies it. */
+function copied(text, name) {
+  const copy = h("button", { type: "button", "aria-label": `copy ${name.toLowerCase()}`, onclick: async () => {
+    await navigator.clipboard.writeText(text);
     copy.textContent = "copied";
     setTimeout(() => { copy.textContent = "copy"; }, 1500);
   } }, "copy");
-  const box = h("div", { class: "dkv-code" }, code, copy);
-  const show = () => {
-    code.textContent = model.get("code");
-    box.hidden = !model.get("code");
-  };
+  return h("div", { class: "dkv-code" }, h("code", { role: "group", "aria-label": name }, text), copy);
+}
+
+/** The line of Python that does the same. */
+function codeBox(model, scope) {
+  const box = h("div", {});
+  const show = () => box.replaceChildren(...(model.get("code") ? [copied(model.get("code"), "Code")] : []));
   scope.on("change:code", show);
   show();
   return box;
