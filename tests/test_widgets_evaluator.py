@@ -144,12 +144,12 @@ def test_what_can_not_be_read_is_shown_and_raised():
     assert shown.where_error == "no column 'digt'; did you mean 'digit'?"
     with pytest.raises(dkv.FilterError, match="digit"):
         shown.run()
-    shown._heard(None, {"do": "start"}, None)
     assert shown.error.startswith("FilterError")
     shown.where = ""
     shown.chosen = []
     with pytest.raises(dkv.SchemaError, match="nothing is chosen"):
         shown.run()
+    assert shown.error.startswith("SchemaError: nothing is chosen")
 
 
 def test_a_run_that_fails_is_a_row_with_its_error():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -209,8 +210,11 @@ class Evaluator(Widget):
 
     def _begin(self) -> Any:
         """Put away what was measured, and give what measures anew."""
-        self._check(None)
-        plan = self.grid.plan(self._given)
+        try:
+            plan = self.grid.plan(self._given)
+        except SchemaError as error:
+            self._tell(error=error)
+            raise
         self._failure, self._course, self.evaluation = None, None, None
         with self.hold_sync():
             self.selection, self.value, self._runs = None, None, {}
@@ -289,10 +293,8 @@ class Evaluator(Widget):
 
     def _heard(self, _: Any, content: Any, __: Any) -> None:
         """Do what a button of the page says."""
-        try:
+        with suppress(SchemaError):  # it is shown where the button is
             {"start": self.start, "stop": self.stop}[content["do"]]()
-        except Exception as error:  # noqa: BLE001 - it is shown where the button is
-            self._tell(error=error)
 
     def _still(self) -> still.Still:
         return still.evaluation(self.code, self.evaluation, self.y)

@@ -17,6 +17,7 @@ USUAL = {
     "ef_search": [one.ef_search for one in SWEEP["hnsw"] if one.ef_search is not None],
     "probes": [one.probes for one in SWEEP["ivf"] if one.probes is not None],
 }
+KINDS = {"hnsw": "ef_search", "ivf": "probes"}
 KNOBS = (*USUAL, "candidates")
 
 
@@ -144,4 +145,10 @@ class Grid:
     def _sweep(self) -> dict[str, list[int]] | None:
         """Give the values of each knob; None where all are usual."""
         typed = {name: list(values) for name, values in self.sweep.items() if values}
-        return None if not typed else {**USUAL, **typed}
+        missing = {knob: USUAL[knob] for kind, knob in KINDS.items() if kind in self._kinds and knob not in typed}
+        return missing | typed if typed else None
+
+    @property
+    def _kinds(self) -> set[str]:
+        """Name the kinds of index that are measured; of open stores any."""
+        return set(KINDS) if self._stores else {spec.kind for one in self.chosen for spec in self._read(one)}

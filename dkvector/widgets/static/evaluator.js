@@ -124,17 +124,18 @@ function gridBox(model, scope) {
     h("div", { class: "dkv-line dkv-go" }, start, stop, bar)];
 }
 
-const W = 720, H = 340, LEFT = 64, RIGHT = 190, TOP = 14, BOTTOM = 42;
+const W = 800, H = 340, LEFT = 64, TOP = 14, BOTTOM = 42;
+const LONG = 34; // letters of a name in the plot
 const NEAR = 2e-3; // of full recall, where the stretched axis ends
 const stretch = (recall) => -Math.log10(Math.max(1 + NEAR - recall, 1e-9));
 
 /** Recall to the right, equal steps for equal factors of what is lost; speed upwards, by factors. */
-function scales(points) {
+function scales(points, right) {
   const recalls = points.map((p) => p.recall), speeds = points.map((p) => p.y);
   const low = Math.max(0, Math.min(...recalls) - 0.06 * (1 + NEAR - Math.min(...recalls)) - 1e-3);
   const [x0, x1] = [stretch(low), stretch(1 + 0.2 * NEAR)];
   const [y0, y1] = [Math.log10(Math.min(...speeds)) - 0.12, Math.log10(Math.max(...speeds)) + 0.12];
-  const x = (recall) => LEFT + (stretch(recall) - x0) / (x1 - x0) * (W - LEFT - RIGHT);
+  const x = (recall) => LEFT + (stretch(recall) - x0) / (x1 - x0) * (W - LEFT - right);
   const y = (speed) => H - BOTTOM - (Math.log10(speed) - y0) / (y1 - y0) * (H - TOP - BOTTOM);
   const xs = [];
   for (const tick of [1, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3, 0.1]) {
@@ -164,14 +165,15 @@ function apart(heights, gap) {
 function plotOf(page, chosen, choose) {
   const points = page.rows.filter((row) => row.recall !== null && row.y);
   if (!points.length) return { svg: null, mark: () => {} };
-  const { x, y, xs, ys } = scales(points);
+  const right = 36 + 7 * Math.max(...page.series.map(([name]) => Math.min(name.length, LONG)));
+  const { x, y, xs, ys } = scales(points, right);
   const svg = s("svg", { viewBox: `0 0 ${W} ${H}`, class: "dkv-plot", role: "listbox", "aria-label": `${page.x} against ${page.y}` });
   const text = (content, props) => s("text", props, content);
   svg.append(...xs.map((v) => s("g", { class: "dkv-grid", "aria-hidden": "true" },
     s("line", { x1: x(v), x2: x(v), y1: TOP, y2: H - BOTTOM }), text(String(v), { x: x(v), y: H - BOTTOM + 16, "text-anchor": "middle" }))));
   svg.append(...ys.map((v) => s("g", { class: "dkv-grid", "aria-hidden": "true" },
-    s("line", { x1: LEFT, x2: W - RIGHT, y1: y(v), y2: y(v) }), text(v.toLocaleString("en"), { x: LEFT - 6, y: y(v) + 4, "text-anchor": "end" }))));
-  svg.append(s("g", { class: "dkv-axis", "aria-hidden": "true" }, text(page.x, { x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }),
+    s("line", { x1: LEFT, x2: W - right, y1: y(v), y2: y(v) }), text(v.toLocaleString("en"), { x: LEFT - 6, y: y(v) + 4, "text-anchor": "end" }))));
+  svg.append(s("g", { class: "dkv-axis", "aria-hidden": "true" }, text(page.x, { x: (LEFT + W - right) / 2, y: H - 6, "text-anchor": "middle" }),
     text(page.y, { transform: `translate(12 ${(H - BOTTOM + TOP) / 2}) rotate(-90)`, "text-anchor": "middle" })));
   const ends = page.series.map(([name, colour], at) => {
     const best = points.filter((p) => p.series === at && p.best).sort((a, b) => a.recall - b.recall);
@@ -180,9 +182,17 @@ function plotOf(page, chosen, choose) {
   }).filter((one) => one.end);
   const heights = apart(ends.map(({ end }) => Math.max(TOP + 4, y(end.y))), 16);
   ends.forEach(({ name, colour, at, end }, i) => svg.append(s("g", { "aria-hidden": "true", class: "dkv-end" },
-    s("line", { x1: x(end.recall) + 6, y1: y(end.y), x2: W - RIGHT + 8, y2: heights[i], stroke: colour, opacity: 0.45 }),
-    shape(SHAPES[at % SHAPES.length], W - RIGHT + 15, heights[i], 4, { fill: colour, stroke: colour }),
-    text(name.length > 26 ? name.slice(0, 25) + "…" : name, { x: W - RIGHT + 24, y: heights[i] + 4 }))));
+    s("line", { x1: x(end.recall) + 6, y1: y(end.y), x2: W - right + 8, y2: heights[i], stroke: colour, opacity: 0.45 }),
+    shape(SHAPES[at % SHAPES.length], W - right + 15, heights[i], 4, { fill: colour, stroke: colour }),
+    text(name.length > LONG ? name.slice(0, LONG - 1) + "…" : name, { x: W - right + 24, y: heights[i] + 4 }))));
+  // knobs stand beside their points, where they cover no other
+  const knobs = [];
+  for (const p of points.filter((one) => one.best && one.knob)) {
+    const at = { x: x(p.recall) + 8, y: y(p.y) - 8 };
+    if (knobs.some((one) => Math.abs(one.x - at.x) < 26 && Math.abs(one.y - at.y) < 12)) continue;
+    knobs.push(at);
+    svg.append(text(p.knob, { ...at, class: "dkv-knob", "aria-hidden": "true" }));
+  }
   const order = [...points].sort((a, b) => a.series - b.series || a.recall - b.recall);
   const nodes = order.map((p, at) => {
     const [, colour] = page.series[p.series];
@@ -196,8 +206,8 @@ function plotOf(page, chosen, choose) {
         e.preventDefault();
       } },
     s("title", {}, label), s("line", { x1: x(p.low), x2: x(p.high), y1: y(p.y), y2: y(p.y), stroke: colour, opacity: 0.45 }),
-    s("circle", { class: "dkv-target", cx: x(p.recall), cy: y(p.y), r: 11 }),
-    shape(SHAPES[p.series % SHAPES.length], x(p.recall), y(p.y), 5, { fill: colour, stroke: colour, "stroke-width": 1.5 }));
+    shape(SHAPES[p.series % SHAPES.length], x(p.recall), y(p.y), 5, { fill: colour, stroke: colour, "stroke-width": 1.5 }),
+    s("circle", { class: "dkv-target", cx: x(p.recall), cy: y(p.y), r: 11 }));
     return node;
   });
   const rove = (to) => {

@@ -72,7 +72,7 @@ function filterBox(model, scope) {
   const input = h("input", {
     type: "text", role: "combobox", autocomplete: "off", spellcheck: "false", "aria-autocomplete": "list",
     "aria-expanded": "false", "aria-controls": list.id, "aria-describedby": problem.id,
-    placeholder: columns.length ? "such as " + columns[0][0] + " == 'a'" : "",
+    placeholder: columns.length ? `such as ${columns[0][0]} ${/^(u?int|float|double|decimal)/i.test(columns[0][1]) ? "> 3" : "== 'a'"}` : "",
   });
   let at = -1;
   const word = () => /`?[^\s()'"=<>!&|~,[\]]*$/.exec(input.value.slice(0, input.selectionStart))[0];
