@@ -28,6 +28,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-dev-shm-usage",
 ]
+SIZE = {"width": 1280, "height": 1000}
 SETTINGS = {"fetchNews": "false", "checkForUpdates": False}
 DONE = "ALL-DONE"
 OPEN = """async (path) => {
@@ -101,9 +102,14 @@ class Lab:
         assert got == wanted
 
     def shot(self, name: str, *, widget: bool = False) -> None:
-        """Keep a picture of the page, or of a whole widget."""
+        """Keep a picture of the page, or of a whole widget, also where it is taller than the page."""
         SHOTS.mkdir(parents=True, exist_ok=True)
-        (self.page.locator(".dkv-widget").first if widget else self.page).screenshot(path=SHOTS / f"{name}.png")
+        if not widget:
+            self.page.screenshot(path=SHOTS / f"{name}.png")
+            return
+        self.page.set_viewport_size(SIZE | {"height": 2 * SIZE["height"]})
+        self.page.locator(".dkv-widget").first.screenshot(path=SHOTS / f"{name}.png")
+        self.page.set_viewport_size(SIZE)
 
     def theme(self, name: str) -> None:
         """Change the theme, and wait until it is there."""
@@ -151,7 +157,7 @@ def lab(server: Server):
 
 
 def _page(browser: Browser) -> Page:
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page = browser.new_page(viewport=SIZE)
     page.set_default_timeout(15_000)
     return page
 

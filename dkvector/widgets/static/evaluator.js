@@ -187,7 +187,7 @@ function plotOf(page, chosen, choose) {
     text(name.length > LONG ? name.slice(0, LONG - 1) + "…" : name, { x: W - right + 24, y: heights[i] + 4 }))));
   // knobs stand beside their points, where they cover no other
   const knobs = [];
-  for (const p of points.filter((one) => one.best && one.knob)) {
+  for (const p of [...points].sort((a, b) => b.best - a.best).filter((one) => one.knob)) {
     const at = { x: x(p.recall) + 8, y: y(p.y) - 8 };
     if (knobs.some((one) => Math.abs(one.x - at.x) < 26 && Math.abs(one.y - at.y) < 12)) continue;
     knobs.push(at);
@@ -205,7 +205,7 @@ function plotOf(page, chosen, choose) {
         else return;
         e.preventDefault();
       } },
-    s("title", {}, label), s("line", { x1: x(p.low), x2: x(p.high), y1: y(p.y), y2: y(p.y), stroke: colour, opacity: 0.45 }),
+    s("title", {}, label), s("line", { x1: Math.max(LEFT, x(p.low)), x2: x(p.high), y1: y(p.y), y2: y(p.y), stroke: colour, opacity: 0.45 }),
     shape(SHAPES[p.series % SHAPES.length], x(p.recall), y(p.y), 5, { fill: colour, stroke: colour, "stroke-width": 1.5 }),
     s("circle", { class: "dkv-target", cx: x(p.recall), cy: y(p.y), r: 11 }));
     return node;
