@@ -89,3 +89,14 @@ def test_labels_and_vectors_are_read_as_they_are_typed(store):
     np.testing.assert_array_equal(vector_of("array([1, 2.5])"), np.float32([1, 2.5]))
     with pytest.raises(dkv.VectorError, match="numbers"):
         vector_of("[a]")
+
+
+def test_judgements_both_ways_are_what_evaluate_takes(store):
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", k=2)
+    explorer.judge("dad", relevant=True)
+    explorer.judge("gag", relevant=False)
+    frame = pd.concat(store.scan(include_vectors=True))
+    queries = pd.DataFrame({"v": [frame.loc["dad", "v"]]}, index=["dad"])
+    how = {"repeats": 0, "cache": False, "exclude_self": False, "relevant": explorer.relevance}
+    found = dkv.evaluate(frame, {"exact": [dkv.Flat()]}, queries, k=2, **how)
+    assert found.runs["relevant_recall"][0] == 1

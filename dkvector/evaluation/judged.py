@@ -19,7 +19,7 @@ def read_relevances(relevant: Any, queries: pd.Index, rows: pd.Index) -> Relevan
 
     Args:
         relevant: a Series or dict, query label → row label, list of them, or dict of row label → gain; or a frame with
-            the columns `query`, `row` and, where they differ, `gain`.
+            the columns `query`, `row` and, where they differ, `gain`; of one with a column `relevant` those rows only.
         queries: labels of the queries.
         rows: labels of the rows.
 

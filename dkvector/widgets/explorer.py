@@ -18,6 +18,7 @@ from dkvector.widgets.judging import Judgements
 from dkvector.widgets.latest import Latest
 from dkvector.widgets.page import SHOWN, beyond, page
 from dkvector.widgets.question import Question, filter_read, typed
+from dkvector.widgets.rows import Rows
 from dkvector.widgets.still import Still, result
 
 ASKED = ("query", "by", "k", "where", "field", "metric", "tuning", "less", "compare")
@@ -78,6 +79,7 @@ class Explorer(Widget):
     reference = SettledFrame()
     where_error = t.Unicode(read_only=True).tag(sync=True)
     _choices = t.Dict().tag(sync=True)  # what the front end offers
+    _offered = t.Dict().tag(sync=True)  # labels that hold what is typed
     _page = t.Dict().tag(sync=True)
     _beside = t.Dict().tag(sync=True)
     _less_shown: t.List[Any] = t.List().tag(sync=True)
@@ -105,6 +107,7 @@ class Explorer(Widget):
         self._other = None if against is None else Asker.of(against, encoder, "other", encoder_name)
         self._judgements = Judgements()
         self._latest: Latest[Asked, Outcome] = Latest(Answers(self._asker, self._other), self._show)
+        self._rows: Latest[str, list[str]] = Latest(Rows(self._asker.store).near, self._offer)
         self._answer: tuple[Asked, Outcome] | None = None  # the last one, good or bad
         self._shown: Question | None = None  # what the page answers
         self._asker.store.store.known  # noqa: B018 - an empty or closed store is refused here
@@ -264,6 +267,10 @@ class Explorer(Widget):
         held: pd.DataFrame | None = self._trait_values.get(name)
         return held
 
+    def _offer(self, begun: str, labels: list[str]) -> None:
+        """Offer rows to choose from."""
+        self._offered = {"begun": begun, "labels": labels}
+
     def _told(self, _: Any, content: Any, __: Any) -> None:
         """Do what a button of the page says."""
         what, at = content.get("do"), content.get("at", -1)
@@ -272,6 +279,8 @@ class Explorer(Widget):
         elif what == "ask":
             self._answer = None
             self._changed(None)
+        elif what == "complete":
+            self._rows.ask(content.get("label", ""))
         elif what == "keep" and 0 <= at < len(self.less):
             self.less = self.less[:at] + self.less[at + 1 :]
         elif what in {"more", "less", "right", "wrong"}:
