@@ -28,6 +28,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-dev-shm-usage",
 ]
+SIZE = {"width": 1280, "height": 1000}
 SETTINGS = {"fetchNews": "false", "checkForUpdates": False}
 DONE = "ALL-DONE"
 OPEN = """async (path) => {
@@ -100,10 +101,15 @@ class Lab:
             time.sleep(0.1)
         assert got == wanted
 
-    def shot(self, name: str) -> None:
-        """Keep a picture of the page."""
+    def shot(self, name: str, *, widget: bool = False) -> None:
+        """Keep a picture of the page, or of a whole widget, also where it is taller than the page."""
         SHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SHOTS / f"{name}.png")
+        if not widget:
+            self.page.screenshot(path=SHOTS / f"{name}.png")
+            return
+        self.page.set_viewport_size(SIZE | {"height": 2 * SIZE["height"]})
+        self.page.locator(".dkv-widget").first.screenshot(path=SHOTS / f"{name}.png")
+        self.page.set_viewport_size(SIZE)
 
     def theme(self, name: str) -> None:
         """Change the theme, and wait until it is there."""
@@ -124,15 +130,24 @@ class Lab:
                 urllib.request.urlopen(asked, timeout=10).close()  # noqa: S310
 
 
+@dataclass
+class Server:
+    """A Jupyter server with a folder of its own."""
+
+    url: str
+    token: str
+    base: Path
+    chromium: str
+
+
 @contextmanager
-def lab(base: Path):
-    """Start JupyterLab and a browser, for as long as the tests of a file run."""
-    chromium = servers.program("chromium")
-    with _server(base) as (url, token), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        made = Lab(url, token, base, _page(browser))
+def lab(server: Server):
+    """Open JupyterLab in a browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=server.chromium, args=FLAGS)
+        made = Lab(server.url, server.token, server.base, _page(browser))
         _watch(made)
-        made.page.goto(f"{url}/lab?token={token}&reset")
+        made.page.goto(f"{server.url}/lab?token={server.token}&reset")
         made.page.wait_for_function("() => window.jupyterapp?.restored", timeout=60_000)
         made.page.evaluate("async () => { await window.jupyterapp.restored; }")
         made.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
@@ -142,7 +157,7 @@ def lab(base: Path):
 
 
 def _page(browser: Browser) -> Page:
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page = browser.new_page(viewport=SIZE)
     page.set_default_timeout(15_000)
     return page
 
@@ -156,7 +171,9 @@ def _watch(made: Lab) -> None:
 
 
 @contextmanager
-def _server(base: Path):
+def server(base: Path):
+    """Start a Jupyter server."""
+    chromium = servers.program("chromium")
     token, port = "tests", _free_port()
     for name in ("notebooks", "run"):
         (base / name).mkdir()
@@ -185,7 +202,7 @@ def _server(base: Path):
     ):
         try:
             _wait(url, token, process, base / "server.log")
-            yield url, token
+            yield Server(url, token, base, chromium)
         finally:
             process.terminate()
             try:

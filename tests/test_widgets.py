@@ -50,6 +50,26 @@ def test_an_error_is_shown_and_raised_by_run(store):
         explorer.run()
 
 
+async def test_a_cell_reads_what_it_caused(store):
+    explorer = dkv.widgets.Explorer(store, query="face", k=2)
+    explorer.query = "gag"
+    assert explorer.busy
+    assert explorer.value.index[0] == "gag"
+    assert explorer.code == "store.search(text='gag', k=2)"
+    explorer.query = "bad"
+    explorer.judge("bad", relevant=True)
+    explorer.query, explorer.by = "nobody", "row"
+    assert explorer.error.startswith("NotFoundError")
+    explorer.judge("dad", relevant=False)
+    told = explorer.relevance.to_numpy().tolist()
+    assert told == [["bad", "bad", True], ["bad", "dad", False]]
+    explorer.by = "text"
+    sent = explorer.get_state()
+    assert sent["busy"], "the front end is told what stands, and not kept waiting"
+    assert explorer.value is not None
+    assert not explorer.busy
+
+
 async def test_the_loop_stays_free_and_the_newest_question_wins(store):
     store.encoder = lambda texts: (time.sleep(0.2), encode(texts))[1]
     explorer = dkv.widgets.Explorer(store)
@@ -57,7 +77,7 @@ async def test_the_loop_stays_free_and_the_newest_question_wins(store):
     ticks = 0
     await asyncio.sleep(0)
     explorer.query = "gag"
-    while explorer.busy:
+    while explorer._latest.busy:
         await asyncio.sleep(0.01)
         ticks += 1
     assert explorer.value.index[0] == "gag"
@@ -69,3 +89,14 @@ def test_labels_and_vectors_are_read_as_they_are_typed(store):
     np.testing.assert_array_equal(vector_of("array([1, 2.5])"), np.float32([1, 2.5]))
     with pytest.raises(dkv.VectorError, match="numbers"):
         vector_of("[a]")
+
+
+def test_judgements_both_ways_are_what_evaluate_takes(store):
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", k=2)
+    explorer.judge("dad", relevant=True)
+    explorer.judge("gag", relevant=False)
+    frame = pd.concat(store.scan(include_vectors=True))
+    queries = pd.DataFrame({"v": [frame.loc["dad", "v"]]}, index=["dad"])
+    how = {"repeats": 0, "cache": False, "exclude_self": False, "relevant": explorer.relevance}
+    found = dkv.evaluate(frame, {"exact": [dkv.Flat()]}, queries, k=2, **how)
+    assert found.runs["relevant_recall"][0] == 1

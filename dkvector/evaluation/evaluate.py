@@ -53,7 +53,8 @@ def evaluate(
         where: a filter, a list of them, or a dict of them by name; None among them is no filter.
         by: columns of the queries that make slices; `slices()` tells how recall differs between them.
         relevant: rows that are right by somebody's judgement: a Series or dict of row labels by query label (or lists
-            of them), or a frame with the columns `query`, `row` and, where they differ, `gain`.
+            of them), or a frame with the columns `query`, `row` and, where they differ, `gain`; of one with a column
+            `relevant`, such as thumbs give, those that it calls so.
         on: the vector column, where there are several.
         metric: what to measure by; a store's own, or cosine, by default.
         exclude_self: leave out the row that a query is itself, see `ground_truth`.

@@ -12,12 +12,17 @@ from dkvector.errors import MissingExtraError
 from dkvector.widgets.steering import steered
 
 if TYPE_CHECKING:
+    from dkvector.widgets.evaluator import Evaluator
     from dkvector.widgets.explorer import Explorer
     from dkvector.widgets.map import Map
 
-__all__ = ["Explorer", "Map", "steered"]
+__all__ = ["Evaluator", "Explorer", "Map", "steered"]
 
-_WIDGETS = {"Explorer": "dkvector.widgets.explorer", "Map": "dkvector.widgets.map"}
+_WIDGETS = {
+    "Evaluator": "dkvector.widgets.evaluator",
+    "Explorer": "dkvector.widgets.explorer",
+    "Map": "dkvector.widgets.map",
+}
 
 
 def __getattr__(name: str) -> Any:

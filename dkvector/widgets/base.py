@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import pandas as pd
 import traitlets as t
 
 from dkvector.widgets.still import Still
@@ -23,6 +24,26 @@ def look() -> str:
     return (STATIC / "theme.css").read_text("utf-8")
 
 
+class Settled(t.TraitType[Any, Any]):
+    """A trait that waits, where Python asks for it, for what is being done: so that a cell reads what it caused."""
+
+    def get(self, obj: Any, cls: Any = None) -> Any:
+        """Give the value, once all is done."""
+        obj.settle()
+        return super().get(obj, cls)
+
+
+class SettledText(Settled, t.Unicode[str, str]):
+    """A text of that kind."""
+
+
+class SettledFrame(Settled, t.Instance[pd.DataFrame | None]):
+    """A frame of that kind."""
+
+    def __init__(self) -> None:
+        super().__init__(pd.DataFrame, allow_none=True)
+
+
 class Widget(anywidget.AnyWidget):
     """A widget that has a line of code, tells what goes on and what went wrong, and leaves something to look at.
 
@@ -33,10 +54,23 @@ class Widget(anywidget.AnyWidget):
         busy: whether something is being done.
     """
 
-    code = t.Unicode(read_only=True).tag(sync=True)
-    error = t.Unicode(read_only=True).tag(sync=True)
+    code = SettledText(read_only=True).tag(sync=True)
+    error = SettledText(read_only=True).tag(sync=True)
     status = t.Unicode(read_only=True).tag(sync=True)
     busy = t.Bool(read_only=True).tag(sync=True)
+
+    _sending = False
+
+    def settle(self) -> None:
+        """Finish what is being done, where it can be finished here and now."""
+
+    def get_state(self, *args: Any, **kwargs: Any) -> Any:
+        """Give what the front end shows, as it stands."""
+        before, self._sending = self._sending, True
+        try:
+            return super().get_state(*args, **kwargs)
+        finally:
+            self._sending = before
 
     def _tell(self, *, error: Exception | None = None, status: str = "", busy: bool = False) -> None:
         """Say what goes on, and what went wrong."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,12 +12,13 @@ from dkvector.errors import FilterError, SchemaError
 from dkvector.filters import as_filter
 from dkvector.widgets.answering import Answers, Asked, Outcome
 from dkvector.widgets.asking import Asker
-from dkvector.widgets.base import Widget, front_end, look
+from dkvector.widgets.base import SettledFrame, Widget, front_end, look
 from dkvector.widgets.choices import choices
 from dkvector.widgets.judging import Judgements
 from dkvector.widgets.latest import Latest
 from dkvector.widgets.page import SHOWN, beyond, page
 from dkvector.widgets.question import Question, filter_read, typed
+from dkvector.widgets.rows import Rows
 from dkvector.widgets.still import Still, result
 
 ASKED = ("query", "by", "k", "where", "field", "metric", "tuning", "less", "compare")
@@ -74,10 +75,11 @@ class Explorer(Widget):
     compare = t.Enum(["", "exact", "other"], "").tag(sync=True)
     less: t.List[Any] = t.List()
     selection: t.List[Any] = t.List()
-    value = t.Instance(pd.DataFrame, allow_none=True)
-    reference = t.Instance(pd.DataFrame, allow_none=True)
+    value = SettledFrame()
+    reference = SettledFrame()
     where_error = t.Unicode(read_only=True).tag(sync=True)
     _choices = t.Dict().tag(sync=True)  # what the front end offers
+    _offered = t.Dict().tag(sync=True)  # labels that hold what is typed
     _page = t.Dict().tag(sync=True)
     _beside = t.Dict().tag(sync=True)
     _less_shown: t.List[Any] = t.List().tag(sync=True)
@@ -105,6 +107,7 @@ class Explorer(Widget):
         self._other = None if against is None else Asker.of(against, encoder, "other", encoder_name)
         self._judgements = Judgements()
         self._latest: Latest[Asked, Outcome] = Latest(Answers(self._asker, self._other), self._show)
+        self._rows: Latest[str, list[str]] = Latest(Rows(self._asker.store).near, self._offer)
         self._answer: tuple[Asked, Outcome] | None = None  # the last one, good or bad
         self._shown: Question | None = None  # what the page answers
         self._asker.store.store.known  # noqa: B018 - an empty or closed store is refused here
@@ -157,8 +160,19 @@ class Explorer(Widget):
             row: its label.
             relevant: whether it is right; None, or the same again, takes the judgement back.
         """
-        self._judgements.judge(self._judged, row, relevant)
+        self.settle()
+        self._judge(row, relevant)
+
+    def _judge(self, row: Any, relevant: bool | None) -> None:
+        """Judge a row for the query that the rows shown are an answer to."""
+        query = self.query if self._shown is None else self._shown.query
+        self._judgements.judge(query, row, relevant)
         self._draw()
+
+    def settle(self) -> None:
+        """Answer what is asked here and now, if it is still being answered."""
+        if self._latest.busy and not self._sending:
+            self._latest.now(self._asked)
 
     def more_like(self, row: Any) -> None:
         """Ask for the neighbours of a row."""
@@ -185,11 +199,6 @@ class Explorer(Widget):
         if outcome.frame is None:
             raise outcome.error or SchemaError("nothing was found out")
         return outcome.frame
-
-    @property
-    def _judged(self) -> str:
-        """The query that the rows shown are judged for."""
-        return self.query if self._shown is None else self._shown.query
 
     def _where_problem(self) -> str:
         try:
@@ -230,8 +239,8 @@ class Explorer(Widget):
 
     def _draw(self) -> None:
         """Send the rows to the front end."""
-        ours, theirs = self.value, self.reference
-        judged = self._judgements.of(self._judged)
+        ours, theirs = self._held("value"), self._held("reference")
+        judged = self._judgements.of(self.query if self._shown is None else self._shown.query)
         self._page = {} if ours is None else page(ours, beyond(ours, theirs), "extra", judged)
         self._beside = {} if theirs is None else page(theirs, beyond(theirs, ours), "missing")
         self._select(None)
@@ -250,7 +259,17 @@ class Explorer(Widget):
 
     def _labels(self) -> list[Any]:
         """Give the labels of the rows that the page shows."""
-        return [] if self.value is None else self.value.index[:SHOWN].tolist()
+        held = self._held("value")
+        return [] if held is None else held.index[:SHOWN].tolist()
+
+    def _held(self, name: str) -> pd.DataFrame | None:
+        """Give a result as it stands: what a click is about must not wait for what is asked since."""
+        held: pd.DataFrame | None = self._trait_values.get(name)
+        return held
+
+    def _offer(self, begun: str, labels: list[str]) -> None:
+        """Offer rows to choose from."""
+        self._offered = {"begun": begun, "labels": labels}
 
     def _told(self, _: Any, content: Any, __: Any) -> None:
         """Do what a button of the page says."""
@@ -260,26 +279,24 @@ class Explorer(Widget):
         elif what == "ask":
             self._answer = None
             self._changed(None)
+        elif what == "complete":
+            self._rows.ask(content.get("label", ""))
         elif what == "keep" and 0 <= at < len(self.less):
             self.less = self.less[:at] + self.less[at + 1 :]
-        elif what in DONE_TO_ROWS:
+        elif what in {"more", "less", "right", "wrong"}:
             self._do(what, at, content.get("label"))
 
     def _do(self, what: str, at: int, label: str) -> None:
         """Do something to a row, unless the page that was looked at shows other rows by now."""
         shown = self._labels()
-        if 0 <= at < len(shown) and str(shown[at]) == label:
-            DONE_TO_ROWS[what](self, shown[at])
+        if not 0 <= at < len(shown) or str(shown[at]) != label:
+            return
+        if what == "more":
+            self.more_like(shown[at])
+        elif what == "less":
+            self.less_like(shown[at])
+        else:
+            self._judge(shown[at], relevant=what == "right")
 
     def _still(self) -> Still:
-        if self._latest.busy:
-            self._latest.now(self._asked)
         return result("Explorer", self.code, self.value, self.error or self.where_error)
-
-
-DONE_TO_ROWS: dict[str, Callable[[Explorer, Any], None]] = {
-    "more": Explorer.more_like,
-    "less": Explorer.less_like,
-    "right": lambda explorer, row: explorer.judge(row, relevant=True),
-    "wrong": lambda explorer, row: explorer.judge(row, relevant=False),
-}

@@ -29,7 +29,7 @@ class Latest(Generic[A, R]):
     @property
     def busy(self) -> bool:
         """Whether something is being done, or waits."""
-        return bool(self._waiting) or (self._task is not None and not self._task.done())
+        return bool(self._waiting) or bool(self._doing)
 
     def ask(self, what: A) -> None:
         """Have something done, in place of all that waits."""
@@ -38,10 +38,12 @@ class Latest(Generic[A, R]):
         except RuntimeError:
             self.now(what)
             return
-        if self.busy and (self._waiting or self._doing) == [what]:
+        if self._task is not None and self._task.get_loop() is not loop:  # of a loop that ended with it
+            self._waiting, self._doing, self._task = [], [], None
+        if (self._waiting or self._doing) == [what]:
             return
         self._waiting = [what]
-        if self._task is None or self._task.done() or self._task.get_loop() is not loop:
+        if self._task is None or self._task.done():
             self._task = loop.create_task(self._run())
 
     def now(self, what: A) -> R:
@@ -63,5 +65,6 @@ class Latest(Generic[A, R]):
             what = self._waiting.pop()
             self._doing = [what]
             result = await asyncio.to_thread(self._work, what)
+            self._doing = []
             if not self._waiting:
                 self._done(what, result)

@@ -35,13 +35,13 @@ def page(
     """
     shown = frame.iloc[:SHOWN]
     names = [name for name in shown.columns if name not in OURS]
-    cells = [[_cell(value) for value in shown[name]] for name in names]
+    cells = [[cell(value) for value in shown[name]] for name in names]
     scores = shown["score"].to_numpy(np.float64) if len(shown) else np.empty(0)
     distances = shown["distance"] if "distance" in shown else [None] * len(shown)
     known, flagged = judged or {}, set(marked)
     rows = [
         {
-            "label": _cell(label),
+            "label": cell(label),
             "rank": int(rank),
             "score": f"{score:.4f}",
             "bar": round(bar, 4),
@@ -84,8 +84,8 @@ def bars(scores: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dt
     return np.clip(scores / whole, 0, 1) if whole > 0 else np.zeros(len(scores))
 
 
-def _cell(value: Any) -> str:
-    """Write a value as a person reads it."""
+def cell(value: Any) -> str:
+    """Write a value as a person reads it, at most 2,000 characters of it."""
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
     text = f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from dkvector import _html
+from dkvector import _html, plotting
+from dkvector.errors import MissingExtraError, SchemaError
+from dkvector.evaluation.report import Evaluation
 from dkvector.widgets.page import page
 
 WIDE = 160  # characters of a cell
@@ -62,6 +65,19 @@ def result(title: str, code: str, frame: pd.DataFrame | None, problem: str = "")
         parts.append(_table(page(frame)))
     found = "" if frame is None else f"; {len(frame):,} {'row' if len(frame) == 1 else 'rows'}"
     return Still(f"<{title}: {problem or code or 'nothing asked'}{'' if problem else found}>", _html.block(*parts))
+
+
+def evaluation(code: str, found: Evaluation | None, y: str = "qps") -> Still:
+    """Show the runs of an evaluation as a picture, where matplotlib is installed, and a table."""
+    if found is None:
+        return Still(f"<Evaluator: {code or 'nothing asked'}>", _html.block(_html.heading("Evaluator", code)))
+    parts = [_html.heading("Evaluator", code)]
+    with suppress(MissingExtraError, SchemaError):
+        drawn = base64.b64encode(picture(plotting.plot_frontier(found.runs, y=y).get_figure())).decode("ascii")
+        parts.append(
+            f'<img alt="recall against queries a second" style="max-width: 720px" src="data:image/png;base64,{drawn}">'
+        )
+    return Still(f"<Evaluator: {code}; {len(found.runs)} runs>", _html.block(*parts, found._repr_html_()))
 
 
 def _table(shown: dict[str, Any]) -> str:

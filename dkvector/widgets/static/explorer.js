@@ -35,9 +35,20 @@ function askBox(model, scope) {
   scope.on("change:by", hint);
   hint();
   tie(model, scope, query, "query", { typed: true });
+  // rows are completed as columns are; which ones there are, the store knows
+  const rows = completion(query, "Rows", {
+    ask(all) { if (model.get("by") === "row" && (query.value || all)) model.send({ do: "complete", label: query.value }); },
+    put(name) { query.value = name; },
+  });
+  scope.on("change:_offered", () => {
+    const { begun, labels } = model.get("_offered");
+    if (begun === query.value && model.get("by") === "row") rows.show(labels.filter((one) => one !== begun).map((one) => [one, ""]));
+  });
+  const asked = labelled("Query", query, "dkv-wide");
+  asked.append(rows.list);
   const k = tie(model, scope, h("input", { type: "number", min: "1" }), "k", { read: whole, typed: true });
   const runs = select([["", "nothing"], ...offered.runs]);
-  const line = [labelled("Search by", by), labelled("Query", query, "dkv-wide"), labelled("k", k, "dkv-small")];
+  const line = [labelled("Search by", by), asked, labelled("k", k, "dkv-small")];
   const more = [filterBox(model, scope), labelled("Compare with", tie(model, scope, runs, "compare"))];
   if (offered.metrics.length) more.push(labelled("Metric", tie(model, scope, select(offered.metrics), "metric")));
   if (offered.fields.length) {

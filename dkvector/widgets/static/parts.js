@@ -64,30 +64,20 @@ function select(options) {
 
 const whole = (control) => (/^\d+$/.test(control.value) && +control.value >= 1 ? +control.value : undefined);
 
-/** The filter's box: a combobox that completes the name of a column where the caret stands. */
-function filterBox(model, scope) {
-  const columns = model.get("_choices").columns;
-  const list = h("ul", { role: "listbox", id: unique("columns"), "aria-label": "Columns", class: "dkv-list", hidden: true });
-  const problem = h("pre", { class: "dkv-problem", id: unique("problem"), role: "alert" });
-  const input = h("input", {
-    type: "text", role: "combobox", autocomplete: "off", spellcheck: "false", "aria-autocomplete": "list",
-    "aria-expanded": "false", "aria-controls": list.id, "aria-describedby": problem.id,
-    placeholder: columns.length ? "such as " + columns[0][0] + " == 'a'" : "",
-  });
+/** A list of what may be written next, under an input: arrows and Enter, or the mouse. */
+function completion(input, title, { ask, put }) {
+  const list = h("ul", { role: "listbox", id: unique("list"), "aria-label": title, class: "dkv-list", hidden: true });
+  const marks = { role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id };
+  Object.entries(marks).forEach(([name, value]) => input.setAttribute(name, value));
   let at = -1;
-  const word = () => /`?[^\s()'"=<>!&|~,[\]]*$/.exec(input.value.slice(0, input.selectionStart))[0];
   const close = () => {
     list.hidden = true;
     at = -1;
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");
   };
-  const inText = () => (input.value.slice(0, input.selectionStart).match(/['"]/g) || []).length % 2 === 1;
-  const put = (name) => {
-    const end = input.selectionStart;
-    const start = end - word().length;
-    const written = /^[A-Za-z_]\w*$/.test(name) ? name : "`" + name.replaceAll("`", "``") + "`";
-    input.setRangeText(written + " ", start, end, "end");
+  const take = (name) => {
+    put(name);
     close();
     input.dispatchEvent(new Event("input"));
     close();
@@ -99,34 +89,57 @@ function filterBox(model, scope) {
     input.setAttribute("aria-activedescendant", list.children[at].id);
     list.children[at].scrollIntoView({ block: "nearest" });
   };
-  const offer = (all) => {
-    const begun = word().replace(/^`/, "").toLowerCase();
-    const near = (begun || all) && !inText() ? columns.filter(([name]) => name.toLowerCase().includes(begun)) : [];
-    near.sort(([a], [b]) => b.toLowerCase().startsWith(begun) - a.toLowerCase().startsWith(begun));
-    if (!near.length || (near.length === 1 && near[0][0].toLowerCase() === begun)) return close();
-    list.replaceChildren(...near.slice(0, 12).map(([name, type]) => h(
-      "li", { role: "option", id: unique("column"), "aria-selected": "false",
-        onmousedown: (e) => { e.preventDefault(); put(name); } },
-      h("span", {}, name), h("small", {}, type))));
-    [...list.children].forEach((one, i) => { one.dataset.name = near[i][0]; });
+  const show = (offers) => {
+    if (!offers.length || input.getRootNode().activeElement !== input) return close();
+    list.replaceChildren(...offers.slice(0, 12).map(([name, kind]) => h(
+      "li", { role: "option", id: unique("offer"), "aria-selected": "false",
+        onmousedown: (e) => { e.preventDefault(); take(name); } }, h("span", {}, name), h("small", {}, kind))));
+    [...list.children].forEach((one, i) => { one.dataset.name = offers[i][0]; });
     list.hidden = false;
     at = -1;
     input.setAttribute("aria-expanded", "true");
   };
-  input.addEventListener("input", () => offer(false));
+  input.addEventListener("input", () => ask(false));
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (e) => {
     if (list.hidden) {
-      if (e.key === "ArrowDown" || (e.key === " " && e.ctrlKey)) { e.preventDefault(); offer(true); if (!list.hidden) point(0); }
+      if (e.key === "ArrowDown" || (e.key === " " && e.ctrlKey)) { e.preventDefault(); ask(true); if (!list.hidden) point(0); }
       return;
     }
     if (e.key === "ArrowDown") point(at + 1);
     else if (e.key === "ArrowUp") point(at < 0 ? -1 : at - 1);
     else if (e.key === "Escape") close();
-    else if ((e.key === "Enter" || e.key === "Tab") && at >= 0) put(list.children[at].dataset.name);
+    else if ((e.key === "Enter" || e.key === "Tab") && at >= 0) take(list.children[at].dataset.name);
     else return;
     e.preventDefault();
     e.stopPropagation();
+  });
+  return { list, show, close };
+}
+
+/** The filter's box: it completes the name of a column where the caret stands. */
+function filterBox(model, scope) {
+  const columns = model.get("_choices").columns;
+  const problem = h("pre", { class: "dkv-problem", id: unique("problem"), role: "alert" });
+  const [name, kind] = columns[0] ?? ["", ""];
+  const input = h("input", {
+    type: "text", autocomplete: "off", spellcheck: "false", "aria-describedby": problem.id,
+    placeholder: name && `such as ${name} ${/^(u?int|float|double|decimal)/i.test(kind) ? "> 3" : "== 'a'"}`,
+  });
+  const word = () => /`?[^\s()'"=<>!&|~,[\]]*$/.exec(input.value.slice(0, input.selectionStart))[0];
+  const inText = () => (input.value.slice(0, input.selectionStart).match(/['"]/g) || []).length % 2 === 1;
+  const offers = completion(input, "Columns", {
+    ask(all) {
+      const begun = word().replace(/^`/, "").toLowerCase();
+      const near = (begun || all) && !inText() ? columns.filter(([one]) => one.toLowerCase().includes(begun)) : [];
+      near.sort(([a], [b]) => b.toLowerCase().startsWith(begun) - a.toLowerCase().startsWith(begun));
+      offers.show(near.length === 1 && near[0][0].toLowerCase() === begun ? [] : near);
+    },
+    put(one) {
+      const end = input.selectionStart;
+      const written = /^[A-Za-z_]\w*$/.test(one) ? one : "`" + one.replaceAll("`", "``") + "`";
+      input.setRangeText(written + " ", end - word().length, end, "end");
+    },
   });
   const show = () => {
     problem.textContent = model.get("where_error");
@@ -136,16 +149,16 @@ function filterBox(model, scope) {
   show();
   tie(model, scope, input, "where", { typed: true });
   const field = labelled("Where", input, "dkv-wide dkv-where");
-  field.append(list, problem);
+  field.append(offers.list, problem);
   return field;
 }
 
-/** What goes on, and what went wrong. */
+/** What goes on, in the given word or that of the model, and what went wrong. */
 function statusBox(model, scope, working) {
   const status = h("p", { role: "status", class: "dkv-status" });
   const error = h("pre", { role: "alert", class: "dkv-problem dkv-error" });
   const show = () => {
-    status.textContent = model.get("busy") ? working : model.get("status");
+    status.textContent = (model.get("busy") && working) || model.get("status");
     error.textContent = model.get("error");
   };
   ["busy", "status", "error"].forEach((name) => scope.on(`change:${name}`, show));
@@ -153,19 +166,20 @@ function statusBox(model, scope, working) {
   return [error, status];
 }
 
-/** The line of Python that does the same. */
-function codeBox(model, scope) {
-  const code = h("code", { "aria-label": "Code" });
-  const copy = h("button", { type: "button", onclick: async () => {
-    await navigator.clipboard.writeText(model.get("code"));
+/** A line of code, and a button that copies it. */
+function copied(text, name) {
+  const copy = h("button", { type: "button", "aria-label": `copy ${name.toLowerCase()}`, onclick: async () => {
+    await navigator.clipboard.writeText(text);
     copy.textContent = "copied";
     setTimeout(() => { copy.textContent = "copy"; }, 1500);
   } }, "copy");
-  const box = h("div", { class: "dkv-code" }, code, copy);
-  const show = () => {
-    code.textContent = model.get("code");
-    box.hidden = !model.get("code");
-  };
+  return h("div", { class: "dkv-code" }, h("code", { role: "group", "aria-label": name }, text), copy);
+}
+
+/** The line of Python that does the same. */
+function codeBox(model, scope) {
+  const box = h("div", {});
+  const show = () => box.replaceChildren(...(model.get("code") ? [copied(model.get("code"), "Code")] : []));
   scope.on("change:code", show);
   show();
   return box;
