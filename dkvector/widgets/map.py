@@ -17,7 +17,7 @@ from dkvector.widgets.base import STATIC, Widget, front_end, look
 from dkvector.widgets.labels import Labels
 from dkvector.widgets.linked import Link
 from dkvector.widgets.mapped import PLACES, Laying, mapped
-from dkvector.widgets.page import _cell as cell
+from dkvector.widgets.page import cell
 from dkvector.widgets.question import literal
 from dkvector.widgets.scattered import Scattered
 from dkvector.widgets.shades import shades
