@@ -85,9 +85,8 @@ def test_a_click_selects_a_row_and_the_pointer_tells_of_it(page, lab):
 
 
 def test_what_python_selects_rings_and_colours_is_shown(page, lab):
-    lab.value(
-        "[setattr(map, 'selection', ['r1', 'r2']), setattr(map, 'highlight', ['r5', 'r9']), setattr(map, 'color', 'size')]"
-    )
+    for name, value in (("selection", ["r1", "r2"]), ("highlight", ["r5", "r9"]), ("color", "size")):
+        lab.value(f"setattr(map, {name!r}, {value!r})")
     expect(stage_button(page, "Clear selection (2)")).to_be_visible()
     assert page.evaluate(f"() => [...{API}.get('selectedPoints')]") == [1, 2]
     legend = page.get_by_role("group", name="Legend")
