@@ -3,7 +3,7 @@
 Importing this package registers `df.vec` and `series.vec` and the dtype `vector[d]`; it imports no engine.
 """
 
-from dkvector import datasets, local
+from dkvector import datasets, local, widgets
 from dkvector.accessor import register
 from dkvector.blends import Blend
 from dkvector.blocking import VectorStore
@@ -144,6 +144,7 @@ __all__ = [
     "shrink",
     "to_parquet",
     "tune",
+    "widgets",
 ]
 
 register()

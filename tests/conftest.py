@@ -25,6 +25,32 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
+def jupyter(tmp_path_factory):
+    """Give a Jupyter server, where there is a browser to look at it."""
+    import browser
+
+    with browser.server(tmp_path_factory.mktemp("jupyter")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lab(jupyter):
+    """Give a JupyterLab in a browser; Playwright has a loop of its own, which must not outlive the file's tests."""
+    import browser
+
+    with browser.lab(jupyter) as made:
+        yield made
+
+
+@pytest.fixture
+def clean(lab):
+    """Find no error in the console of the browser, and no request that left this machine."""
+    yield lab
+    assert lab.errors == []
+    assert lab.outside == []
+
+
+@pytest.fixture(scope="session")
 def postgres_url():
     yield from servers.postgres()
 

@@ -56,19 +56,28 @@ class Bench:
         Returns:
             Whether it came to the end.
         """
-        total = sum(1 if build.spec is None else len(self._settings(build.spec)) for build in builds)
+        total = self.total(builds)
         with bar(total, "runs", unit="runs", show=total > MUCH if progress is None else progress) as done:
             try:
-                for build in builds:
-                    for outcome in self._of_build(build):
-                        self.outcomes.append(outcome)
-                        done(1)
+                for _ in self.each(builds):
+                    done(1)
             except KeyboardInterrupt:
                 if not self.outcomes:
                     raise
-                warnings.warn(f"interrupted: these are the {len(self.outcomes)} runs that were finished", stacklevel=3)
+                warnings.warn(f"interrupted: these are the {len(self.outcomes)} runs that were finished", stacklevel=4)
                 return False
         return True
+
+    def total(self, builds: list[Build]) -> int:
+        """Count the runs; an index that a store has already counts as one, for its knobs are not known yet."""
+        return sum(1 if build.spec is None else len(self._settings(build.spec)) for build in builds)
+
+    def each(self, builds: list[Build]) -> Iterator[Outcome]:
+        """Measure one run after the other."""
+        for build in builds:
+            for outcome in self._of_build(build):
+                self.outcomes.append(outcome)
+                yield outcome
 
     def _settings(self, spec: IndexSpec) -> list[Setting]:
         return [

@@ -26,13 +26,19 @@ def config_of(target: Target, spec: IndexSpec, tuning: Tuning, subject: Subject)
     """
     name, config = read_target(target)
     if "url" in config:
-        config["url"] = _without_password(config["url"])
+        config["url"] = without_password(config["url"])
     knobs = {key: value for key in ("ef_search", "probes", "candidates") if (value := getattr(tuning, key)) is not None}
     known = WRITERS.get(name, _plain)(spec, subject)
     return {"backend": name, **config, **known, **({"tuning": knobs} if knobs else {})}
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """Give a URL without its password and its query.
+
+    Example:
+        >>> without_password("postgresql://ann:secret@db.example/words?sslmode=require")
+        'postgresql://ann@db.example/words'
+    """
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}" if user else host, query=""))

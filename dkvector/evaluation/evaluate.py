@@ -5,19 +5,9 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from dkvector.counts import as_count
-from dkvector.environment import versions
-from dkvector.evaluation.bench import Bench
-from dkvector.evaluation.checkpoint import Checkpoint
-from dkvector.evaluation.ground import Wanted, truth_of
-from dkvector.evaluation.judged import read_relevances
-from dkvector.evaluation.report import Evaluation, as_frames
-from dkvector.evaluation.run import Ground
-from dkvector.evaluation.settings import read_builds, read_wheres
-from dkvector.evaluation.sources import FrameSource, columns_of
-from dkvector.evaluation.subject import read_subject
+from dkvector.evaluation.planned import Plan
+from dkvector.evaluation.report import Evaluation
 from dkvector.evaluation.timing import Timing
-from dkvector.filters import as_filter
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric
 
@@ -63,7 +53,8 @@ def evaluate(
         where: a filter, a list of them, or a dict of them by name; None among them is no filter.
         by: columns of the queries that make slices; `slices()` tells how recall differs between them.
         relevant: rows that are right by somebody's judgement: a Series or dict of row labels by query label (or lists
-            of them), or a frame with the columns `query`, `row` and, where they differ, `gain`.
+            of them), or a frame with the columns `query`, `row` and, where they differ, `gain`; of one with a column
+            `relevant`, such as thumbs give, those that it calls so.
         on: the vector column, where there are several.
         metric: what to measure by; a store's own, or cosine, by default.
         exclude_self: leave out the row that a query is itself, see `ground_truth`.
@@ -95,28 +86,22 @@ def evaluate(
         0     faiss  IVF(lists=20)   probes=1    0.82
         1     faiss  IVF(lists=20)  probes=20    1.00
     """
-    builds, slices = read_builds(data, specs), [by] if isinstance(by, str) else list(by or ())
-    wheres = {name: as_filter(one) for name, one in read_wheres(where).items()}
-    columns = columns_of(list(wheres.values()))
-    subject = read_subject(data, [*columns, *slices], on=on, metric=metric, on_bad=on_bad)
-    asked = subject.queries(queries, slices, seed)
-    ks = [as_count(one) for one in (k if isinstance(k, list | tuple) else [k])]
-    source = FrameSource(subject.rows.frame, "")
-    truths = {
-        name: truth_of(source, iter([subject.rows]), asked, Wanted(max(ks), subject.metric, one, exclude_self), cache)
-        for name, one in wheres.items()
-    }
-    judged = read_relevances(relevant, asked.labels, subject.rows.labels)
-    bench = Bench(
-        subject,
-        Ground(subject.rows, asked, subject.metric, judged),
-        truths,
-        [(one, name, condition) for name, condition in wheres.items() for one in ks],
-        sweep,
-        columns,
-        Timing(repeats, warmup, clients, seed),
-        Checkpoint(checkpoint),
+    plan = Plan(
+        data,
+        specs,
+        queries,
+        k,
+        sweep=sweep,
+        where=where,
+        by=by,
+        relevant=relevant,
+        on=on,
+        metric=metric,
+        exclude_self=exclude_self,
+        on_bad=on_bad,
+        timing=Timing(repeats, warmup, clients, seed),
+        checkpoint=checkpoint,
+        cache=cache,
     )
-    complete = bench.run_all(builds, progress)
-    runs, each = as_frames(bench.outcomes, asked, slices)
-    return Evaluation(runs, each, asked.frame, versions(), complete)
+    course = plan.read()
+    return course.report(complete=course.run_all(progress))

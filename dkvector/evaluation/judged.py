@@ -19,7 +19,7 @@ def read_relevances(relevant: Any, queries: pd.Index, rows: pd.Index) -> Relevan
 
     Args:
         relevant: a Series or dict, query label → row label, list of them, or dict of row label → gain; or a frame with
-            the columns `query`, `row` and, where they differ, `gain`.
+            the columns `query`, `row` and, where they differ, `gain`; of one with a column `relevant` those rows only.
         queries: labels of the queries.
         rows: labels of the rows.
 
@@ -53,6 +53,8 @@ def pairs_of(relevant: Any) -> Iterator[Pair]:
     if isinstance(relevant, pd.DataFrame):
         if missing := [name for name in ("query", "row") if name not in relevant.columns]:
             raise SchemaError(f"relevances need the columns 'query' and 'row'; {missing} is not among {list(relevant)}")
+        if "relevant" in relevant.columns:  # judged both ways, as by thumbs
+            relevant = relevant[relevant["relevant"].astype(bool)]
         gains = relevant["gain"] if "gain" in relevant.columns else [1.0] * len(relevant)
         yield from zip(relevant["query"], relevant["row"], map(float, gains), strict=True)
         return

@@ -27,8 +27,8 @@ class Event:
     Attributes:
         operation: "search", "keyword", "explain", "get", "scan", "count", "known" (which of some ids are there),
             "upsert", "delete", "build_index", "indexes", "add_vector_field", "drop_vector_fields", "redescribe"
-            (models and versions), "lacking", "backfill" (the rows that lack a vector), "fill", "index_columns", "compile",
-            "stats", "engine", "refresh", "verify", "drop" or "close".
+            (models and versions), "lacking", "backfill" (the rows that lack a vector), "fill", "index_columns",
+            "compile", "stats", "engine", "refresh", "verify", "drop" or "close".
         ids: of the rows that were asked for, or written.
         where: the filter, as text.
         k: neighbours of each query.

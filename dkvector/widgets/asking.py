@@ -1,0 +1,149 @@
+"""A question put to a store: the call that answers it, and the line of code that is the same call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dkvector.blocking import VectorStore
+from dkvector.encoders import Encoder, as_encoder
+from dkvector.errors import SchemaError
+from dkvector.fusion import RRF
+from dkvector.schema import VectorInfo
+from dkvector.store import AsyncVectorStore
+from dkvector.widgets.question import Question, filter_text, label_of, literal, vector_of
+from dkvector.widgets.steering import steered
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A value, and the code that makes it."""
+
+    value: Any
+    code: str
+
+
+@dataclass(frozen=True)
+class Asker:
+    """A store and what embeds its texts, with the names that they have in code.
+
+    Args:
+        store: answers.
+        encoder: embeds texts; None leaves that to the store's own.
+        name: what the store is called in code.
+        encoder_name: what the encoder is called in code.
+    """
+
+    store: VectorStore
+    encoder: Encoder | None = None
+    name: str = "store"
+    encoder_name: str = "encoder"
+
+    @classmethod
+    def of(cls, store: Any, encoder: Any = None, name: str = "store", encoder_name: str = "encoder") -> Asker:
+        """Take a store of either kind, and any encoder."""
+        return cls(blocking(store), None if encoder is None else as_encoder(encoder), name, encoder_name)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether a text can be searched for by its meaning."""
+        return self.encoder is not None or self.store.encoder is not None
+
+    def frame(self, question: Question) -> pd.DataFrame:
+        """Answer a question.
+
+        Raises:
+            DkvectorError: what `store.search` raises, and what can't be read.
+        """
+        return self.store.search(**{name: shown.value for name, shown in self._arguments(question).items()})
+
+    def code(self, question: Question) -> str:
+        """Give the line of Python that answers a question."""
+        if question.blank:
+            return ""
+        given = self._arguments(question, only_code=True)
+        written = [shown.code if name == "queries" else f"{name}={shown.code}" for name, shown in given.items()]
+        return f"{self.name}.search({', '.join(written)})"
+
+    def _arguments(self, question: Question, *, only_code: bool = False) -> dict[str, Shown]:
+        sought = self._steered(question, only_code=only_code) if question.less else self._sought(question, only_code)
+        where = filter_text(question.where, self._left_out(question))
+        rest: dict[str, Any] = {
+            "k": question.k,
+            "field": question.field or None,
+            "where": where,
+            "metric": question.metric or None,
+            "tuning": dict(question.tuning) or None,
+        }
+        return sought | {name: Shown(value, repr(value)) for name, value in rest.items() if value is not None}
+
+    def _sought(self, question: Question, only_code: bool) -> dict[str, Shown]:
+        """Give what is searched for: a vector, a row, a text, or a text by meaning and words."""
+        if question.by == "vector":
+            vector = vector_of(question.query)
+            return {"queries": Shown(vector, str(vector.tolist()))}
+        if question.by == "row":
+            label = label_of(question.query, self.store.store.known.id)
+            return {"like": Shown(label, literal(label))}
+        text = {"text": Shown(question.query, repr(question.query))}
+        if self.encoder is None:
+            return text | ({"fusion": Shown(RRF(), "dkv.RRF()")} if question.by == "words" else {})
+        embedded = {"queries": self._embedded(question, only_code)}
+        return embedded | (text if question.by == "words" else {})
+
+    def _embedded(self, question: Question, only_code: bool) -> Shown:
+        encoder = self.encoder
+        if encoder is None:
+            raise SchemaError("there is no encoder")
+        code = f"dkv.Encoder({self.encoder_name}).encode([{question.query!r}])[0]"
+        if only_code:
+            return Shown(None, code)
+        encoder.check_field(self._info(question))
+        return Shown(encoder.encode([question.query])[0], code)
+
+    def _steered(self, question: Question, *, only_code: bool) -> dict[str, Shown]:
+        """Move what is searched for away from rows that are not wanted."""
+        sought = self._sought(question, only_code)
+        words = {"text": Shown(question.query, repr(question.query))} if question.by == "words" else {}
+        base = {name: shown for name, shown in sought.items() if name in {"queries", "like"}} or {
+            "text": sought["text"]
+        }
+        less = Shown(list(question.less), literal(list(question.less)))
+        base = {"query" if name == "queries" else name: shown for name, shown in base.items()} | {"less": less}
+        if question.field:
+            base["field"] = Shown(question.field, repr(question.field))
+        written = [shown.code if name == "query" else f"{name}={shown.code}" for name, shown in base.items()]
+        code = f"dkv.widgets.steered({self.name}, {', '.join(written)})"
+        given: Mapping[str, Any] = {name: shown.value for name, shown in base.items()}
+        return {"queries": Shown(None if only_code else steered(self.store, **given), code)} | words
+
+    def _left_out(self, question: Question) -> tuple[Any, ...]:
+        """Leave out rows that are not wanted, and the row that the others are to be like."""
+        if not question.less or question.by != "row":
+            return question.less
+        return *question.less, label_of(question.query, self.store.store.known.id)
+
+    def _info(self, question: Question) -> VectorInfo:
+        return self.store.store.known.vector(question.field or None)
+
+
+def blocking(store: Any) -> VectorStore:
+    """Take a store of either kind as a blocking one.
+
+    Raises:
+        SchemaError: something else, or the asynchronous client of a server, which lives on another loop.
+    """
+    if isinstance(store, VectorStore):
+        return store
+    if not isinstance(store, AsyncVectorStore):
+        raise SchemaError(f"a store is wanted, such as df.vec.push() gives, not {type(store).__name__}")
+    if not store.inline:
+        raise SchemaError(f"the client of {store.name} lives on your own loop: open the store with dkv.connect(…)")
+
+    async def opened() -> AsyncVectorStore:
+        return store
+
+    return VectorStore(opened, inline=True)

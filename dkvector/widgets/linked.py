@@ -1,0 +1,62 @@
+"""A map and an explorer, each of which shows what the other one found or selected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dkvector.errors import SchemaError
+from dkvector.filters import Ids
+
+if TYPE_CHECKING:
+    from dkvector.widgets.map import Map
+
+MOST = 1_000  # rows that a filter names
+
+
+class Link:
+    """What the explorer finds is ringed on the map; what the map selects is asked of the explorer.
+
+    Args:
+        shown: the map.
+        explorer: the explorer.
+    """
+
+    def __init__(self, shown: Map, explorer: Any) -> None:
+        self._map, self._explorer = shown, explorer
+        self._before = ""  # the filter that was there before ours
+        self._ours = ""
+        explorer.observe(self._found, "value")
+        shown.observe(self._selected, "selection")
+        self._found(None)
+        if shown.selection:
+            self._selected(None)
+
+    def end(self) -> None:
+        """Untie them; the filter goes back to what it was."""
+        self._explorer.unobserve(self._found, "value")
+        self._map.unobserve(self._selected, "selection")
+        self._filter("")
+
+    def _found(self, _: Any) -> None:
+        self._map.highlight = self._explorer.value
+
+    def _selected(self, _: Any) -> None:
+        """Ask for rows like the one that is selected, or among those that are."""
+        rows = self._map.selection
+        if len(rows) == 1 and self._explorer.by == "row":
+            with self._explorer.hold_trait_notifications():
+                self._filter("")
+                self._explorer.query = str(rows[0])
+        elif len(rows) > MOST:
+            self._filter("")
+            self._map.refuse(SchemaError(f"a filter names at most {MOST:,} rows, and {len(rows):,} are selected"))
+        else:
+            self._filter(str(Ids(tuple(rows))) if rows else "")
+
+    def _filter(self, ours: str) -> None:
+        """Put our filter beside the one that was typed, in place of what we put there before."""
+        if self._explorer.where != self._ours or not self._ours:
+            self._before = self._explorer.where
+        both = f"({self._before}) and {ours}" if self._before and ours else ours or self._before
+        self._ours = both if ours else ""
+        self._explorer.where = both

@@ -1,0 +1,348 @@
+// Map: a frame round jupyter-scatter, which draws the points. What comes from the rows is shown as text, never as HTML.
+
+const MANY = 100_000; // points, above which only some are drawn while the map moves
+const MOVING = 60_000;
+const SETTLED = 200; // ms without a movement before all are drawn again
+const NEAR = 24; // pixels within which the cross takes a point
+const STEP = 0.1; // of the map, that an arrow key moves
+const ZOOM = 1.25;
+const MARGIN = 0.94; // of the stage, that a whole map fills
+const START = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
+
+/** Put jupyter-scatter's view into a box, and wait until it can be spoken to. */
+async function drawn(model, box) {
+  const manager = model.widget_manager;
+  if (!manager?.create_view) throw new Error("this notebook shows no widget inside another: display map.scatter itself");
+  const child = await manager.get_model(model.get("scatter").replace("IPY_MODEL_", ""));
+  const view = await manager.create_view(child);
+  box.append(view.el);
+  view.trigger?.("displayed");
+  for (let waited = 0; waited < 600; waited += 1) {
+    const api = [...box.querySelectorAll("div")].find((one) => one.api)?.api;
+    if (api?.get("points")?.length) return { child, view, api };
+    await new Promise(requestAnimationFrame);
+  }
+  throw new Error("the map could not be drawn: this browser may lack WebGL");
+}
+
+const bytesOf = (view) => view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
+
+/** The rows that are selected, as jupyter-scatter keeps them. */
+function chosenOf(child) {
+  const kept = child.get("selection");
+  if (!kept?.view) return [];
+  return Array.from(new { int32: Int32Array, uint32: Uint32Array, float32: Float32Array }[kept.dtype](bytesOf(kept.view)));
+}
+
+/** The points, of which each can be found on the page. */
+function pointsOf(child, api) {
+  const { view, shape } = child.get("points");
+  const width = shape[1], xy = new Float32Array(bytesOf(view));
+  const screen = (at) => [api.get("xScale")(xy[at * width]), api.get("yScale")(xy[at * width + 1])];
+  const nearest = ([x, y]) => {
+    const sx = api.get("xScale"), sy = api.get("yScale");
+    const [x0, y0] = [sx.invert(x), sy.invert(y)], unit = Math.abs(sx.invert(x + 1) - x0);
+    let best = -1, least = (NEAR * unit) ** 2;
+    for (let at = 0; at < shape[0]; at += 1) {
+      const far = (xy[at * width] - x0) ** 2 + (xy[at * width + 1] - y0) ** 2;
+      if (far < least) [best, least] = [at, far];
+    }
+    return best;
+  };
+  const half = [0, 0];
+  for (let at = 0; at < shape[0]; at += 1) [0, 1].forEach((i) => { half[i] = Math.max(half[i], Math.abs(xy[at * width + i])); });
+  return { count: shape[0], screen, nearest, half };
+}
+
+/** Draw fewer points while the map moves, where there are many. */
+function thinned(points, api, selected, scope) {
+  if (points.count <= MANY) return { move() {}, settle() {} };
+  const every = points.count / MOVING;
+  const some = Array.from({ length: MOVING }, (_, i) => Math.floor(i * every));
+  let timer = null, few = false;
+  const settle = () => {
+    clearTimeout(timer);
+    if (!few) return;
+    few = false;
+    api.unfilter({ preventEvent: true });
+    if (selected().length) api.select(selected(), { preventEvent: true });
+  };
+  scope.stop.push(() => clearTimeout(timer));
+  return {
+    settle,
+    move() {
+      if (!few) api.filter(some, { preventEvent: true });
+      few = true;
+      clearTimeout(timer);
+      timer = setTimeout(settle, SETTLED);
+    },
+  };
+}
+
+/** What lies over the points: missed edges, rings and names of highlighted rows, and the cross of the keyboard. */
+function overlay(model, canvas, points, root, scope) {
+  const pen = canvas.getContext("2d");
+  let cross = false, queued = false, ended = false;
+  scope.stop.push(() => { ended = true; });
+  const draw = () => {
+    queued = false;
+    const { width, height } = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
+    if (!width) { // out of sight, for as long as a theme changes
+      if (!ended) setTimeout(later, SETTLED);
+      return;
+    }
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+      [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+    }
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    const style = getComputedStyle(root), ink = style.color, ground = style.backgroundColor;
+    drawEdges(pen, points, model.get("_edges"), ink);
+    drawRings(pen, points, model.get("_rings"), ink, ground, style);
+    if (cross) drawCross(pen, width / 2, height / 2, ink, ground);
+  };
+  const later = () => {
+    if (!queued) requestAnimationFrame(draw);
+    queued = true;
+  };
+  return { later, cross(on) { cross = on; later(); } };
+}
+
+function drawEdges(pen, points, bytes, ink) {
+  if (!bytes?.byteLength) return;
+  const ends = new Int32Array(bytesOf(bytes));
+  pen.strokeStyle = ink;
+  pen.lineWidth = 0.7;
+  pen.globalAlpha = Math.min(0.5, Math.max(0.06, 7 / Math.sqrt(ends.length / 2)));
+  pen.beginPath();
+  for (let at = 0; at < ends.length; at += 2) {
+    pen.moveTo(...points.screen(ends[at]));
+    pen.lineTo(...points.screen(ends[at + 1]));
+  }
+  pen.stroke();
+  pen.globalAlpha = 1;
+}
+
+function drawRings(pen, points, rings, ink, ground, style) {
+  pen.font = `600 12px ${style.fontFamily}`;
+  pen.textBaseline = "middle";
+  pen.lineJoin = "round";
+  const circle = ([x, y], colour, width) => {
+    pen.beginPath();
+    pen.arc(x, y, 6, 0, 7);
+    pen.strokeStyle = colour;
+    pen.lineWidth = width;
+    pen.stroke();
+  };
+  for (const [at] of rings) circle(points.screen(at), ground, 4);
+  for (const [at] of rings) circle(points.screen(at), ink, 1.8);
+  const taken = [];
+  for (const [at, name] of rings) {
+    if (!name) continue;
+    const [x, y] = points.screen(at), wide = pen.measureText(name).width;
+    const box = [x + 9, y - 8, x + 11 + wide, y + 8];
+    if (taken.some((one) => box[0] < one[2] && one[0] < box[2] && box[1] < one[3] && one[1] < box[3])) continue;
+    taken.push(box);
+    pen.strokeStyle = ground;
+    pen.lineWidth = 3.5;
+    pen.strokeText(name, x + 10, y);
+    pen.fillStyle = ink;
+    pen.fillText(name, x + 10, y);
+  }
+}
+
+function drawCross(pen, x, y, ink, ground) {
+  pen.beginPath();
+  for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+    pen.moveTo(x + 5 * dx, y + 5 * dy);
+    pen.lineTo(x + 14 * dx, y + 14 * dy);
+  }
+  for (const [colour, wide] of [[ground, 5], [ink, 2]]) {
+    [pen.strokeStyle, pen.lineWidth] = [colour, wide];
+    pen.stroke();
+  }
+}
+
+/** Tell which row lies under the pointer, or under the cross. */
+function tip(model, stage, points, scope) {
+  const box = h("div", { class: "dkv-tip", role: "tooltip", hidden: true });
+  const place = (at) => {
+    const [x, y] = points.screen(at), { width, height } = stage.getBoundingClientRect();
+    box.style.left = x > width / 2 ? "auto" : `${x + 12}px`;
+    box.style.right = x > width / 2 ? `${width - x + 12}px` : "auto";
+    box.style.top = y > height / 2 ? "auto" : `${y + 12}px`;
+    box.style.bottom = y > height / 2 ? `${height - y + 12}px` : "auto";
+  };
+  const show = () => {
+    const { at = -1, label = "", facts = [] } = model.get("_hover");
+    box.hidden = at < 0;
+    if (at < 0) return;
+    box.replaceChildren(h("strong", {}, label),
+      h("div", { class: "dkv-facts" }, ...facts.flatMap(([name, value]) => [h("span", {}, name), h("span", {}, value)])));
+    place(at);
+  };
+  scope.on("change:_hover", show);
+  return { box, hide() { box.hidden = true; }, again: (at) => at === model.get("_hover").at && show() };
+}
+
+function legend(model, scope) {
+  const box = h("div", { class: "dkv-legend", role: "group", "aria-label": "Legend" });
+  const item = (mark, name) => h("li", {}, mark, name);
+  const dot = (shade) => {
+    const one = h("span", { class: "dkv-dot" });
+    one.style.setProperty("--dkv-shade", shade);
+    return one;
+  };
+  const show = () => {
+    const { title = "", items = [], colours = [], low = "", high = "" } = model.get("_legend");
+    const ramp = h("div", { class: "dkv-scale" });
+    ramp.style.background = `linear-gradient(to right, ${colours.join(", ")})`;
+    const scale = colours.length ? [ramp, h("div", { class: "dkv-ends" }, h("span", {}, low), h("span", {}, high))] : [];
+    const { rings = "", edges = "" } = model.get("_told");
+    const rest = [...(rings ? [item(h("span", { class: "dkv-ring" }), rings)] : []), ...(edges ? [item(h("span", { class: "dkv-stroke" }), edges)] : [])];
+    box.replaceChildren(h("strong", {}, title), ...scale, h("ul", {}, ...items.map(([name, shade]) => item(dot(shade), name)), ...rest));
+    box.hidden = !title && !rest.length;
+  };
+  scope.on("change:_legend", show);
+  scope.on("change:_told", show);
+  show();
+  return box;
+}
+
+/** Colours of the notebook, and of what changes with them. */
+function themed(root, stage, api, redraw, scope) {
+  const rgb = (colour) => (colour.match(/[\d.]+/g) || [0, 0, 0]).slice(0, 3).map((one) => one / 255);
+  let last = "";
+  const apply = () => {
+    const style = getComputedStyle(root), ground = rgb(style.backgroundColor), ink = rgb(style.color);
+    if (last === `${ground},${ink}`) return;
+    last = `${ground},${ink}`;
+    stage.querySelectorAll("div").forEach((one) => one.api && (one.style.backgroundColor = style.backgroundColor));
+    api.set({ backgroundColor: [...ground, 1], pointColorActive: [...ink, 1], pointColorHover: [...ink, 1], lassoColor: [...ink, 1] });
+    redraw();
+  };
+  const watcher = new MutationObserver(() => requestAnimationFrame(apply));
+  for (const node of [document.body, document.documentElement]) {
+    watcher.observe(node, { attributes: true, attributeFilter: ["class", "data-jp-theme-name", "data-jp-theme-light", "data-vscode-theme-kind"] });
+  }
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", apply);
+  const timer = setInterval(apply, 1000); // a theme's style sheet comes later than its name
+  scope.stop.push(() => { watcher.disconnect(); dark.removeEventListener("change", apply); clearInterval(timer); });
+  apply();
+}
+
+/** Move by keys, relative to what is seen. */
+function camera(api, points, stage) {
+  const turned = (change) => {
+    const seen = Float32Array.from(api.get("cameraView"));
+    change(seen);
+    api.view(seen);
+  };
+  return {
+    pan: (dx, dy) => turned((v) => { v[12] += dx; v[13] += dy; }),
+    zoom: (by) => turned((v) => { for (const i of [0, 1, 4, 5, 12, 13]) v[i] *= by; }),
+    fit() {
+      const { width, height } = stage.getBoundingClientRect(), [x, y] = points.half;
+      const scale = MARGIN * Math.min(width / height / (x || 1), 1 / (y || 1));
+      api.view(Float32Array.from(START, (one, i) => (i === 0 || i === 5 ? scale : one)));
+    },
+  };
+}
+
+function keyboard(stage, api, see, points, over, act) {
+  const middle = () => { const { width, height } = stage.getBoundingClientRect(); return [width / 2, height / 2]; };
+  let pointed = -1;
+  const point = () => {
+    const at = points.nearest(middle());
+    if (at === pointed) return;
+    pointed = at;
+    api.hover(at < 0 ? undefined : at);
+  };
+  const keys = {
+    ArrowLeft: () => see.pan(2 * STEP, 0), ArrowRight: () => see.pan(-2 * STEP, 0),
+    ArrowUp: () => see.pan(0, -2 * STEP), ArrowDown: () => see.pan(0, 2 * STEP),
+    "+": () => see.zoom(ZOOM), "=": () => see.zoom(ZOOM), "-": () => see.zoom(1 / ZOOM), 0: () => see.fit(),
+    Enter: () => pointed >= 0 && act.toggle(pointed), " ": () => pointed >= 0 && act.toggle(pointed),
+    v: () => act.inView(), z: () => act.zoomTo(), Escape: () => act.clear(),
+  };
+  stage.addEventListener("keydown", (e) => {
+    if (e.ctrlKey || e.metaKey || e.altKey || !(e.key in keys)) return;
+    e.preventDefault();
+    e.stopPropagation();
+    over.cross(true);
+    keys[e.key]();
+    requestAnimationFrame(point);
+  });
+  stage.addEventListener("focus", () => stage.matches(":focus-visible") && (over.cross(true), point()));
+  const leave = () => { over.cross(false); pointed = -1; };
+  stage.addEventListener("blur", leave);
+  stage.addEventListener("pointerdown", leave);
+}
+
+/** Buttons, and the choice of a column for the colours. */
+function tools(model, scope, api, see, act) {
+  const colour = tie(model, scope, select([["", "one colour"], ...model.get("_columns").map((name) => [name, name])]), "color");
+  colour.id = unique("colour");
+  const modes = { panZoom: h("button", { type: "button" }, "Move"), lasso: h("button", { type: "button", title: "Draw round rows to select them" }, "Lasso") };
+  const mode = (name) => {
+    api.set({ mouseMode: name });
+    Object.entries(modes).forEach(([one, button]) => button.setAttribute("aria-pressed", one === name));
+  };
+  Object.entries(modes).forEach(([name, button]) => button.addEventListener("click", () => mode(name)));
+  mode("panZoom");
+  const button = (text, title, onclick) => h("button", { type: "button", title, onclick }, text);
+  const clear = button("", "Select nothing", act.clear);
+  const chosen = () => { clear.textContent = `Clear selection (${model.get("_chosen")})`; clear.hidden = !model.get("_chosen"); };
+  scope.on("change:_chosen", chosen);
+  chosen();
+  return [h("label", { for: colour.id }, "Colour"), colour, modes.panZoom, modes.lasso, button("+", "Zoom in", () => see.zoom(ZOOM)), button("−", "Zoom out", () => see.zoom(1 / ZOOM)),
+    button("Fit", "Show the whole map", see.fit), button("Zoom to rows", "Zoom to the highlighted or selected rows", act.zoomTo),
+    button("Select view", "Select the rows in view", act.inView), clear];
+}
+
+/** Bring the map to life once jupyter-scatter has drawn it. */
+async function begin(model, scope, stage, bar, beside) {
+  const { child, view, api } = await drawn(model, stage);
+  const root = stage.closest(".dkv-widget"), points = pointsOf(child, api), see = camera(api, points, stage);
+  const selected = () => api.get("selectedPoints");
+  const canvas = h("canvas", { class: "dkv-over", "aria-hidden": "true" });
+  const over = overlay(model, canvas, points, root, scope), hint = tip(model, stage, points, scope);
+  const act = {
+    toggle: (at) => api.select(selected().includes(at) ? selected().filter((one) => one !== at) : [...selected(), at]),
+    inView: () => api.select(api.get("pointsInView")),
+    clear: () => api.deselect(),
+    zoomTo() {
+      const wanted = selected().length ? selected() : model.get("_rings").map(([at]) => at);
+      if (wanted.length) api.zoomToPoints(wanted, { padding: 0.4, transition: false });
+    },
+  };
+  stage.append(canvas, hint.box);
+  bar.replaceChildren(...tools(model, scope, api, see, act));
+  beside.replaceWith(legend(model, scope));
+  const thin = thinned(points, api, () => chosenOf(child), scope);
+  scope.on("change:_rings", over.later);
+  scope.on("change:_edges", over.later);
+  api.subscribe("view", () => { over.later(); hint.hide(); thin.move(); });
+  api.subscribe("pointover", hint.again);
+  api.subscribe("pointout", hint.hide);
+  const sized = new ResizeObserver(over.later);
+  sized.observe(stage);
+  scope.stop.push(() => sized.disconnect(), () => view.remove?.());
+  themed(root, stage, api, over.later, scope);
+  keyboard(stage, api, see, points, over, act);
+  see.fit();
+  over.later();
+  root.dataset.ready = "true";
+}
+
+export default {
+  render: shown("map", "Map", (model, scope) => {
+    const help = h("p", { class: "dkv-keys", id: unique("keys") },
+      "With the map in focus: arrows move, + − zoom, 0 shows all, Enter selects the row at the cross, v those in view, z zooms to them, Esc none.");
+    const stage = h("div", { class: "dkv-stage", tabindex: "0", role: "application", "aria-label": model.get("_name"), "aria-describedby": help.id });
+    const bar = h("div", { class: "dkv-line dkv-tools", role: "toolbar", "aria-label": "Map tools" }), beside = h("div", {});
+    begin(model, scope, stage, bar, beside).catch((error) => stage.append(h("p", { role: "alert" }, error.message)));
+    return [bar, h("div", { class: "dkv-body" }, stage, beside), ...statusBox(model, scope, "drawing …"), codeBox(model, scope), help];
+  }),
+};

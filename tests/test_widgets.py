@@ -1,0 +1,102 @@
+"""The widgets' models, without a browser."""
+
+import asyncio
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dkvector as dkv
+from dkvector.widgets.question import label_of, vector_of
+
+LETTERS = "abcdefgh"
+
+
+def encode(texts):
+    return [[text.count(letter) + 0.01 for letter in LETTERS] for text in texts]
+
+
+@pytest.fixture
+def store():
+    names = ["abba", "bad", "cab", "dad", "face", "gag", "head"]
+    frame = pd.DataFrame({"size": [len(n) for n in names], "v": encode(names)}, index=pd.Index(names, name="name"))
+    return frame.vec.push("exact", encoder=encode)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"query": "bed"},
+        {"query": "dad", "by": "row", "where": "size > 3"},
+        {"query": encode(["gag"])[0]},
+        {"query": "bed", "metric": "euclidean"},
+    ],
+)
+def test_the_code_gives_the_value_again(store, asked):
+    explorer = dkv.widgets.Explorer(store, k=3, **asked)
+    again = eval(explorer.code, {"store": store, "dkv": dkv, "pd": pd})  # noqa: S307 - our own code is what is tested
+    pd.testing.assert_frame_equal(again, explorer.value)
+    explorer.less_like(explorer.value.index[0])
+    again = eval(explorer.code, {"store": store, "dkv": dkv, "pd": pd})  # noqa: S307
+    pd.testing.assert_frame_equal(again, explorer.value)
+    assert explorer.less[0] not in again.index
+
+
+def test_an_error_is_shown_and_raised_by_run(store):
+    explorer = dkv.widgets.Explorer(store, query="nobody", by="row")
+    assert explorer.error.startswith("NotFoundError")
+    with pytest.raises(dkv.NotFoundError, match="nobody"):
+        explorer.run()
+
+
+async def test_a_cell_reads_what_it_caused(store):
+    explorer = dkv.widgets.Explorer(store, query="face", k=2)
+    explorer.query = "gag"
+    assert explorer.busy
+    assert explorer.value.index[0] == "gag"
+    assert explorer.code == "store.search(text='gag', k=2)"
+    explorer.query = "bad"
+    explorer.judge("bad", relevant=True)
+    explorer.query, explorer.by = "nobody", "row"
+    assert explorer.error.startswith("NotFoundError")
+    explorer.judge("dad", relevant=False)
+    told = explorer.relevance.to_numpy().tolist()
+    assert told == [["bad", "bad", True], ["bad", "dad", False]]
+    explorer.by = "text"
+    sent = explorer.get_state()
+    assert sent["busy"], "the front end is told what stands, and not kept waiting"
+    assert explorer.value is not None
+    assert not explorer.busy
+
+
+async def test_the_loop_stays_free_and_the_newest_question_wins(store):
+    store.encoder = lambda texts: (time.sleep(0.2), encode(texts))[1]
+    explorer = dkv.widgets.Explorer(store)
+    explorer.query = "face"
+    ticks = 0
+    await asyncio.sleep(0)
+    explorer.query = "gag"
+    while explorer._latest.busy:
+        await asyncio.sleep(0.01)
+        ticks += 1
+    assert explorer.value.index[0] == "gag"
+    assert ticks > 10
+
+
+def test_labels_and_vectors_are_read_as_they_are_typed(store):
+    assert label_of("dad", store.schema.id) == "dad"
+    np.testing.assert_array_equal(vector_of("array([1, 2.5])"), np.float32([1, 2.5]))
+    with pytest.raises(dkv.VectorError, match="numbers"):
+        vector_of("[a]")
+
+
+def test_judgements_both_ways_are_what_evaluate_takes(store):
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", k=2)
+    explorer.judge("dad", relevant=True)
+    explorer.judge("gag", relevant=False)
+    frame = pd.concat(store.scan(include_vectors=True))
+    queries = pd.DataFrame({"v": [frame.loc["dad", "v"]]}, index=["dad"])
+    how = {"repeats": 0, "cache": False, "exclude_self": False, "relevant": explorer.relevance}
+    found = dkv.evaluate(frame, {"exact": [dkv.Flat()]}, queries, k=2, **how)
+    assert found.runs["relevant_recall"][0] == 1

@@ -1,0 +1,201 @@
+"""The map's model, without a browser: what is selected, ringed, coloured and asked of an explorer."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import traitlets
+
+import dkvector as dkv
+
+NAMES = ["ant", "bee", "cat", "dog", "elk", "fox"]
+
+
+@pytest.fixture
+def rows():
+    """Six rows in two clusters, one of which has no kind."""
+    vectors = np.float32([[1, 0, 0], [1, 0.1, 0], [1, 0, 0.1], [0, 1, 0], [0, 1, 0.1], [0.1, 1, 0]])
+    kind = pd.Categorical(["insect", "insect", "pet", "pet", "wild", None])
+    return pd.DataFrame(
+        {"kind": kind, "legs": [6, 6, 4, 4, 4, 4], "weight": [1.0, 2.0, np.nan, 4.0, 5.0, 9.0], "v": list(vectors)},
+        index=pd.Index(NAMES, name="name"),
+    )
+
+
+@pytest.fixture
+def shown(rows):
+    return dkv.widgets.Map(rows, method="pca", color="kind")
+
+
+def lassoed(shown, places):
+    """Select as the page does: jupyter-scatter's trait changes."""
+    shown.scatter.selection = np.array(places, np.uint32)
+
+
+def test_a_map_of_a_frame_a_store_and_a_view_is_the_same(rows, shown):
+    view = dkv.project(rows, method="pca", columns=["kind", "legs", "weight"])
+    pd.testing.assert_frame_equal(shown.view, view)
+    with rows.vec.push("exact") as store:
+        of_store = dkv.widgets.Map(store, method="pca")
+        assert of_store.view[["x", "y"]].round(4).equals(view[["x", "y"]].round(4))
+        assert of_store._columns == ["kind", "legs", "weight"]
+    pd.testing.assert_frame_equal(dkv.widgets.Map(view).view, view)
+    bare = dkv.project(rows, method="pca")
+    pd.testing.assert_frame_equal(dkv.widgets.Map(rows, view=bare).view, view)
+
+
+def test_points_keep_the_shape_of_the_map(shown):
+    xy, drawn = shown.view[["x", "y"]].to_numpy(), shown.scatter.points[:, :2]
+    factor = np.ptp(xy, axis=0).max() / 2
+    np.testing.assert_allclose(np.diff(drawn, axis=0) * factor, np.diff(xy, axis=0), atol=1e-5)
+    assert np.abs(drawn).max() == pytest.approx(1)
+
+
+def test_what_is_selected_in_the_page_arrives_as_labels(shown):
+    seen = []
+    shown.observe(lambda change: seen.append(change["new"]), "selection")
+    lassoed(shown, [4, 0])
+    assert shown.selection == ["ant", "elk"]
+    assert seen == [["ant", "elk"]]
+    assert shown.value.index.tolist() == ["ant", "elk"]
+    assert eval(shown.code, {"view": shown.view}).equals(shown.value)  # noqa: S307 - our own code is what is tested
+    lassoed(shown, [])
+    assert (shown.selection, len(shown.value)) == ([], 0)
+
+
+def test_what_is_selected_in_python_arrives_in_the_page_in_any_form(rows, shown):
+    for given, places in (
+        (["dog", "bee"], [1, 3]),
+        (rows.index[[2]], [2]),
+        (rows["legs"] == 6, [0, 1]),
+        (rows.vec.search(like="ant", k=2), [1, 2]),
+        (None, []),
+    ):
+        shown.selection = given
+        assert shown.scatter.selection.tolist() == places
+        assert shown._chosen == len(places)
+    with pytest.raises(dkv.NotFoundError, match=r"not on the map: 'cow' \(1 row\)"):
+        shown.selection = ["cow", "ant"]
+    with pytest.raises(traitlets.TraitError, match="row labels"):
+        shown.selection = "ant"
+    assert shown.selection == []
+
+
+def test_hits_are_ringed_and_those_elsewhere_counted(rows, shown):
+    shown.highlight = rows.vec.search(like="ant", k=2)
+    assert shown._rings == [(1, "bee"), (2, "cat")]
+    shown.highlight = ["fox", "cow"]
+    assert shown._rings == [(5, "fox")]
+    assert shown.status == "6 rows, 1 of 2 highlighted"
+    assert shown.code == "dkv.plot_map(view, 'kind', highlight=['fox', 'cow'])"
+
+
+def test_only_missed_edges_between_rows_of_the_map_are_drawn(shown):
+    edges = pd.DataFrame({"query": ["ant", "bee", "cat"], "found": [True, False, False]}, index=["bee", "dog", "cow"])
+    shown.missed = edges
+    assert np.frombuffer(shown._edges, np.int32).tolist() == [3, 1]
+    assert shown.status == "6 rows, 1 missed edges"
+    shown.missed = None
+    assert shown._edges == b""
+    with pytest.raises(dkv.SchemaError, match="ann_edges"):
+        shown.missed = edges.drop(columns="found")
+
+
+def test_colours_are_the_categories_own_or_a_scale(shown):
+    codes = shown.scatter.points[:, 2].astype(int)
+    assert codes.tolist() == [0, 0, 1, 1, 2, 3]
+    assert [name for name, _ in shown._legend["items"]] == ["insect", "pet", "wild", "missing"]
+    shown.color = "weight"
+    assert shown.scatter.points[:, 2].astype(int).tolist() == [0, 8, 64, 24, 32, 63]
+    assert (shown._legend["low"], shown._legend["high"]) == ("1", "9")
+    shown.color = ""
+    assert shown.scatter.color_by is None
+    with pytest.raises(dkv.NotFoundError, match="did you mean 'kind'"):
+        shown.color = "kinds"
+    assert shown.color == ""
+
+
+def test_a_row_under_the_pointer_is_told(shown):
+    shown.scatter.hovering = 3
+    assert shown.hovered == "dog"
+    assert shown._hover == {"at": 3, "label": "dog", "facts": [("kind", "pet"), ("legs", "4"), ("weight", "4")]}
+    shown.scatter.hovering = None
+    assert (shown.hovered, shown._hover) == (None, {"at": -1})
+
+
+def test_labels_that_are_there_twice_are_refused(rows):
+    with pytest.raises(dkv.DuplicateIdError, match=r"'ant' \(1 row\)"):
+        dkv.widgets.Map(pd.concat([rows, rows.head(1)]), method="pca")
+
+
+def test_a_picture_stands_in_its_place(shown):
+    data, _ = shown._repr_mimebundle_()
+    assert data["text/plain"] == "<Map: 6 rows; colour kind>"
+    assert data["image/png"].startswith("iVBOR")
+    assert "application/vnd.jupyter.widget-view+json" in data
+
+
+@pytest.fixture
+def linked(rows, shown):
+    with rows.vec.push("exact") as store:
+        explorer = dkv.widgets.Explorer(store, query="ant", by="row", k=2)
+        yield shown, explorer, shown.link(explorer)
+
+
+def test_what_the_explorer_finds_is_ringed(linked):
+    shown, explorer, _ = linked
+    assert shown.highlight == ["bee", "cat"]
+    explorer.query = "dog"
+    assert shown.highlight == explorer.value.index.tolist() == ["elk", "fox"]
+
+
+def test_a_row_that_is_selected_is_asked_for(linked):
+    shown, explorer, _ = linked
+    lassoed(shown, [4])
+    assert (explorer.query, explorer.where) == ("elk", "")
+    assert shown.highlight == explorer.value.index.tolist()
+
+
+def test_several_rows_are_the_filter_beside_the_one_that_was_typed(linked):
+    shown, explorer, link = linked
+    explorer.where = "legs == 4"
+    lassoed(shown, [1, 4, 5])
+    assert explorer.where == "(legs == 4) and ids(['bee', 'elk', 'fox'])"
+    assert set(explorer.value.index) == {"elk", "fox"}
+    lassoed(shown, [1, 2])
+    assert explorer.where == "(legs == 4) and ids(['bee', 'cat'])"
+    explorer.where = "legs == 6"  # typed over ours
+    lassoed(shown, [0, 1])
+    assert explorer.where == "(legs == 6) and ids(['ant', 'bee'])"
+    lassoed(shown, [])
+    assert explorer.where == "legs == 6"
+    lassoed(shown, [0, 1])
+    link.end()
+    assert explorer.where == "legs == 6"
+    lassoed(shown, [2, 3])
+    assert explorer.where == "legs == 6"
+
+
+def test_more_rows_than_a_filter_names_are_told(shown, rows, monkeypatch):
+    monkeypatch.setattr("dkvector.widgets.linked.MOST", 3)
+    with rows.vec.push("exact") as store:
+        explorer = dkv.widgets.Explorer(store, query="ant", by="row", k=2)
+        shown.link(explorer)
+        lassoed(shown, [0, 1, 2, 3])
+        assert explorer.where == ""
+        assert re.search("at most 3 rows, and 4 are selected", shown.error)
+        lassoed(shown, [0, 1])
+        assert shown.error == ""
+
+
+def test_without_jupyter_scatter_the_extra_is_named():
+    code = (
+        "import sys; sys.modules['jscatter'] = None; import dkvector as dkv; "
+        "dkv.widgets.Map(dkv.datasets.load_digits().head(50), method='pca')"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - this Python, our own code
+    assert "MissingExtraError: this needs jupyter-scatter" in run.stderr
+    assert "dkvector[widgets]" in run.stderr

@@ -1,0 +1,183 @@
+"""The map in JupyterLab, in a browser: what is lassoed, clicked and keyed there arrives in Python, and back."""
+
+import math
+
+import pytest
+from playwright.sync_api import expect
+
+SETUP = """
+import numpy as np, pandas as pd, dkvector as dkv
+
+def clusters(count, kinds=("north", "east", "south", "west")):
+    kind, noise = np.arange(count) % 4, np.random.default_rng(0).normal(0, 0.08, (count, 2))
+    x, y = (np.stack([np.sin(kind * np.pi / 2), np.cos(kind * np.pi / 2)], axis=1) + noise).T
+    kind = pd.Categorical.from_codes(kind, kinds)
+    index = [f"r{row}" for row in range(count)]
+    return pd.DataFrame({"x": x, "y": y, "kind": kind, "size": y, "note": "<b id=evil>bold</b>"}, index=index)
+
+view = clusters(COUNT)
+map = dkv.widgets.Map(view, color="kind", height=300)
+map
+"""
+API = "[...document.querySelectorAll('.dkv-stage div')].find((one) => one.api).api"
+
+
+def opened(lab, count=400, more=""):
+    page = lab.open(SETUP.replace("COUNT", str(count)).replace("\nmap\n", f"\n{more}\nmap\n"))
+    expect(page.locator(".dkv-map[data-ready]")).to_be_visible(timeout=60_000)
+    page.locator(".dkv-stage").scroll_into_view_if_needed()
+    return page
+
+
+@pytest.fixture
+def page(clean):
+    return opened(clean)
+
+
+def at(page, row):
+    """Where a row is on the page."""
+    box = page.locator(".dkv-stage canvas").first.bounding_box()
+    x, y = page.evaluate(f"(row) => {API}.getScreenPosition(row)", row)
+    return box["x"] + x, box["y"] + y
+
+
+def stage_button(page, name):
+    return page.get_by_role("toolbar", name="Map tools").get_by_role("button", name=name, exact=True)
+
+
+def lasso(page, round_row, radius):
+    """Draw most of a circle: one that ends where it began would be a click."""
+    x, y = at(page, round_row)
+    stage_button(page, "Lasso").click()
+    for step in range(20):
+        angle = 2 * math.pi * step / 21
+        page.mouse.move(x + radius * math.cos(angle), y + radius * math.sin(angle), steps=2)
+        page.wait_for_timeout(20)  # the library reads a lasso at most so often
+        if not step:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def test_a_lasso_selects_the_same_rows_in_python(page, lab):
+    lasso(page, 0, 60)
+    north = "view.index[view['kind'] == 'north'].tolist()"
+    lab.until(f"map.selection == {north}", wanted=True)
+    assert lab.value("map.value['kind'].unique().tolist()") == ["north"]
+    expect(page.get_by_role("status").first).to_have_text("400 rows, 100 selected")
+    expect(page.get_by_label("Code", exact=True)).to_have_text("view.loc[map.selection]  # 100 rows")
+    lab.shot("map-light")
+    stage_button(page, "Clear selection (100)").click()
+    lab.until("map.selection", [])
+
+
+def test_a_click_selects_a_row_and_the_pointer_tells_of_it(page, lab):
+    x, y = at(page, 6)
+    page.mouse.move(x, y)
+    lab.until("map.hovered is not None", wanted=True)
+    label = lab.value("map.hovered")
+    tip = page.get_by_role("tooltip")
+    expect(tip.locator("strong")).to_have_text(label)
+    expect(tip).to_contain_text("kindsouth")
+    expect(tip).to_contain_text("<b id=evil>bold</b>")
+    assert page.locator("#evil").count() == 0
+    page.mouse.click(x, y)
+    lab.until("map.selection == [map.hovered]", wanted=True)
+
+
+def test_what_python_selects_rings_and_colours_is_shown(page, lab):
+    for name, value in (("selection", ["r1", "r2"]), ("highlight", ["r5", "r9"]), ("color", "size")):
+        lab.value(f"setattr(map, {name!r}, {value!r})")
+    expect(stage_button(page, "Clear selection (2)")).to_be_visible()
+    assert page.evaluate(f"() => [...{API}.get('selectedPoints')]") == [1, 2]
+    legend = page.get_by_role("group", name="Legend")
+    expect(legend).to_contain_text("2 highlighted")
+    expect(legend).to_contain_text("size")
+    expect(page.get_by_label("Colour")).to_have_value("size")
+    ringed = page.evaluate(
+        f"""() => {{ const [x, y] = {API}.getScreenPosition(5), over = document.querySelector('.dkv-over');
+        return over.getContext('2d').getImageData(Math.round(x + 6), Math.round(y), 1, 1).data[3]; }}"""
+    )
+    assert ringed > 100
+    page.get_by_label("Colour").select_option("kind")
+    lab.until("map.color", "kind")
+    expect(legend).to_contain_text("north")
+
+
+def test_everything_is_reached_by_keyboard(page, lab):
+    stage = page.get_by_role("application", name="Map of 400 rows")
+    page.get_by_label("Colour").focus()
+    reached = []
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("() => document.activeElement.textContent"))
+    assert reached[:7] == ["Move", "Lasso", "+", "\N{MINUS SIGN}", "Fit", "Zoom to rows", "Select view"]
+    expect(stage).to_be_focused()
+    before = page.evaluate(f"() => [...{API}.get('cameraView')]")
+    page.keyboard.press("+")
+    page.keyboard.press("ArrowUp")
+    after = page.evaluate(f"() => [...{API}.get('cameraView')]")
+    assert after[0] == pytest.approx(1.25 * before[0])
+    assert after[13] == pytest.approx(1.25 * before[13] - 0.2)
+    page.keyboard.press("0")
+    assert page.evaluate(f"() => [...{API}.get('cameraView')]") == pytest.approx(before)
+    page.keyboard.press("v")
+    lab.until("len(map.selection)", 400)
+    page.keyboard.press("Escape")
+    lab.until("map.selection", [])
+    lab.value("setattr(map, 'highlight', ['r0'])")
+    expect(page.get_by_role("group", name="Legend")).to_contain_text("1 highlighted")
+    page.keyboard.press("z")  # brings the row under the cross
+    page.keyboard.press("+")
+    lab.until("map.hovered", "r0")
+    page.keyboard.press("Enter")
+    lab.until("map.selection", ["r0"])
+    page.keyboard.press("Enter")
+    lab.until("map.selection", [])
+
+
+def test_rings_edges_and_points_take_the_colours_of_the_theme(clean):
+    edges = "map.missed = pd.DataFrame({'query': view.index[:40], 'found': False}, index=view.index[41:81])"
+    page = opened(clean, more=f"map.highlight = ['r0', 'r1', 'r2']\n{edges}")
+    expect(page.get_by_role("group", name="Legend")).to_contain_text("40 missed edges")
+    try:
+        clean.theme("JupyterLab Dark")
+        page.wait_for_function(f"() => {API}.get('backgroundColor')[0] < 0.3", timeout=15_000)
+        clean.shot("map-dark")
+    finally:
+        clean.theme("JupyterLab Light")
+    page.wait_for_function(f"() => {API}.get('backgroundColor')[0] > 0.9", timeout=15_000)
+
+
+def test_many_points_are_thinned_while_they_move_and_the_selection_stays(clean):
+    page = opened(clean, count=120_000)
+    clean.value("setattr(map, 'selection', ['r1', 'r119999'])")
+    expect(stage_button(page, "Clear selection (2)")).to_be_visible()
+    page.evaluate(
+        f"() => {{ const api = {API}; window.seen = []; "
+        "api.subscribe('view', () => setTimeout(() => window.seen.push(api.get('isPointsFiltered')))); }"
+    )
+    stage_button(page, "+").click()
+    page.wait_for_function("() => window.seen.includes(true)")
+    page.wait_for_function(f"() => !{API}.get('isPointsFiltered')", timeout=15_000)
+    assert page.evaluate(f"() => [...{API}.get('selectedPoints')]") == [1, 119_999]
+    assert clean.value("map.selection") == ["r1", "r119999"]
+
+
+def test_map_and_explorer_show_what_the_other_found(clean):
+    page = opened(
+        clean,
+        more="rows = view.assign(v=dkv.VectorArray(view[['x', 'y']].to_numpy('f4')))\n"
+        "store = rows.vec.push('exact')\n"
+        "explorer = dkv.widgets.Explorer(store, query='r0', by='row', k=3)\n"
+        "link = map.link(explorer)\ndisplay(explorer)",
+    )
+    hits = clean.value("explorer.value.index.tolist()")
+    assert clean.value("map.highlight") == hits
+    x, y = at(page, 2)
+    page.mouse.click(x, y)
+    clean.until("map.selection == [explorer.query]", wanted=True)
+    clean.until("map.highlight == explorer.value.index.tolist()", wanted=True)
+    lasso(page, 0, 60)
+    clean.until("explorer.where.startswith('ids(')", wanted=True)
+    clean.until("set(explorer.value['kind']) == {'north'}", wanted=True)
+    clean.shot("map-linked")
