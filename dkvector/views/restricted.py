@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dkvector._loop import offload
 from dkvector.backends import _arrow
 from dkvector.columns import to_index
 from dkvector.errors import AccessDeniedError, NotFoundError, some
@@ -22,9 +23,11 @@ from dkvector.requests import Backfill, KeywordRequest, Mode, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.schema import Schema
 from dkvector.store import AsyncVectorStore
-from dkvector.views._permissions import as_permissions, listed
+from dkvector.views._detached import detached
+from dkvector.views._permissions import EVERYTHING, as_permissions, listed
 from dkvector.views._view import Batches, View
 
+T = TypeVar("T")
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -96,11 +99,13 @@ class Restricted(View):
         return own if where is None else And((own, where))
 
     async def _search(self, request: Request) -> tuple[Hits, Explanation]:
-        hits, told = await super()._search(replace(request, where=self._only(request.where)))
+        found = await super()._search(replace(request, where=self._only(request.where)))
+        hits, told = await self._taken_out(found)
         return hits, self._own(told, None)
 
     async def _explain(self, request: Request) -> tuple[Hits, Explanation]:
-        hits, told = await super()._explain(replace(request, where=self._only(request.where)))
+        found = await super()._explain(replace(request, where=self._only(request.where)))
+        hits, told = await self._taken_out(found)
         return hits, told if self._rows_of is None else self._own(told, await self._count(None))
 
     def _own(self, told: Explanation, rows: int | None) -> Explanation:
@@ -108,7 +113,14 @@ class Restricted(View):
         return told if self._rows_of is None else replace(told, rows=rows, native={})
 
     async def _keyword(self, request: KeywordRequest) -> KeywordHits:
-        return await super()._keyword(replace(request, where=self._only(request.where)))
+        found = await super()._keyword(replace(request, where=self._only(request.where)))
+        return await self._taken_out(found)
+
+    async def _taken_out(self, found: T) -> T:
+        """Leave behind the snapshot that hits hold, which has all rows and vectors."""
+        if self._rows_of is None and self._can == EVERYTHING:
+            return found
+        return await offload(detached, found)
 
     async def _count(self, where: Filter | None) -> int:
         return await super()._count(self._only(where))
