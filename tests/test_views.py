@@ -186,6 +186,8 @@ async def test_only_own_rows_are_read(mine, own):
     assert (await mine.read(label)).id == label
     with pytest.raises(dkv.NotFoundError, match=r"'id 0002', 'nobody' \(2 rows\)"):
         await mine.get(["id 0002", label, "nobody"])
+    with pytest.raises(dkv.NotFoundError, match=r"in the store: 'id 0002' \(1 row\)"):
+        await mine.get([label, "id 0002"])
     assert await mine.read("id 0002") is None
     assert await mine.update("id 0002", dkv.Record({"embedding": QUERY})) is False
 
@@ -544,6 +546,8 @@ async def test_every_question_is_told():
         ("count", None, None, None, 299, None),
     ]
     assert events[0].ids.tolist() == frame.index.tolist()
+    await store.upsert(frame.head(3))  # one that is new by now, and two that are replaced
+    assert events[-1].rows == 3
     assert events[3].ids.tolist() == ["id 0001"]
     assert all(one.seconds > 0 for one in events)
 
