@@ -69,10 +69,10 @@ class Restricted(View):
     def __init__(self, store: AsyncVectorStore, can: str | Iterable[str] | None = None, where: Any = None) -> None:
         super().__init__(store)
         self._can &= as_permissions(can)
-        self._rows_of = as_filter(where)
+        self._own_filter = as_filter(where)
         self._left = False
-        if self._rows_of is not None and store.schema is not None:
-            check_columns(self._rows_of, store.schema.columns)
+        if self._own_filter is not None and store.schema is not None:
+            check_columns(self._own_filter, store.schema.columns)
 
     @property
     def closed(self) -> bool:  # type: ignore[override]
@@ -84,7 +84,7 @@ class Restricted(View):
         self._left = True
 
     def _size(self) -> str:
-        own = "" if self._rows_of is None else f" where {self._rows_of}"
+        own = "" if self._own_filter is None else f" where {self._own_filter}"
         return f"can {listed(self._can)}{own}"
 
     def _place(self) -> str:
@@ -92,7 +92,7 @@ class Restricted(View):
 
     def _only(self, where: Filter | None) -> Filter | None:
         """Add the view's filter to another."""
-        own = self._rows_of
+        own = self._own_filter
         if own is None:
             return where
         check_columns(own, self.known.columns)
@@ -106,11 +106,11 @@ class Restricted(View):
     async def _explain(self, request: Request) -> tuple[Hits, Explanation]:
         found = await super()._explain(replace(request, where=self._only(request.where)))
         hits, told = await self._taken_out(found)
-        return hits, told if self._rows_of is None else self._own(told, await self._count(None))
+        return hits, told if self._own_filter is None else self._own(told, await self._count(None))
 
     def _own(self, told: Explanation, rows: int | None) -> Explanation:
         """Leave out what an engine tells of rows that are not the view's."""
-        return told if self._rows_of is None else replace(told, rows=rows, native={})
+        return told if self._own_filter is None else replace(told, rows=rows, native={})
 
     async def _keyword(self, request: KeywordRequest) -> KeywordHits:
         found = await super()._keyword(replace(request, where=self._only(request.where)))
@@ -118,7 +118,7 @@ class Restricted(View):
 
     async def _taken_out(self, found: T) -> T:
         """Leave behind the snapshot that hits hold, which has all rows and vectors."""
-        if self._rows_of is None and self._can == EVERYTHING:
+        if self._own_filter is None and self._can == EVERYTHING:
             return found
         return await offload(detached, found)
 
@@ -134,7 +134,7 @@ class Restricted(View):
                 yield one
 
     async def _among_ours(self, ids: pd.Index) -> Any:
-        if self._rows_of is None:
+        if self._own_filter is None:
             return await super()._among_ours(ids)
         return await Primitives._among_ours(self, ids)  # noqa: SLF001 - by a scan, through the filter
 
@@ -157,10 +157,10 @@ class Restricted(View):
         return np.asarray(await self._among_ours(ids), bool)
 
     async def _upsert(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
-        if mode == "replace" and (self._rows_of is not None or "delete" not in self._can):
+        if mode == "replace" and (self._own_filter is not None or "delete" not in self._can):
             raise AccessDeniedError("this view of the store can't replace all of its rows")
-        if self._rows_of is not None:
-            await self._check_written(batch, self._rows_of)
+        if self._own_filter is not None:
+            await self._check_written(batch, self._own_filter)
         return await super()._upsert(batch, mode, progress=progress)
 
     async def _check_written(self, batch: Batch, own: Filter) -> None:
@@ -197,7 +197,7 @@ class Restricted(View):
         await super().drop()
 
     def _refuse_filtered(self, what: str) -> None:
-        if self._rows_of is not None:
+        if self._own_filter is not None:
             raise AccessDeniedError(f"this view sees some of the rows, and can't {what} them all")
 
 
