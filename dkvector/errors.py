@@ -10,7 +10,7 @@
     ├── NotFoundError (KeyError)                    ids, columns or fields that are not there
     ├── UnsupportedError (NotImplementedError)      what a backend can't do, and what it can
     ├── BackendUnavailableError (ConnectionError)   a server or folder that can't be reached or is held by another
-    ├── AccessDeniedError (PermissionError)         a server that does not let this user do it
+    ├── AccessDeniedError (PermissionError)         a server or a view that does not let this user do it
     ├── MissingExtraError (ImportError)             an optional package that is not installed: names the extra
     └── PartialWriteError                           rows that failed, and why; the rest is stored and a retry is safe
 """
@@ -120,7 +120,7 @@ class BackendUnavailableError(DkvectorError, ConnectionError):
 
 
 class AccessDeniedError(DkvectorError, PermissionError):
-    """A server that does not let this user in, or do this."""
+    """A server that does not let this user in, or a server or a view of a store that does not let them do this."""
 
 
 class MissingExtraError(DkvectorError, ImportError):

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dkvector as dkv
+from dkvector.comparing import differing, differing_vectors
 from dkvector.mending import Applied
 
 ROWS = st.dictionaries(
@@ -149,6 +151,27 @@ def test_a_view_shows_its_own_rows_only(frame):
         assert frame.dropna(subset="n").vec.diff(mine).counts[COUNTS].tolist() == [0, 0, 0, 0, 2]
         with pytest.raises(dkv.AccessDeniedError):
             frame.vec.diff(store.restricted(can={"read"}))
+
+
+def test_a_vector_that_is_missing_is_like_no_other():
+    stored = pa.chunked_array([pa.array([None, [0.0, 0.0]], pa.list_(pa.float32(), 2))])
+    assert differing_vectors(np.zeros((2, 2), np.float32), stored, "float32").tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differ"),
+    [
+        (pa.array(["a", None, "b"]).dictionary_encode(), pa.chunked_array([["a"], ["b", "b"]]), [False, True, False]),
+        (pa.array([[1, 2], [3], None]), pa.array([[1, 2], [4], None]), [False, True, False]),
+        (pa.array([{"a": 1.0}, {"a": float("nan")}]), pa.array([{"a": 1.0}, {"a": float("nan")}]), [False, False]),
+        (pa.array([1, None]), pa.nulls(2), [True, False]),
+        (pa.array([], pa.int64()), pa.chunked_array([], pa.int64()), []),
+        (pa.array([0.0, 1.0]), pa.array([-0.0, float("nan")]), [False, True]),
+    ],
+    ids=["dictionary", "lists", "structs", "nulls", "nothing", "floats"],
+)
+def test_columns_of_every_kind_are_compared(one, other, differ):
+    assert differing(one, other).tolist() == differ
 
 
 @pytest.mark.usefixtures("local_postgres")

@@ -242,6 +242,21 @@ def test_new_columns_and_rows_without_vectors(near, sql, table):
     assert len(near.store) == 51
 
 
+def test_vector_fields_that_come_later_are_left_out(near, source, tmp_path):
+    source.add_vector_field("later", 2)
+    source.backfill("later", lambda texts: [[1.0, len(one)] for one in texts], text="s", where="n < 5")
+    assert near.refresh() == Refreshed(5, 0)
+    assert [info.name for info in near.store.schema.vectors] == ["v"]
+    near.close()
+    with pytest.raises(dkv.SchemaError, match="holds the vector fields"):
+        dkv.replica(source, tmp_path / "near", on="later")
+    with pytest.raises(dkv.NotFoundError, match="no vector field 'latest'"):
+        dkv.replica(source, tmp_path / "other", on=["latest"])
+    with dkv.replica(source, tmp_path / "other", on="later", follow=False) as other:
+        assert sorted(other.store.to_frame().index) == [0, 1, 2, 3, 4]
+        assert "v" not in other.store.to_frame()
+
+
 def test_the_replica_can_not_be_written_to(near):
     for asking in (lambda: near.store.delete([1]), lambda: near.store.upsert(rows(1)), near.store.drop):
         with pytest.raises(dkv.AccessDeniedError):

@@ -93,6 +93,13 @@ async def test_rows_of_every_form_are_the_same_rows(kind):
     np.testing.assert_array_equal(found["embedding"], np.stack(frame["embedding"]))
 
 
+async def test_records_and_frames_come_in_their_order():
+    frame = pd.DataFrame({"n": [7, 8], "embedding": [[1.0, 0.0], [0.0, 1.0]]}, index=["r001", "z"])
+    store = await ExactStore.open({})
+    assert await store.stream_write(iter([record(0), record(1), frame, record(2)]), SIZE) == 5
+    assert (await store.get(["r000", "r001", "r002", "z"]))["n"].to_pylist() == [0, 7, 2, 8]
+
+
 async def test_one_store_is_poured_into_another():
     one, other = await ExactStore.open({}), await ExactStore.open({})
     await one.upsert(sample_frame(50))

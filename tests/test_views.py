@@ -1,8 +1,9 @@
 """Views of a store: what each of them adds."""
 
 import asyncio
+import gc
 import inspect
-from types import SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -121,7 +122,27 @@ async def test_no_public_attribute_is_the_store_or_its_rows():
         _ = view.rows
 
 
-OWN = {"id 0001", "id 0003"}
+def held(thing):
+    """Everything that an object holds, directly or not, but for types, modules and functions."""
+    left, seen = [thing], {}
+    while left:
+        one = left.pop()
+        if id(one) in seen or isinstance(one, type | ModuleType | FunctionType):
+            continue
+        seen[id(one)] = one
+        left += gc.get_referents(one)
+    return seen.values()
+
+
+@pytest.mark.parametrize("knobs", [{"where": "n < 50"}, {"can": {"search", "read"}}], ids=str)
+@pytest.mark.parametrize("way", ["search", "keyword", "hybrid"])
+async def test_no_answer_holds_the_snapshot_of_all_rows(way, knobs):
+    inner = await filled()
+    hits = await ASK[way](Restricted(inner, **knobs))
+    assert all(one is not inner._rows for one in held(hits))
+    assert [one for one in held(hits) if isinstance(one, AsyncVectorStore)] == []
+
+
 ASK = {
     "search": lambda store: store.search(QUERY, k=300),
     "many": lambda store: store.search(sample_queries(3), k=300),
@@ -165,6 +186,8 @@ async def test_only_own_rows_are_read(mine, own):
     assert (await mine.read(label)).id == label
     with pytest.raises(dkv.NotFoundError, match=r"'id 0002', 'nobody' \(2 rows\)"):
         await mine.get(["id 0002", label, "nobody"])
+    with pytest.raises(dkv.NotFoundError, match=r"in the store: 'id 0002' \(1 row\)"):
+        await mine.get([label, "id 0002"])
     assert await mine.read("id 0002") is None
     assert await mine.update("id 0002", dkv.Record({"embedding": QUERY})) is False
 
@@ -382,7 +405,6 @@ async def test_the_cache_is_bounded_in_bytes(counted):
 
 
 async def test_a_cache_keeps_no_snapshot_alive():
-    import gc
     import weakref
 
     inner = await filled()
@@ -524,6 +546,8 @@ async def test_every_question_is_told():
         ("count", None, None, None, 299, None),
     ]
     assert events[0].ids.tolist() == frame.index.tolist()
+    await store.upsert(frame.head(3))  # one that is new by now, and two that are replaced
+    assert events[-1].rows == 3
     assert events[3].ids.tolist() == ["id 0001"]
     assert all(one.seconds > 0 for one in events)
 

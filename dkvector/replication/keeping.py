@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +59,7 @@ class Keeping:
         self.state: State | None = None
         self.error: DkvectorError | None = None
 
-    async def begin(self, *, install: bool, progress: bool | None) -> None:
+    async def begin(self, on: Sequence[str] | None, *, install: bool, progress: bool | None) -> None:
         """Load what is not loaded yet, and bring over what has changed since.
 
         Raises:
@@ -68,10 +69,14 @@ class Keeping:
         self._feed = await self._source.change_feed()
         if len(self._feed.table.keys) > 1:
             raise UnsupportedError("a local store has ids of one column; the key of this table has several")
-        now = State(self._feed.oid, await self._installed(install=install), await self._feed.position())
+        fields = tuple(on or (info.name for info in self._source.known.vectors))
+        _ = [self._source.known.vector(name) for name in fields]
+        now = State(self._feed.oid, await self._installed(install=install), await self._feed.position(), fields)
         state = State.read(self._file) or now
         if (state.table, state.changes) != (now.table, now.changes):
             raise SchemaError(f"{self._file.parent} is the replica of another table, or of one that was made anew")
+        if on is not None and set(on) != set(state.fields):
+            raise SchemaError(f"{self._file.parent} holds the vector fields {state.fields}, not {tuple(on)}")
         if state.loaded and self._target.empty and await self._source.count():
             state = now  # somebody has emptied the folder
         self.state = state
@@ -106,13 +111,15 @@ class Keeping:
 
     async def _write(self, frame: pd.DataFrame) -> pd.Index:
         """Write rows, and give the ids of those whose vectors can't be used."""
+        state = self.state
+        names = () if state is None else state.fields
         infos = self._source.known.vectors
-        usable = frame[[info.name for info in infos]].notna().all(axis=1).to_numpy(bool)
-        rows = frame[usable]
+        usable = frame[list(names)].notna().all(axis=1).to_numpy(bool)
+        rows = frame[usable].drop(columns=[info.name for info in infos if info.name not in names])
         if not len(rows):
             return frame.index
-        names = tuple(info.name for info in infos)
-        reading = Reading(names, None, infos[0].metric, infos[0].model, infos[0].version, "drop")
+        first = self._source.known.vector(names[0])
+        reading = Reading(names, None, first.metric, first.model, first.version, "drop")
         written = await self._target.upsert(rows, reading=reading, progress=False)
         return frame.index[~usable].append(frame.index[frame.index.isin(list(written.dropped))])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +76,7 @@ def replica(
     path: str | PathLike[str],
     *,
     table: str | None = None,
+    on: str | Sequence[str] | None = None,
     index: IndexSpec | str | None = None,
     install: bool = False,
     follow: bool = True,
@@ -84,13 +86,14 @@ def replica(
     """Keep a local Faiss store like a table in PostgreSQL, for searches that no network waits for.
 
     Rows are loaded once; from then on only those that have changed. The server's triggers note their keys in a table
-    beside, so that nothing is lost while the replica is away, and tell it by NOTIFY. Rows without a vector are left
+    beside, so that nothing is lost while the replica is away, and tell it by NOTIFY. Rows that lack a vector are left
     out. Triggers don't fire for writes by logical replication, nor for writers that have turned them off.
 
     Args:
         source: a store of pgvector, or its URL or config; a store that is given stays open when the replica is closed.
         path: the folder of the local store.
         table: the table, where the source is a URL.
+        on: the vector fields to bring over, all that there are by default; those that come later are left out.
         index: of the local store: "flat", "hnsw", "ivf", or a spec.
         install: let the table's owner have the triggers and the table of changes made, where they are not there.
         follow: bring changes over as they come; otherwise at each `refresh()`.
@@ -129,7 +132,7 @@ def replica(
         opened.append(target := connect("faiss", path=path, encoder=encoder))
         target.store.planned = spec = None if index is None else as_spec(index)
         keeping = Keeping(origin.store, target.store, Path(path).expanduser())
-        LOOP.run(keeping.begin(install=install, progress=progress))
+        LOOP.run(keeping.begin([on] if isinstance(on, str) else on, install=install, progress=progress))
         _index(target, spec, progress)
         if follow:
             LOOP.run(keeping.start())

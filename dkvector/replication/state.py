@@ -18,12 +18,14 @@ class State:
         table: the server's number of the table.
         changes: that of the table of its changes.
         position: changes before it are in the replica.
+        fields: the vector fields that it has.
         loaded: the first load is complete.
     """
 
     table: int
     changes: int
     position: int
+    fields: tuple[str, ...]
     loaded: bool = False
 
     def write(self, path: Path) -> None:
@@ -44,8 +46,9 @@ class State:
             SchemaError: it is damaged.
         """
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            told = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**told | {"fields": tuple(told["fields"])})
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, KeyError) as exc:
             raise SchemaError(f"{path} is damaged: remove the folder, and the replica is loaded anew") from exc

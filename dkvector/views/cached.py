@@ -10,7 +10,6 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -18,8 +17,9 @@ from dkvector._loop import offload
 from dkvector.errors import MissingExtraError, SchemaError
 from dkvector.indexes import as_bytes
 from dkvector.requests import KeywordRequest, Request
-from dkvector.results import Explanation, Hits, KeywordHits, TableSource
+from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.store import AsyncVectorStore
+from dkvector.views._detached import detached
 from dkvector.views._view import WRITES, Ask, Asked, View
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Cached(View):
             self._hits, self._misses = self._hits + (made is not None), self._misses + (made is None)
         if made is not None:
             return _given(_labelled(made, asked))  # type: ignore[no-any-return]
-        made = await offload(_whole, await answer())
+        made = await offload(detached, await answer())
         with self._lock:
             self._notice()
             if changes == self._changes and _bytes(made) <= self._kept.maxsize:
@@ -144,24 +144,6 @@ def _key(asked: Asked) -> bytes:
     ids = None if asked.ids is None else (str(asked.ids.dtype), asked.ids.tolist())
     told = (asked.operation, ids, None if asked.where is None else str(asked.where), asked.k, asked.queries, of)
     return blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=20).digest()
-
-
-def _whole(made: Any) -> Any:
-    """Read what was found out of the store's snapshot, which would be kept alive by it."""
-    match made:
-        case (Hits() as hits, told):
-            return replace(hits, source=TableSource(_own(hits.rows))), told
-        case KeywordHits():
-            return replace(made, source=TableSource(_own(made.rows)))
-        case pa.Table():
-            return _own(made)
-    return made
-
-
-def _own(rows: pa.Table) -> pa.Table:
-    """Copy rows that are part of something larger."""
-    whole = rows.get_total_buffer_size() > 2 * rows.nbytes + ENTRY
-    return rows.take(pa.array(np.arange(len(rows)))) if whole else rows
 
 
 def _labelled(made: Any, asked: Asked) -> Any:

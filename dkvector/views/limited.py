@@ -66,6 +66,7 @@ class Limited(View):
 
     Example:
         >>> import asyncio
+        >>> import pyarrow as pa
         >>> from dkvector.backends.exact import ExactStore
         >>> async def counted() -> int:
         ...     store = Limited(await ExactStore.open({}), RateLimit(per_second=1000))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dkvector._loop import offload
 from dkvector.backends import _arrow
 from dkvector.columns import to_index
 from dkvector.compiled import Statement
@@ -23,9 +24,11 @@ from dkvector.requests import Backfill, KeywordRequest, Mode, Page, Request, Wri
 from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.schema import Schema
 from dkvector.store import AsyncVectorStore
-from dkvector.views._permissions import as_permissions, listed
+from dkvector.views._detached import detached
+from dkvector.views._permissions import EVERYTHING, as_permissions, listed
 from dkvector.views._view import Batches, View
 
+T = TypeVar("T")
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -67,10 +70,10 @@ class Restricted(View):
     def __init__(self, store: AsyncVectorStore, can: str | Iterable[str] | None = None, where: Any = None) -> None:
         super().__init__(store)
         self._can &= as_permissions(can)
-        self._filter = as_filter(where)
+        self._own_filter = as_filter(where)
         self._left = False
-        if self._filter is not None and store.schema is not None:
-            check_columns(self._filter, store.schema.columns)
+        if self._own_filter is not None and store.schema is not None:
+            check_columns(self._own_filter, store.schema.columns)
 
     @property
     def closed(self) -> bool:  # type: ignore[override]
@@ -82,7 +85,7 @@ class Restricted(View):
         self._left = True
 
     def _size(self) -> str:
-        own = "" if self._filter is None else f" where {self._filter}"
+        own = "" if self._own_filter is None else f" where {self._own_filter}"
         return f"can {listed(self._can)}{own}"
 
     def _place(self) -> str:
@@ -90,26 +93,35 @@ class Restricted(View):
 
     def _only(self, where: Filter | None) -> Filter | None:
         """Add the view's filter to another."""
-        own = self._filter
+        own = self._own_filter
         if own is None:
             return where
         check_columns(own, self.known.columns)
         return own if where is None else And((own, where))
 
     async def _search(self, request: Request) -> tuple[Hits, Explanation]:
-        hits, told = await super()._search(replace(request, where=self._only(request.where)))
+        found = await super()._search(replace(request, where=self._only(request.where)))
+        hits, told = await self._taken_out(found)
         return hits, self._own(told, None)
 
     async def _explain(self, request: Request) -> tuple[Hits, Explanation]:
-        hits, told = await super()._explain(replace(request, where=self._only(request.where)))
-        return hits, told if self._filter is None else self._own(told, await self._count(None))
+        found = await super()._explain(replace(request, where=self._only(request.where)))
+        hits, told = await self._taken_out(found)
+        return hits, told if self._own_filter is None else self._own(told, await self._count(None))
 
     def _own(self, told: Explanation, rows: int | None) -> Explanation:
         """Leave out what an engine tells of rows that are not the view's."""
-        return told if self._filter is None else replace(told, rows=rows, native={})
+        return told if self._own_filter is None else replace(told, rows=rows, native={})
 
     async def _keyword(self, request: KeywordRequest) -> KeywordHits:
-        return await super()._keyword(replace(request, where=self._only(request.where)))
+        found = await super()._keyword(replace(request, where=self._only(request.where)))
+        return await self._taken_out(found)
+
+    async def _taken_out(self, found: T) -> T:
+        """Leave behind the snapshot that hits hold, which has all rows and vectors."""
+        if self._own_filter is None and self._can == EVERYTHING:
+            return found
+        return await offload(detached, found)
 
     async def _compile(self, request: Request) -> Statement:
         return await super()._compile(replace(request, where=self._only(request.where)))
@@ -129,7 +141,7 @@ class Restricted(View):
                 yield one
 
     async def _among_ours(self, ids: pd.Index) -> Any:
-        if self._filter is None:
+        if self._own_filter is None:
             return await super()._among_ours(ids)
         return await Primitives._among_ours(self, ids)  # noqa: SLF001 - by a scan, through the filter
 
@@ -152,10 +164,10 @@ class Restricted(View):
         return np.asarray(await self._among_ours(ids), bool)
 
     async def _upsert(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
-        if mode == "replace" and (self._filter is not None or "delete" not in self._can):
+        if mode == "replace" and (self._own_filter is not None or "delete" not in self._can):
             raise AccessDeniedError("this view of the store can't replace all of its rows")
-        if self._filter is not None:
-            await self._check_written(batch, self._filter)
+        if self._own_filter is not None:
+            await self._check_written(batch, self._own_filter)
         return await super()._upsert(batch, mode, progress=progress)
 
     async def _check_written(self, batch: Batch, own: Filter) -> None:
@@ -202,7 +214,7 @@ class Restricted(View):
         await super().drop()
 
     def _refuse_filtered(self, what: str) -> None:
-        if self._filter is not None:
+        if self._own_filter is not None:
             raise AccessDeniedError(f"this view sees some of the rows, and can't {what} them all")
 
 
