@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dkvector as dkv
@@ -33,6 +33,7 @@ def vectors(frame, labels):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@settings(max_examples=50)
 @given(world=worlds())
 def test_the_nearest_example_counts_and_nearer_ones_push_away(metric, world):
     frame, like, unlike, k = world
@@ -59,6 +60,7 @@ def _doubtful(frame, like, unlike, metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@settings(max_examples=50)
 @given(world=worlds(), away=st.floats(0, 3), seed=st.integers(0, 1000))
 def test_a_mean_is_the_formula(metric, world, away, seed):
     frame, like, unlike, k = world
@@ -72,6 +74,7 @@ def test_a_mean_is_the_formula(metric, world, away, seed):
     np.testing.assert_allclose(found["distance"], [distance for _, distance in expected], rtol=1e-3, atol=1e-4)
 
 
+@settings(max_examples=30)
 @given(seed=st.integers(0, 1000), size=st.integers(1, 4), k=st.integers(1, 12))
 def test_ranks_are_fused(seed, size, k):
     frame, queries = sample_frame(20), sample_queries(size, seed=seed)

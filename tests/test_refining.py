@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dkvector as dkv
@@ -18,6 +18,7 @@ from dkvector.testing.oracle import naive_search
 COSINE = DistanceMetric.COSINE
 
 
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 2**32 - 1),
     kinds=st.lists(st.sampled_from(["a", "b", "c", None]), min_size=12, max_size=60),
@@ -66,6 +67,7 @@ def test_groups_by_other_types_and_their_refusals():
 
 
 @pytest.mark.parametrize("metric", list(DistanceMetric))
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 12), balance=st.floats(0, 1))
 def test_each_choice_has_the_largest_gain(metric, seed, k, balance):
     frame, query = sample_frame(15, seed=seed), sample_queries(1, seed=seed)[0]
