@@ -36,19 +36,20 @@ def test_groups_are_those_of_all_rows(seed, kinds, k, groups):
 @pytest.mark.parametrize("backend", ["exact", "faiss"])
 def test_a_crowd_starves_nobody_and_costs_few_searches(backend):
     rng = np.random.default_rng(0)
-    near = rng.standard_normal((3000, 4)) * 0.01 + [1, 0, 0, 0]
+    near = rng.standard_normal((3000, 4)) * 0.01 + np.repeat([[1, 0, 0, 0], [0, 1, 0, 0]], 1500, axis=0)
     far = rng.standard_normal((20, 4)) * 0.01 + [-1, 0, 0, 0]
-    users = ["crowd"] * 3000 + [f"u{at % 4}" for at in range(20)]
+    users = ["crowd"] * 1500 + ["mob"] * 1500 + [f"u{at % 4}" for at in range(20)]
+    near[17], users[17] = [1, 0, 0, 0], "u1"  # the nearest of all, while its other rows are far
     frame = pd.DataFrame({"user": users, "embedding": list(np.concatenate([near, far]))})
     with frame.vec.push(backend) as store:
         found = store.search([1.0, 0, 0, 0], k=3, refine=dkv.Group("user", 5))
         assert found.groupby("group").size().tolist() == [3] * 5
         assert found.groupby("group")["user"].nunique().tolist() == [1] * 5
-        assert store.last.native["grouped"] == "5 groups by 'user', 2 searches"
+        assert store.last.native["grouped"] == "5 groups by 'user', 4 searches"
         assert store.last.returned == 15
         tail = store.search([1.0, 0, 0, 0], k=6, refine=dkv.Group("user", 2))
-        assert tail["user"].tolist()[:6] == ["crowd"] * 6
-        assert tail["user"].nunique() == 2
+        assert tail["user"].tolist() == ["u1"] * 6 + ["crowd"] * 6
+        assert tail["distance"].iloc[0] == 0
 
 
 def test_groups_by_other_types_and_their_refusals():
