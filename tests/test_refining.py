@@ -171,15 +171,18 @@ def test_a_sample_is_drawn_once_for_each_state_of_a_store(monkeypatch):
         assert len(drew) == 4
 
 
-@pytest.mark.parametrize("other", [dkv.Group("name", 4), dkv.MMR(candidates=30)], ids=["groups", "diverse"])
+@pytest.mark.parametrize("other", [dkv.Group("user", 4), dkv.MMR(candidates=30)], ids=["groups", "diverse"])
 def test_evidence_is_of_the_whole_search_whatever_is_chosen_by(other):
     frame, query = sample_frame(), sample_queries(1)[0]
+    near = frame.vec.search(query, k=300).index  # a crowd is nearest, so that others are found by searches of their own
+    users = pd.Series(["crowd"] * 280 + [f"user {at % 4}" for at in range(20)], index=near)
+    frame["user"] = users.reindex(frame.index)
     with frame.vec.push("exact") as store:
-        found = store.search(query, k=3, where="flag", refine=[other, dkv.Evidence()])
-        plain = store.search(query, k=300, where="flag", refine=dkv.Evidence())
+        found = store.search(query, k=3, where="x > -1", refine=[other, dkv.Evidence()])
+        plain = store.search(query, k=300, where="x > -1", refine=dkv.Evidence())
     for name in ("p_value", "e_value"):
         assert found[name].tolist() == plain[name].reindex(found.index).tolist()
-    assert (found["e_value"] / found["p_value"]).tolist() == pytest.approx([frame["flag"].sum()] * len(found))
+    assert (found["e_value"] / found["p_value"]).tolist() == pytest.approx([(frame["x"] > -1).sum()] * len(found))
 
 
 def test_rows_with_ids_of_several_columns(postgres_url, table):
