@@ -17,6 +17,7 @@ from dkvector.embedding import embedded
 from dkvector.encoders import agreed_model, as_encoder, needed, queries_of
 from dkvector.errors import UnsupportedError
 from dkvector.frame_columns import listed
+from dkvector.fusion import Fusion
 from dkvector.indexes import IndexSpec, as_spec
 from dkvector.ingest import OnBad, Reading
 from dkvector.mending import Diff
@@ -48,56 +49,61 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         text: Any = None,
         encoder: Any = None,
         like: Any = None,
-        on: str | None = None,
+        on: str | list[str] | None = None,
         where: Any = None,
         metric: DistanceMetric | str = DistanceMetric.COSINE,
         columns: Sequence[Any] | None = None,
         include_vectors: bool = False,
         on_bad: OnBad = "raise",
+        fusion: Fusion | None = None,
         refine: Refinement | Sequence[Refinement] | None = None,
     ) -> pd.DataFrame:
         """Find the k nearest rows of this frame, exactly.
 
         Args:
             query: one vector `(d,)` or many `(q, d)`: an array, a Series, a `VectorField`; a `Blend` or a list of them,
-                each several vectors that are one query; or a `VectorQuery`, which brings k, column, filter and metric
-                with it.
+                each several vectors that are one query; a dict, column → vectors; or a `VectorQuery`, which brings k,
+                column, filter and metric with it.
             k: neighbours of each query.
             text: instead of a query, one text or a list of them.
             encoder: embeds the texts: a callable `list[str] → (n, d)`, or an object with `.encode(list[str])`.
             like: instead of a query, the label of a row, or a list of labels; a row is not its own neighbour.
-            on: the vector column, where there are several.
+            on: the vector column, where there are several; or a list of them: all are searched, and the answers
+                fused.
             where: a filter, applied before the neighbours are taken.
             metric: "cosine", "euclidean" or "dot_product".
             columns: columns to give; all but the vectors by default.
             include_vectors: give the vectors too.
             on_bad: "drop" leaves out the rows whose vectors can't be used.
+            fusion: how the answers by several columns are fused: `RRF()` or `Weighted(alpha)`.
             refine: what is done with the neighbours: `Cut` those that are far, weigh the `Evidence`, choose diverse
                 ones by `MMR`, or the nearest of each `Group`; or several of these.
 
         Returns:
             A frame indexed by row label: `query` (where there are several), `rank` from 1, `score`, `distance`, then
-            the columns. Nearest first, ties in the order of the frame.
+            the columns. Nearest first, ties in the order of the frame. By several columns, rank and score of each come
+            in place of `distance`.
 
         Raises:
             VectorError: vectors or queries that can't be used; names the rows.
             FilterError: a filter that can't be read.
             SchemaError: text without an encoder.
-            UnsupportedError: text beside a query, or several columns at once.
+            UnsupportedError: text beside a query.
         """
-        asked = Search(query, k, text, like, None, where, metric, refine=refine).unfolded()
-        if asked.hybrid or asked.several or isinstance(on, list):
-            what = "vector and text together" if asked.hybrid else "several columns at once"
-            raise UnsupportedError(f'{what} are searched for in a store: df.vec.push("exact") is one')
-        column, by = self.column(on if asked.field is None else asked.field), DistanceMetric.of(asked.metric or metric)
+        fields = on if isinstance(on, list) else None
+        asked = Search(query, k, text, like, fields, where, metric, fusion=fusion, refine=refine).unfolded()
+        if asked.hybrid:
+            raise UnsupportedError('vector and text together are searched for in a store: df.vec.push("exact") is one')
+        names = [self.column(on if one.field is None else one.field) for one in asked.by_field()]
+        by = DistanceMetric.of(asked.metric or metric)
         if text is not None:
             asked = replace(asked, text=None, queries=queries_of(text, needed(encoder, "search(text=…, encoder=…)")))
         payload = self._payload(columns, include_vectors=include_vectors)
-        if asked.refinements or as_blends(asked.queries) is not None:
-            return frame_search.search(self._frame, column, asked, by, encoder=encoder, columns=payload, on_bad=on_bad)
+        if asked.several or asked.refinements or as_blends(asked.queries) is not None:
+            return frame_search.search(self._frame, names, asked, by, encoder=encoder, columns=payload, on_bad=on_bad)
         return frames.search(
             self._frame,
-            column,
+            names[0],
             frames.Asked(asked.queries, like, asked.k, by),
             where=asked.where,
             columns=payload,

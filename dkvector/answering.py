@@ -87,8 +87,8 @@ class Answering(KeywordSearch, Evident):
         first = requests[0]
         words = Texts.of(search.text, self.known.text(search.text_on), first.count) if search.hybrid else None
 
-        async def get(ids: pd.Index) -> pa.Table:
-            return await self._get(ids, first.columns, include_vectors=first.include_vectors)
+        async def get(ids: pd.Index) -> Source:
+            return await self._rows_of(ids, first)
 
         return await Hybrid(requests, words, search.fusion or RRF()).run(find, find_words, get)
 

@@ -99,36 +99,36 @@ def blending(find: Find, get: Get) -> Find:
     """Answer queries of several vectors: search by each, and make one ranking of the answers."""
 
     async def found(request: Request) -> Found:
-        if request.blend is None:
+        blend = request.blend
+        if blend is None:
             return await find(request)
-        if request.blend.kind == "rrf":
-            return await _by_rank(find, request)
-        if any(map(len, request.blend.unlike)):
-            hits, told = await _away(find, request)
-            return await dressed(hits, request, get), told
-        hits, told = await find(_apart(request, request.k))
-        best = nearest_of(hits, request, request.k)
-        return best, _told(told, request, len(best.distances))
+        if blend.kind == "rrf":
+            hits, told = await _by_rank(find, request, blend)
+        elif any(map(len, blend.unlike)):
+            hits, told = await _away(find, request, blend)
+            hits = await dressed(hits, request, get)
+        else:
+            apart, told = await find(_apart(request, blend, request.k))
+            hits = nearest_of(apart, request, blend, request.k)
+        return hits, _told(told, request, blend.kind, len(hits.distances))
 
     return found
 
 
-def _apart(request: Request, k: int) -> Request:
+def _apart(request: Request, blend: Blended, k: int) -> Request:
     """Ask by each vector alone."""
-    assert request.blend is not None  # noqa: S101 - for the type checker
     own = request.own
     if own is not None:
-        own = tuple(one for one, size in zip(own, request.blend.sizes, strict=True) for _ in range(size))
+        own = tuple(one for one, size in zip(own, blend.sizes, strict=True) for _ in range(size))
     return replace(request, k=k, labels=pd.RangeIndex(len(request.queries)), own=own, blend=None)
 
 
-def nearest_of(hits: Hits, request: Request, k: int) -> Hits:
+def nearest_of(hits: Hits, request: Request, blend: Blended, k: int) -> Hits:
     """Give the k nearest rows of each query out of the answers to its vectors; the nearest of them counts.
 
     A row among the k nearest of a query is among the k nearest of the vector that it is nearest to: none is missing.
     """
-    assert request.blend is not None  # noqa: S101 - for the type checker
-    query = np.repeat(np.arange(request.count), request.blend.sizes)[hits.of_query]
+    query = np.repeat(np.arange(request.count), blend.sizes)[hits.of_query]
     codes, uniques = pd.factorize(hits.ids, use_na_sentinel=False)
     by_id = np.argsort(np.argsort(uniques, kind="stable"), kind="stable")[codes]
     order = np.lexsort((by_id, hits.distances, query))
@@ -139,30 +139,27 @@ def nearest_of(hits: Hits, request: Request, k: int) -> Hits:
     return replace(hits, source=source, distances=hits.distances[keep], counts=counts, queries=request.labels)
 
 
-async def _away(find: Find, request: Request) -> Found:
+async def _away(find: Find, request: Request, blend: Blended) -> Found:
     """Look on until enough rows are nearer to what they should be like than to what they should not."""
-    assert request.blend is not None  # noqa: S101 - for the type checker
-    wide = 2 * request.k
+    wide, first = 2 * request.k, np.cumsum(blend.sizes) - blend.sizes
     while True:
-        hits, told = await find(replace(_apart(request, wide), columns=(), include_vectors=True))
-        near = nearest_of(hits, request, wide)
-        good = near.taken(np.flatnonzero(~_nearer_to_unlike(near, request)))
-        ended = np.maximum.reduceat(hits.counts, np.cumsum(request.blend.sizes) - request.blend.sizes) < wide
+        hits, told = await find(replace(_apart(request, blend, wide), columns=(), include_vectors=True))
+        near = nearest_of(hits, request, blend, wide)
+        good = near.taken(np.flatnonzero(~_nearer_to_unlike(near, request, blend)))
+        ended = np.maximum.reduceat(hits.counts, first) < wide
         if (ended | (good.counts >= request.k)).all():
-            best = good.taken(np.flatnonzero(ranks(good.counts) <= request.k))
-            return best, _told(told, request, len(best.distances))
+            return good.taken(np.flatnonzero(ranks(good.counts) <= request.k)), told
         wide *= WIDER
 
 
-def _nearer_to_unlike(near: Hits, request: Request) -> Counts:
+def _nearer_to_unlike(near: Hits, request: Request, blend: Blended) -> Counts:
     """Mark the hits that are nearer to a vector of `unlike` than to all others of their query."""
-    assert request.blend is not None  # noqa: S101 - for the type checker
     vectors = to_matrix(near.rows.column(request.info.name))[0]
-    ends, bounds = np.cumsum(near.counts), np.cumsum(request.blend.sizes)
+    ends, bounds = np.cumsum(near.counts), np.cumsum(blend.sizes)
     marked = np.zeros(len(vectors), bool)
-    for at, unlike in enumerate(request.blend.unlike):
+    for at, unlike in enumerate(blend.unlike):
         mine = slice(ends[at] - near.counts[at], ends[at])
-        like = request.queries[bounds[at] - request.blend.sizes[at] : bounds[at]]
+        like = request.queries[bounds[at] - blend.sizes[at] : bounds[at]]
         marked[mine] = _least(unlike, vectors[mine], request.metric) < _least(like, vectors[mine], request.metric)
     return marked
 
@@ -175,25 +172,21 @@ def _least(examples: Floats, vectors: Floats, metric: DistanceMetric) -> Floats:
     return least
 
 
-async def _by_rank(find: Find, request: Request) -> Found:
+async def _by_rank(find: Find, request: Request, blend: Blended) -> Found:
     """Fuse the answers to the vectors of each query by reciprocal rank."""
-    assert request.blend is not None  # noqa: S101 - for the type checker
-    fusion = RRF()
-    hits, told = await find(_apart(request, max(fusion.window, request.k)))
-    legs = legs_of(hits)
-    ends = np.cumsum(request.blend.sizes)
-    each = [legs[end - size : end] for end, size in zip(ends, request.blend.sizes, strict=True)]
-    fused = [fuse_some(some, fusion, request.k, int(request.blend.sizes.max(initial=0))) for some in each]
-    names = tuple(f"vector_{at + 1}" for at in range(int(request.blend.sizes.max(initial=0))))
-    at = hits.ids
-    first = pd.Series(np.arange(len(at)), index=at)
-    places = first[~at.duplicated()]
-    keep = np.concatenate([np.empty(0, np.intp), *(places.index.get_indexer(one.ids) for one in fused)]).astype(np.intp)
-    best = hybrid_hits(hits, Picked(hits.source, places.to_numpy()[keep]), fused, names, request)
-    return best, _told(told, request, len(best.distances))
+    fusion, width = RRF(), int(blend.sizes.max(initial=0))
+    hits, told = await find(_apart(request, blend, max(fusion.window, request.k)))
+    legs, ends, ids = legs_of(hits), np.cumsum(blend.sizes), hits.ids
+    each = [legs[end - size : end] for end, size in zip(ends, blend.sizes, strict=True)]
+    fused = [_fused(some, fusion, request.k, width) for some in each]
+    places = np.flatnonzero(~ids.duplicated())
+    once = ids.take(places)
+    keep = np.concatenate([np.empty(0, np.intp), *(once.get_indexer(one.ids) for one in fused)]).astype(np.intp)
+    names = tuple(f"vector_{at}" for at in range(1, width + 1))
+    return hybrid_hits(hits, Picked(hits.source, places[keep]), fused, names, request), told
 
 
-def fuse_some(legs: Sequence[Leg], fusion: Fusion, k: int, width: int) -> Fused:
+def _fused(legs: Sequence[Leg], fusion: Fusion, k: int, width: int) -> Fused:
     """Fuse the answers to one query, and leave place for as many legs as the widest query has."""
     fused = fuse(legs, fusion, k)
     lacking = width - len(legs)
@@ -232,8 +225,7 @@ def legs_of(near: Hits) -> list[Leg]:
     ]
 
 
-def _told(told: Explanation, request: Request, returned: int) -> Explanation:
-    assert request.blend is not None  # noqa: S101 - for the type checker
-    plan = f"{told.plan}, {request.blend.kind} of {len(request.queries)} vectors"
+def _told(told: Explanation, request: Request, kind: str, returned: int) -> Explanation:
+    plan = f"{told.plan}, {kind} of {len(request.queries)} vectors"
     missing = min(told.shortfall, max(0, request.count * request.k - returned))
     return replace(told, plan=plan, k=request.k, queries=request.count, returned=returned, shortfall=missing)

@@ -1,4 +1,4 @@
-"""Blends and refinements on a frame: the store's own, over rows that are found by position."""
+"""Blends, several columns and refinements on a frame: the store's own, over rows that are found by position."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import pyarrow as pa
 
 from dkvector._loop import run_inline
 from dkvector.backends import _topk
-from dkvector.blending import Found, barring, blended_request, blending, check_refined, parts_of
+from dkvector.blending import Find, Found, barring, blended_request, blending, check_refined, parts_of
 from dkvector.blends import as_blends
 from dkvector.encoders import needed, queries_of
 from dkvector.errors import NotFoundError
 from dkvector.evidence import Chance, chance_of, drawn
 from dkvector.explanation import Explanation
 from dkvector.frames import located, matching
+from dkvector.fusion import RRF
+from dkvector.hybrid import Hybrid
 from dkvector.indexes import Tuning
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric, Floats
@@ -111,7 +113,7 @@ class FrameRows:
 
 def search(
     frame: pd.DataFrame,
-    name: Any,
+    names: Sequence[Any],
     asked: Search,
     metric: DistanceMetric,
     *,
@@ -119,25 +121,56 @@ def search(
     columns: Sequence[Any],
     on_bad: OnBad,
 ) -> pd.DataFrame:
-    """Search a frame by blends, or refine what is found."""
-    mask = matching(frame, asked.where)
-    read = read_vectors(frame[name], metric=metric, on_bad=on_bad, name=str(name))
-    if read.rows is not None:
-        frame, mask = frame.iloc[read.rows], None if mask is None else mask[read.rows]
-    rows = FrameRows(frame, read.matrix, VectorInfo(str(name), read.matrix.shape[1], metric), mask)
-    none = np.empty((0, read.matrix.shape[1]), np.float32)
-    plain = Request(none, None, asked.k, rows.info, metric, None, Tuning(), (), include_vectors=False)
-    request = _asked(rows, asked, plain, encoder)
-    check_refined(asked, request)
-    find = Ways(rows.get, rows.chance).refining(blending(barring(rows.find), rows.get), asked.refinements)
+    """Search a frame by blends or by several columns, or refine what is found."""
+    fields = _fields(frame, names, matching(frame, asked.where), metric, on_bad)
+    requests = []
+    for rows, one in zip(fields.values(), asked.by_field(), strict=True):
+        none = np.empty((0, rows.info.dimensions), np.float32)
+        plain = Request(none, None, asked.k, rows.info, metric, None, Tuning(), (), include_vectors=False)
+        requests.append(_asked(rows, one, plain, encoder))
+        check_refined(asked, requests[-1])
+
+    async def find(request: Request) -> Found:
+        return await fields[request.info.name].find(request)
 
     async def found() -> pd.DataFrame:
-        hits, _ = await find(request)
+        rows = next(iter(fields.values()))
+        hits, _ = await _answered(rows, tuple(requests), asked, find)
         positions = hits.ids.to_numpy(np.intp)
         source = Placed(rows, positions, {str(at): one for at, one in enumerate(columns)}, named=True)
         return replace(hits, source=source).to_frame()
 
     return run_inline(found())
+
+
+def _fields(
+    frame: pd.DataFrame, names: Sequence[Any], mask: Any, metric: DistanceMetric, on_bad: OnBad
+) -> dict[str, FrameRows]:
+    """Read the columns; a row that is bad in one of them is left out of all."""
+    read = [read_vectors(frame[name], metric=metric, on_bad=on_bad, name=str(name)) for name in names]
+    every = [np.arange(len(frame)) if one.rows is None else np.asarray(one.rows, np.intp) for one in read]
+    kept = every[0]
+    for rows in every[1:]:
+        kept = np.intersect1d(kept, rows, assume_unique=True)
+    if len(kept) < len(frame):
+        frame, mask = frame.iloc[kept], None if mask is None else mask[kept]
+    made = {}
+    for name, one, rows in zip(names, read, every, strict=True):
+        matrix = one.matrix if len(kept) == len(rows) else one.matrix[np.searchsorted(rows, kept)]
+        made[str(name)] = FrameRows(frame, matrix, VectorInfo(str(name), matrix.shape[1], metric), mask)
+    return made
+
+
+async def _answered(rows: FrameRows, requests: tuple[Request, ...], asked: Search, find: Find) -> Found:
+    """Search by one column, or by several and fuse the answers."""
+    find = blending(barring(find), rows.get)
+    if len(requests) == 1:
+        return await Ways(rows.get, rows.chance).refining(find, asked.refinements)(requests[0])
+
+    async def get(ids: pd.Index) -> Placed:
+        return await rows.get(ids, requests[0])
+
+    return await Hybrid(requests, None, asked.fusion or RRF()).run(find, None, get)
 
 
 def _asked(rows: FrameRows, asked: Search, plain: Request, encoder: Any) -> Request:

@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from dkvector.blending import Find, Found, hybrid_hits, legs_of
 from dkvector.errors import SchemaError, UnsupportedError
 from dkvector.explanation import Explanation
 from dkvector.fusion import Fused, Fusion, Leg, fuse
 from dkvector.requests import KeywordRequest, Request
-from dkvector.results import HybridHits, KeywordHits, Picked, TableSource, free
+from dkvector.results import HybridHits, KeywordHits, Picked, Source, free
 
 FindWords = Callable[[KeywordRequest], Awaitable[KeywordHits]]
-Get = Callable[[pd.Index], Awaitable[pa.Table]]
+Get = Callable[[pd.Index], Awaitable[Source]]
 WORDS = "text"  # what the leg of the words is called
 
 
@@ -92,12 +91,12 @@ class Hybrid:
         fields = [free(one.info.name, taken) for one in self.requests] if len(self.requests) > 1 else ["vector"]
         return (*fields, *([] if self.words is None else [WORDS]))
 
-    async def run(self, find: Find, find_words: FindWords, get: Get) -> tuple[HybridHits, Explanation]:
+    async def run(self, find: Find, find_words: FindWords | None, get: Get) -> tuple[HybridHits, Explanation]:
         """Ask all legs, and fuse them; words that can't be searched for are refused before anything is asked."""
         texts = () if self.words is None else self.words.texts
         asked = [self._asked(text, self.words.on) for text in texts if self.words is not None]
         near = [await find(replace(one, k=self.window, columns=(), include_vectors=False)) for one in self.requests]
-        worded = [await find_words(one) for one in asked]
+        worded = [await find_words(one) for one in asked if find_words is not None]
         legs = [legs_of(hits) for hits, _ in near]
         legs += [[Leg(hits.ids, hits.scores) for hits in worded]] if self.words is not None else []
         fused = [fuse(some, self.fusion, self.first.k) for some in zip(*legs, strict=True)]
@@ -105,7 +104,7 @@ class Hybrid:
         return hits, self._told([told for _, told in near], len(hits.distances))
 
     async def _hits(self, near: Sequence[Found], fused: Sequence[Fused], get: Get) -> HybridHits:
-        source = TableSource(await get(_union(near[0][0].ids[:0], fused)))
+        source = await get(_union(near[0][0].ids[:0], fused))
         known = source.labels()
         at = np.concatenate([np.empty(0, np.intp), *(known.get_indexer(one.ids) for one in fused)]).astype(np.intp)
         return hybrid_hits(near[0][0], Picked(source, at), fused, self.legs, self.first, words=self.words is not None)

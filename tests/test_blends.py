@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dkvector as dkv
@@ -33,6 +33,7 @@ def vectors(frame, labels):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@settings(max_examples=50)
 @given(world=worlds())
 def test_the_nearest_example_counts_and_nearer_ones_push_away(metric, world):
     frame, like, unlike, k = world
@@ -59,6 +60,7 @@ def _doubtful(frame, like, unlike, metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@settings(max_examples=50)
 @given(world=worlds(), away=st.floats(0, 3), seed=st.integers(0, 1000))
 def test_a_mean_is_the_formula(metric, world, away, seed):
     frame, like, unlike, k = world
@@ -72,6 +74,7 @@ def test_a_mean_is_the_formula(metric, world, away, seed):
     np.testing.assert_allclose(found["distance"], [distance for _, distance in expected], rtol=1e-3, atol=1e-4)
 
 
+@settings(max_examples=30)
 @given(seed=st.integers(0, 1000), size=st.integers(1, 4), k=st.integers(1, 12))
 def test_ranks_are_fused(seed, size, k):
     frame, queries = sample_frame(20), sample_queries(size, seed=seed)
@@ -131,12 +134,35 @@ def test_blends_that_make_no_sense_are_refused(make, says):
         make()
 
 
-def test_several_columns_of_a_frame_are_searched_in_a_store():
-    frame = pd.DataFrame({"v": [[1.0, 0.0]], "w": [[1.0, 0.0]]})
-    with pytest.raises(dkv.UnsupportedError, match="several columns at once"):
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"query": sample_queries(1)[0], "fusion": dkv.RRF(weights=(3, 1))},
+        {"query": sample_queries(2), "fusion": dkv.Weighted((0.2, 0.8))},
+        {"query": {"other": sample_queries(1)[0], "embedding": sample_queries(1, seed=4)[0]}, "on": None},
+        {"like": ["id 0003", "id 0009"]},
+        {"query": dkv.Blend(like=["id 0003", "id 0009"], combine="max")},
+    ],
+    ids=["one", "many", "dict", "like", "blend"],
+)
+def test_several_columns_of_a_frame_are_searched_like_fields_of_a_store(asked):
+    frame = sample_frame(120).assign(other=list(np.random.default_rng(5).standard_normal((120, 16))))
+    asked = {"k": 5, "where": "x > -1", "columns": ["n"], "on": ["embedding", "other"]} | asked
+    found = frame.vec.search(**asked)
+    with frame.vec.push("exact") as store:
+        asked["queries"], asked["field"] = asked.pop("query", None), asked.pop("on")
+        pd.testing.assert_frame_equal(found, store.search(**asked), rtol=1e-5)
+
+
+def test_rows_that_are_bad_in_one_of_several_columns_are_left_out():
+    good, bad = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], [[1.0, 0.0], [np.nan, 0.0], [0.0, 1.0]]
+    frame = pd.DataFrame({"v": good, "w": bad}, index=list("abc"))
+    with pytest.raises(dkv.VectorError, match="'b'"):
         frame.vec.search([1.0, 0.0], on=["v", "w"])
-    with pytest.raises(dkv.UnsupportedError, match="several columns at once"):
-        frame.vec.search({"v": [1.0, 0.0]})
+    assert frame.vec.search([1.0, 0.0], on=["v", "w"], on_bad="drop").index.tolist() == ["a", "c"]
+    assert frame.vec.search([1.0, 0.0], on=["v"]).index.tolist() == ["a", "b", "c"]
+    with pytest.raises(dkv.NotFoundError, match="nope"):
+        frame.vec.search([1.0, 0.0], on=["v", "nope"])
 
 
 @pytest.mark.parametrize("combine", ["mean", "max"])
@@ -151,6 +177,14 @@ def test_words_beside_a_blend_make_a_hybrid_search(combine):
         assert found["vector_score"].dropna().tolist() == near["score"].reindex(found.index).dropna().tolist()
         with pytest.raises(dkv.SchemaError, match="fused ranking already"):
             store.search(dkv.Blend(like=["id 0010"], combine="rrf"), text="plain")
+
+
+def test_ties_between_the_vectors_of_a_blend_come_by_id():
+    frame = pd.DataFrame({"v": [[1.0, 0.0], [0.0, 1.0]]}, index=["b", "a"])
+    with frame.vec.push("exact") as store:
+        found = store.search(dkv.Blend([[1.0, 0.0], [0.0, 1.0]], combine="max"), k=2)
+        assert found.index.tolist() == ["a", "b"]
+        assert found["distance"].tolist() == [0, 0]
 
 
 def test_each_vector_of_a_blend_is_verified():
