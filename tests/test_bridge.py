@@ -86,7 +86,7 @@ async def test_records_and_vectors_go_where_they_belong(kind, tmp_path):
         ("n > 1000", lambda _: False),
         (None, lambda _: True),
     ],
-    ids=["both", "either", "among", "query", "none", "all"],
+    ids=["and", "or", "among", "query", "nothing", "all"],
 )
 async def test_a_filter_gives_the_k_nearest_that_satisfy_it(kind, few, where, keep, tmp_path, monkeypatch):
     monkeypatch.setattr(bridge, "FEW", few)

@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,6 +22,7 @@ import pandas as pd
 
 from dkvector._loop import offload
 from dkvector.backends._checks import verify
+from dkvector.backends._faiss_config import FaissConfig
 from dkvector.backends._faiss_search import nearest, planned
 from dkvector.backends._faiss_upkeep import Upkeep
 from dkvector.backends._folder import Folder
@@ -32,48 +33,11 @@ from dkvector.backends._rows import Rows
 from dkvector.backends._segment import Segment
 from dkvector.backends._topk import Positions
 from dkvector.errors import BackendUnavailableError, SchemaError
-from dkvector.indexes import HNSW, IVF, Flat, IndexSpec, Quantization, as_spec, knobs_of, spec_dict
+from dkvector.indexes import Flat, IndexSpec, as_spec, knobs_of, spec_dict
 from dkvector.ingest import Batch
 from dkvector.metrics import DistanceMetric
 from dkvector.requests import Request, shown
 from dkvector.schema import Schema, Supports, VectorInfo, serving
-
-
-@dataclass(frozen=True)
-class FaissConfig:
-    """The config of a store.
-
-    Args:
-        dimension: of the vectors, checked at the first write.
-        index_type: "Flat", "IVF", "HNSW" or "Auto".
-        metric: of the vectors; cosine by default.
-        index_path: the folder; a temporary one by default.
-        hnsw_m: links of an HNSW node.
-        hnsw_ef_construction: candidates kept while an HNSW graph is built.
-        ivf_nlist: lists of an IVF index.
-        quantization: how the index compresses vectors: "float16", "int8", "pq", "rabitq" or "binary".
-    """
-
-    dimension: int | None = None
-    index_type: str | None = None
-    metric: DistanceMetric | str | None = None
-    index_path: str | None = None
-    hnsw_m: int = HNSW.m
-    hnsw_ef_construction: int = HNSW.ef_construction
-    ivf_nlist: int | str = "auto"
-    quantization: Quantization | None = None
-
-    @property
-    def spec(self) -> IndexSpec | None:
-        """The index that is asked for; None where the config does not say."""
-        if self.index_type is None and self.quantization is None:
-            return None
-        spec = as_spec(self.index_type or "flat")
-        if isinstance(spec, HNSW):
-            return HNSW(self.hnsw_m, self.hnsw_ef_construction, self.quantization)
-        if isinstance(spec, IVF):
-            return as_spec({"kind": "ivf", "lists": self.ivf_nlist, "quantization": self.quantization})
-        return Flat(self.quantization) if isinstance(spec, Flat) else spec
 
 
 class FaissStore(LocalStore):

@@ -34,9 +34,12 @@ from dkvector.store import AsyncVectorStore
 from dkvector.vectors import read_vectors
 
 Found = list[tuple[Any, float]]  # ids and scores, best first
-FEW = 5_000
-"""Matching records up to which their ids are sent: as many are compared exactly in a few milliseconds, which is about
-what it costs to send them; beyond, a filter that the vector side can run itself is cheaper."""
+FEW = 1_000
+"""Matching records up to which their ids are sent.
+
+So far they cost what a filter costs, and they are what the data says now; 10,000 cost three times as much
+(tests/benchmarks/bench_bridge.py).
+"""
 SENT = 10_000  # ids of one search
 
 
