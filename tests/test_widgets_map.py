@@ -20,7 +20,7 @@ def rows():
     vectors = np.float32([[1, 0, 0], [1, 0.1, 0], [1, 0, 0.1], [0, 1, 0], [0, 1, 0.1], [0.1, 1, 0]])
     kind = pd.Categorical(["insect", "insect", "pet", "pet", "wild", None])
     return pd.DataFrame(
-        {"kind": kind, "legs": [6, 6, 4, 4, 4, 4], "weight": [1.0, 2.0, np.nan, 4.0, 5.0, 9.0], "v": list(vectors)},
+        {"kind": kind, "legs": [6, 6, 4, 4, 4, 4], "weight": [1.0, 2.0, np.nan, 4.0, 5.0, 9.0], "v": dkv.VectorArray(vectors)},
         index=pd.Index(NAMES, name="name"),
     )
 
@@ -124,6 +124,34 @@ def test_a_row_under_the_pointer_is_told(shown):
     assert shown._hover == {"at": 3, "label": "dog", "facts": [("kind", "pet"), ("legs", "4"), ("weight", "4")]}
     shown.scatter.hovering = None
     assert (shown.hovered, shown._hover) == (None, {"at": -1})
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.MultiIndex.from_product([["a", "b"], [1, 2, 3]], names=["part", "number"]),
+        pd.date_range("2024-05-01", periods=6, name="day"),
+        pd.Index([10, 20, 30, 40, 50, 60], name="id"),
+    ],
+)
+def test_labels_of_any_kind_are_selected_and_written_as_code(rows, index):
+    shown = dkv.widgets.Map(rows.set_index(index), method="pca")
+    lassoed(shown, [1, 4])
+    assert shown.selection == [index[1], index[4]]
+    assert eval(shown.code, {"view": shown.view, "pd": pd}).equals(shown.value)  # noqa: S307
+    shown.selection = shown.view.index[2:3]
+    assert shown.scatter.selection.tolist() == [2]
+    shown.highlight = list(index[:2])
+    assert [at for at, _ in shown._rings] == [0, 1]
+
+
+def test_no_rows_and_no_data_are_refused(rows):
+    with pytest.raises(dkv.SchemaError, match="no rows"):
+        dkv.widgets.Map(rows, where="legs > 8", method="pca")
+    with pytest.raises(dkv.SchemaError, match="not of list"):
+        dkv.widgets.Map([1, 2])
+    with pytest.raises(dkv.NotFoundError, match="'fox'"):
+        dkv.widgets.Map(rows.drop(index="fox"), view=dkv.project(rows, method="pca"))
 
 
 def test_labels_that_are_there_twice_are_refused(rows):

@@ -37,7 +37,7 @@ def mapped(data: Any, view: pd.DataFrame | None, columns: Sequence[Any] | None, 
     """Give a map with columns: the one that there is, or a new one of a frame or a store.
 
     Raises:
-        SchemaError: neither rows nor a map.
+        SchemaError: neither rows nor a map, or no rows.
         NotFoundError: rows of the map that the data has not.
         DuplicateIdError: labels that are there twice, so that none of the two could be selected.
     """
@@ -48,6 +48,8 @@ def mapped(data: Any, view: pd.DataFrame | None, columns: Sequence[Any] | None, 
         view, rows = rows, rows.drop(columns=[name for name in PLACES if name in rows.columns])
     names = _names(rows) if columns is None else list(columns)
     made = _laid(rows, names, laying) if view is None else _joined(rows, view, names)
+    if not len(made):
+        raise SchemaError("there are no rows to show on a map")
     if not made.index.is_unique:
         raise DuplicateIdError(f"labels given more than once: {some(made.index[made.index.duplicated()].unique())}")
     return made
