@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,6 +206,15 @@ def test_side_by_side_marks_what_differs_in_light_and_dark(clean):
     finally:
         lab.theme("JupyterLab Light")
     assert min(dark, contrast(page)) > 4.5
+
+
+def test_a_notebook_merely_opened_shows_what_was_found(clean):
+    page = clean.look(Path(__file__).parents[1] / "notebooks" / "08_widgets.ipynb")
+    table = page.get_by_role("table").filter(has_text="the coldest season of the year").first
+    expect(table.get_by_role("row")).to_have_count(6)
+    expect(page.get_by_role("img", name="recall against queries a second")).to_be_attached()
+    expect(page.get_by_text("widget model not found")).to_have_count(0)
+    clean.shot("opened")
 
 
 def contrast(page):

@@ -52,7 +52,7 @@ def picture(figure: Any, dots: int = 110) -> bytes:
     from matplotlib import pyplot as plt  # noqa: PLC0415 - an extra
 
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dots, bbox_inches="tight", facecolor="white")
+    figure.savefig(file, format="png", dpi=dots, bbox_inches="tight")
     plt.close(figure)
     return file.getvalue()
 
