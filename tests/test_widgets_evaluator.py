@@ -86,6 +86,17 @@ def test_the_code_measures_what_the_widget_does():
     assert found.slices().columns[4] == "where"
 
 
+def test_knobs_without_values_are_tried_over_a_usual_range_where_an_index_has_them():
+    shown = evaluator(specs=[dkv.HNSW(), dkv.IVF()])
+    assert "sweep={'ef_search': [16, 32, 64, 128, 256], 'probes': [1, 4]}" in shown.code
+    shown.sweep = {"ef_search": [8]}
+    assert "sweep={'probes': [1, 4, 16, 64], 'ef_search': [8]}" in shown.code
+    shown.indexes = {"faiss": "HNSW()"}
+    assert "sweep={'ef_search': [8]}" in shown.code
+    shown.sweep = {}
+    assert "sweep" not in shown.code
+
+
 def test_open_stores_are_measured_as_they_are_and_some_may_be_left_out():
     stores = {name: DIGITS.vec.push("faiss", index=dkv.IVF(lists=n), metric="l2") for name, n in (("a", 4), ("b", 40))}
     shown = evaluator(stores, name="stores", metric=None, draw=30)
