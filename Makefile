@@ -31,7 +31,7 @@ bench: $(VENV)/.dev  ## run the measurements in tests/benchmarks
 servers: $(VENV)/.dev  ## run Elasticsearch and OpenSearch until Ctrl-C; needs Maven and a JDK of at least 21
 	@cd tests && ../$(BIN)/python -m engines $(ENGINES)
 
-lab: $(VENV)/.lab  ## open the notebooks in JupyterLab
+lab: $(VENV)/.lab encoder  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 clean:  ## remove the environment, caches and builds

@@ -50,6 +50,29 @@ def test_an_error_is_shown_and_raised_by_run(store):
         explorer.run()
 
 
+def test_a_click_on_rows_that_are_no_longer_shown_does_nothing(store):
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", k=2)
+    shown = explorer.value.index.tolist()
+    click = {"do": "right", "at": 0, "label": "gag"}
+    explorer._told(None, click, [])
+    assert explorer.relevance.empty
+    explorer._told(None, click | {"label": shown[0]}, [])
+    assert explorer.relevance["row"].tolist() == [shown[0]]
+    explorer._told(None, {"do": "more", "at": 1, "label": shown[1]}, [])
+    assert (explorer.query, explorer.by) == (shown[1], "row")
+
+
+def test_what_is_selected_is_labels_and_those_out_of_sight_stay(store):
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", k=2)
+    first, second = explorer.value.index
+    explorer.selection = ["gag", second]
+    assert explorer._selected == [1]
+    explorer._selected = [0]
+    assert explorer.selection == ["gag", first]
+    explorer._told(None, {"do": "clear"}, [])
+    assert explorer.selection == []
+
+
 async def test_a_cell_reads_what_it_caused(store):
     explorer = dkv.widgets.Explorer(store, query="face", k=2)
     explorer.query = "gag"
@@ -65,7 +88,8 @@ async def test_a_cell_reads_what_it_caused(store):
     assert told == [["bad", "bad", True], ["bad", "dad", False]]
     explorer.by = "text"
     sent = explorer.get_state()
-    assert sent["busy"], "the front end is told what stands, and not kept waiting"
+    assert sent["busy"]
+    assert explorer._latest.busy, "the front end is told what stands, and kept waiting for nothing"
     assert explorer.value is not None
     assert not explorer.busy
 

@@ -86,6 +86,17 @@ def test_the_code_measures_what_the_widget_does():
     assert found.slices().columns[4] == "where"
 
 
+def test_knobs_without_values_are_tried_over_a_usual_range_where_an_index_has_them():
+    shown = evaluator(specs=[dkv.HNSW(), dkv.IVF()])
+    assert "sweep={'ef_search': [16, 32, 64, 128, 256], 'probes': [1, 4]}" in shown.code
+    shown.sweep = {"ef_search": [8]}
+    assert "sweep={'probes': [1, 4, 16, 64], 'ef_search': [8]}" in shown.code
+    shown.indexes = {"faiss": "HNSW()"}
+    assert "sweep={'ef_search': [8]}" in shown.code
+    shown.sweep = {}
+    assert "sweep" not in shown.code
+
+
 def test_open_stores_are_measured_as_they_are_and_some_may_be_left_out():
     stores = {name: DIGITS.vec.push("faiss", index=dkv.IVF(lists=n), metric="l2") for name, n in (("a", 4), ("b", 40))}
     shown = evaluator(stores, name="stores", metric=None, draw=30)
@@ -209,6 +220,24 @@ async def test_runs_arrive_while_the_loop_stays_free_and_a_stop_keeps_what_is_fi
     assert found.complete
     assert len(shown.value) == 4
     assert [len(one) for one in seen[-5:]] == [1, 2, 3, 4, 4]
+
+
+def test_an_interrupt_keeps_what_is_finished_and_leaves_no_store_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    shown = evaluator()
+
+    def interrupted(_):
+        if shown.value is not None and len(shown.value) == 2:
+            raise KeyboardInterrupt
+
+    shown.observe(interrupted, "progress")
+    with pytest.raises(KeyboardInterrupt):
+        shown.run()
+    assert shown.value["tuning"].tolist() == ["", "probes=1"]
+    assert not shown.evaluation.complete
+    assert shown.status == "2 runs, stopped"
+    assert not shown.busy
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_an_error_on_the_way_is_shown_and_raised_to_who_waits():

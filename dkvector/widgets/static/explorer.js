@@ -180,15 +180,15 @@ function results(model, scope) {
     box.replaceChildren();
     drawn = null;
     keys.hidden = !page.rows?.length;
-    const add = (shown, title, ours) => {
+    const add = (shown, title, ours, told = title) => {
       const made = shown.rows.length ? tableOf(shown, title, { act, toggle, ours, keys: keys.id }) : null;
       const note = shown.total > shown.rows.length ? none(`the first ${shown.rows.length} of ${shown.total} rows; all are in .value`) : "";
       box.append(h("section", { class: "dkv-side", "aria-label": title },
-        ...(beside.rows ? [h("h4", {}, title)] : []), h("div", { class: "dkv-scroll" }, made ? made.table : none("no rows")), note));
+        ...(beside.rows ? [h("h4", {}, told)] : []), h("div", { class: "dkv-scroll" }, made ? made.table : none("no rows")), note));
       return made;
     };
     if (page.rows) drawn = add(page, beside.rows ? "this search" : "results", true);
-    if (beside.rows) add(beside, "beside", false);
+    if (beside.rows) add(beside, "beside", false, `beside: ${new Map(model.get("_choices").runs).get(model.get("compare")) ?? ""}`);
     mark();
     if (focused >= 0 && drawn) {
       drawn.focus(focused);
