@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dkvector.errors import SchemaError
 from dkvector.filters import Ids
-
-if TYPE_CHECKING:
-    from dkvector.widgets.map import Map
 
 MOST = 1_000  # rows that a filter names
 
@@ -21,7 +18,7 @@ class Link:
         explorer: the explorer.
     """
 
-    def __init__(self, shown: Map, explorer: Any) -> None:
+    def __init__(self, shown: Any, explorer: Any) -> None:
         self._map, self._explorer = shown, explorer
         self._before = ""  # the filter that was there before ours
         self._ours = ""
