@@ -187,6 +187,15 @@ def test_ties_between_the_vectors_of_a_blend_come_by_id():
         assert found["distance"].tolist() == [0, 0]
 
 
+def test_no_more_than_k_come_where_the_filter_bars_the_examples_already():
+    frame = sample_frame(100)
+    with frame.vec.push("exact") as store:
+        for asked in ({"like": "id 0001"}, {"queries": dkv.Blend(like=["id 0001", "id 0002"], unlike="id 0004")}):
+            found = store.search(**asked, k=3, where="n > 50")
+            assert found["rank"].tolist() == [1, 2, 3]
+            assert (found["n"] > 50).all()
+
+
 def test_each_vector_of_a_blend_is_verified():
     frame = sample_frame(200)
     with frame.vec.push("faiss", index="hnsw") as store:

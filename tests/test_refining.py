@@ -185,6 +185,20 @@ def test_evidence_is_of_the_whole_search_whatever_is_chosen_by(other):
     assert (found["e_value"] / found["p_value"]).tolist() == pytest.approx([(frame["x"] > -1).sum()] * len(found))
 
 
+def test_no_row_is_among_its_own_groups_in_a_batch_either():
+    frame = sample_frame()
+    own = frame.index[50]
+    far = frame.vec.search(like=own, k=299).index[-5:]  # of its group, and found by a search of their own
+    frame["user"] = [f"user {at % 3}" for at in range(300)]
+    frame.loc[[own, *far], "user"] = "lone"
+    like = [frame.index[9], own, frame.index[70]]
+    with frame.vec.push("exact") as store:
+        found = store.search(like=like, k=3, refine=dkv.Group("user", 4))
+        for label in like:
+            expected = naive_groups(frame.drop(label), frame.embedding[label], 3, "user", 4)
+            assert found[found["query"] == label].index.tolist() == [row for _, _, row in expected]
+
+
 def test_rows_with_ids_of_several_columns(postgres_url, table):
     frame = sample_frame(60).assign(part=[f"p{at % 3}" for at in range(60)], number=range(60))
     keyed, own, other = frame.set_index(["part", "number"]), [("p1", 1), ("p2", 5)], ["id 0001", "id 0005"]
