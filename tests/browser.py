@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,13 +32,13 @@ FLAGS = [
 SIZE = {"width": 1280, "height": 1000}
 SETTINGS = {"fetchNews": "false", "checkForUpdates": False}
 DONE = "ALL-DONE"
-OPEN = """async (path) => {
+OPEN = """async ([path, run]) => {
   const app = window.jupyterapp;
   const shown = await app.commands.execute('docmanager:open', {path});
   await shown.context.ready;
   await shown.context.sessionContext.ready;
   await shown.revealed;
-  await app.commands.execute('notebook:run-all-cells');
+  if (run) await app.commands.execute('notebook:run-all-cells');
 }"""
 # What a person does who presses the ✕: the focus goes there first, which sends what was typed last.
 CLOSE = """async () => {
@@ -65,8 +66,7 @@ class Lab:
 
     def open(self, *cells: str) -> Page:
         """Run a notebook of these cells, and give the page that shows it."""
-        self.page.evaluate(CLOSE)
-        self.end_kernels()
+        self.close()
         name = f"{time.monotonic_ns()}.ipynb"
         marker = f"print('{DONE[:3]}' + '{DONE[3:]}')"
         made = nbformat.v4.new_notebook(
@@ -74,9 +74,21 @@ class Lab:
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
         )
         nbformat.write(made, self.base / "notebooks" / name)
-        self.page.evaluate(OPEN, name)
+        self.page.evaluate(OPEN, [name, True])
         self.page.get_by_text(DONE, exact=True).wait_for(timeout=60_000)
         return self.page
+
+    def look(self, notebook: Path) -> Page:
+        """Open a notebook as it is stored, without running it."""
+        self.close()
+        shutil.copy(notebook, self.base / "notebooks")
+        self.page.evaluate(OPEN, [notebook.name, False])
+        return self.page
+
+    def close(self) -> None:
+        """Close the notebook that is open, and end its kernel."""
+        self.page.evaluate(CLOSE)
+        self.end_kernels()
 
     def value(self, expression: str) -> Any:
         """Evaluate an expression in the kernel of the notebook that is open; it must give what JSON has."""

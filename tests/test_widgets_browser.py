@@ -2,10 +2,13 @@
 
 import inspect
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
+
+import dkvector as dkv
 
 NAMES = ["banana", "bandana", "cabana", "pear", "pea", "peach", "plum", "cherry", "berry", "fig", "lemon", "melon"]
 
@@ -60,6 +63,15 @@ def test_what_is_typed_is_found_on_the_page_and_in_the_value(page, lab):
     page.get_by_label("k", exact=True).fill("2")
     expect(labels(page)).to_have_text(nearest("banana", 2))
     lab.shot("explorer-light")
+
+
+def test_only_what_stands_after_a_pause_is_asked(page, lab):
+    lab.value("[seen := [], setattr(store, 'encoder', lambda texts: (seen.extend(texts), encode(texts))[1])]")
+    page.get_by_label("Query").evaluate(
+        "(box) => ['p', 'pe', 'pea'].forEach((text) => { box.value = text; box.dispatchEvent(new Event('input')); })"
+    )
+    expect(labels(page)).to_have_text(nearest("pea", 4))
+    assert lab.value("seen") == ["pea"]
 
 
 def test_payload_is_text_and_a_row_opens(page):
@@ -205,6 +217,36 @@ def test_side_by_side_marks_what_differs_in_light_and_dark(clean):
     finally:
         lab.theme("JupyterLab Light")
     assert min(dark, contrast(page)) > 4.5
+
+
+def test_knobs_are_set_and_what_an_index_misses_is_marked(clean):
+    page = clean.open(
+        "import dkvector as dkv\ndigits = dkv.datasets.load_digits()\n"
+        "store = digits.vec.push('faiss', index=dkv.IVF(lists=50), metric='l2')\n"
+        "explorer = dkv.widgets.Explorer(store, query=7, k=12, tuning={'probes': 50}, compare='exact')\nexplorer"
+    )
+    matrix = np.stack(dkv.datasets.load_digits()["embedding"].tolist()).astype("f8")
+    far = np.linalg.norm(matrix - matrix[7], axis=1)
+    true = [int(one) for one in np.lexsort((np.arange(len(far)), far.round(5))) if one != 7][:12]
+    expect(labels(page, "beside")).to_have_text([str(one) for one in true])
+    expect(page.locator(".dkv-mark")).to_have_count(0)
+    page.get_by_label("probes").fill("1")
+    page.get_by_label("probes").press("Enter")
+    clean.until("explorer.tuning", {"probes": 1})
+    found = clean.value("store.search(like=7, k=12, tuning={'probes': 1}).index.tolist()")
+    assert 0 < len(set(found) & set(true)) < 12
+    expect(labels(page, "this search")).to_have_text([f"{one}{'' if one in true else ' extra'}" for one in found])
+    expect(labels(page, "beside")).to_have_text([f"{one}{'' if one in found else ' missing'}" for one in true])
+    clean.shot("explorer-missed", widget=True)
+
+
+def test_a_notebook_merely_opened_shows_what_was_found(clean):
+    page = clean.look(Path(__file__).parents[1] / "notebooks" / "08_widgets.ipynb")
+    table = page.get_by_role("table").filter(has_text="the coldest season of the year").first
+    expect(table.get_by_role("row")).to_have_count(6)
+    expect(page.get_by_role("img", name="recall against queries a second")).to_be_attached()
+    expect(page.get_by_text("widget model not found")).to_have_count(0)
+    clean.shot("opened")
 
 
 def contrast(page):

@@ -211,6 +211,24 @@ async def test_runs_arrive_while_the_loop_stays_free_and_a_stop_keeps_what_is_fi
     assert [len(one) for one in seen[-5:]] == [1, 2, 3, 4, 4]
 
 
+def test_an_interrupt_keeps_what_is_finished_and_leaves_no_store_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    shown = evaluator()
+
+    def interrupted(_):
+        if shown.value is not None and len(shown.value) == 2:
+            raise KeyboardInterrupt
+
+    shown.observe(interrupted, "progress")
+    with pytest.raises(KeyboardInterrupt):
+        shown.run()
+    assert shown.value["tuning"].tolist() == ["", "probes=1"]
+    assert not shown.evaluation.complete
+    assert shown.status == "2 runs, stopped"
+    assert not shown.busy
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_an_error_on_the_way_is_shown_and_raised_to_who_waits():
     broken = DIGITS.assign(embedding=[np.full(64, np.nan), *DIGITS["embedding"].iloc[1:]])
     shown = evaluator(broken, [dkv.Flat()], queries=DIGITS["embedding"].iloc[:3])

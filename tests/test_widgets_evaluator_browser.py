@@ -26,10 +26,10 @@ def page(clean):
     return clean.open(MEASURE)
 
 
-def start(page, runs):
+def start(page, runs, told=""):
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.get_by_role("grid", name="runs").locator("tbody tr")).to_have_count(runs, timeout=60_000)
-    expect(page.get_by_role("status").first).to_have_text(f"{runs} runs", timeout=60_000)
+    expect(page.get_by_role("status").first).to_have_text(told or f"{runs} runs", timeout=60_000)
 
 
 def points_of(page):
@@ -71,7 +71,8 @@ def test_indexes_are_chosen_and_what_can_not_be_read_is_told(page, clean):
     expect(page.get_by_role("alert").filter(has_text="IVF has no 'list'")).to_contain_text("did you mean 'lists'?")
     expect(page.get_by_role("button", name="Start", exact=True)).to_be_disabled()
     clean.shot("evaluator-bad-index", widget=True)
-    indexes.fill("IVF(lists=[8, 16])")
+    indexes.fill("IVF(lists=[8, 16]), HNSW(quantization='int4')")
+    page.get_by_label("ef_search").fill("16")
     page.get_by_role("button", name="add Flat() to exact").click()
     expect(page.get_by_label("exact", exact=True)).to_be_checked()
     page.get_by_label("Indexes of exact").fill("Flat()")
@@ -82,13 +83,18 @@ def test_indexes_are_chosen_and_what_can_not_be_read_is_told(page, clean):
     expect(page.locator(".dkv-where .dkv-problem")).to_contain_text("^")
     where.fill("digit > 3")
     wanted = (
-        "dkv.evaluate(digits, {'faiss': [dkv.IVF(lists=8), dkv.IVF(lists=16)], 'exact': [dkv.Flat()]}, queries=20, "
+        "dkv.evaluate(digits, {'faiss': [dkv.IVF(lists=8), dkv.IVF(lists=16), "
+        "dkv.HNSW(m=16, quantization='int4')], 'exact': [dkv.Flat()]}, queries=20, "
     )
     expect(page.get_by_label("Code", exact=True)).to_contain_text(wanted)
-    start(page, 3)
+    start(page, 4, "4 runs, 1 failed")
+    page.get_by_role("grid", name="runs").get_by_role("row").filter(has_text="UnsupportedError").click()
+    expect(page.get_by_role("region", name="Run", exact=True)).to_contain_text("UnsupportedError: faiss")
+    clean.shot("evaluator-failed", widget=True)
     assert clean.value("evaluator.value[['backend', 'index', 'where']].values.tolist()") == [
         ["faiss", "IVF(lists=8)", "digit > 3"],
         ["faiss", "IVF(lists=16)", "digit > 3"],
+        ["faiss", "HNSW(m=16, quantization='int4')", "digit > 3"],
         ["exact", "Flat()", "digit > 3"],
     ]
 

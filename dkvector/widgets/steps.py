@@ -55,15 +55,18 @@ class Steps(Generic[S]):
         """Take all steps here and now; an interrupt ends them, and what was told of remains."""
         self._stopped = False
         error: Exception | None = None
+        steps: Iterator[S] = iter(())
+        stopped = True
         try:
-            for one in work():
+            steps = work()
+            for one in steps:
                 self._step(one)
-        except KeyboardInterrupt:
-            self._ended(None, True)  # noqa: FBT003 - it was ended from outside
-            raise
+            stopped = False
         except Exception as exc:  # noqa: BLE001 - it is told of
-            error = exc
-        self._ended(error, False)  # noqa: FBT003
+            error, stopped = exc, False
+        finally:
+            _close(steps)
+            self._ended(error, stopped)
 
     async def done(self) -> None:
         """Wait until no step follows."""

@@ -14,6 +14,7 @@ from dkvector import _html, plotting
 from dkvector.errors import MissingExtraError, SchemaError
 from dkvector.evaluation.report import Evaluation
 from dkvector.widgets.page import page
+from dkvector.widgets.runs import drawn
 
 WIDE = 160  # characters of a cell
 MANY = 20  # rows of a table
@@ -51,7 +52,7 @@ def picture(figure: Any, dots: int = 110) -> bytes:
     from matplotlib import pyplot as plt  # noqa: PLC0415 - an extra
 
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dots, bbox_inches="tight", facecolor="white")
+    figure.savefig(file, format="png", dpi=dots, bbox_inches="tight")
     plt.close(figure)
     return file.getvalue()
 
@@ -73,11 +74,17 @@ def evaluation(code: str, found: Evaluation | None, y: str = "qps") -> Still:
         return Still(f"<Evaluator: {code or 'nothing asked'}>", _html.block(_html.heading("Evaluator", code)))
     parts = [_html.heading("Evaluator", code)]
     with suppress(MissingExtraError, SchemaError):
-        drawn = base64.b64encode(picture(plotting.plot_frontier(found.runs, y=y).get_figure())).decode("ascii")
+        shown = base64.b64encode(picture(plotting.plot_frontier(found.runs, y=y).get_figure())).decode("ascii")
         parts.append(
-            f'<img alt="recall against queries a second" style="max-width: 720px" src="data:image/png;base64,{drawn}">'
+            f'<img alt="recall against queries a second" style="max-width: 720px" src="data:image/png;base64,{shown}">'
         )
-    return Still(f"<Evaluator: {code}; {len(found.runs)} runs>", _html.block(*parts, found._repr_html_()))
+    return Still(f"<Evaluator: {code}; {len(found.runs)} runs>", _html.block(*parts, _runs(drawn(found, y))))
+
+
+def _runs(shown: dict[str, Any]) -> str:
+    names = ["run", *shown["heads"]]
+    rows = [[str(row["run"]), *row["cells"][:-1], row["cells"][-1] or row["error"]] for row in shown["rows"]]
+    return _html.table(names, rows)
 
 
 def _table(shown: dict[str, Any]) -> str:

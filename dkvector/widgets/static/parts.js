@@ -69,9 +69,22 @@ function completion(input, title, { ask, put }) {
   const list = h("ul", { role: "listbox", id: unique("list"), "aria-label": title, class: "dkv-list", hidden: true });
   const marks = { role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id };
   Object.entries(marks).forEach(([name, value]) => input.setAttribute(name, value));
+  if (list.showPopover) list.popover = "manual"; // above everything: an output cuts off what stands out of it
   let at = -1;
+  const place = () => {
+    const box = input.getBoundingClientRect();
+    const above = box.bottom + list.offsetHeight > window.innerHeight && box.top > list.offsetHeight;
+    Object.assign(list.style, { position: "fixed", left: `${box.left}px`, top: `${above ? box.top - list.offsetHeight : box.bottom}px` });
+  };
+  const raise = (up) => {
+    list.hidden = !up;
+    if (!list.showPopover) return;
+    list.togglePopover(up);
+    if (up) place();
+    window[up ? "addEventListener" : "removeEventListener"]("scroll", place, true);
+  };
   const close = () => {
-    list.hidden = true;
+    if (!list.hidden) raise(false);
     at = -1;
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");
@@ -95,7 +108,7 @@ function completion(input, title, { ask, put }) {
       "li", { role: "option", id: unique("offer"), "aria-selected": "false",
         onmousedown: (e) => { e.preventDefault(); take(name); } }, h("span", {}, name), h("small", {}, kind))));
     [...list.children].forEach((one, i) => { one.dataset.name = offers[i][0]; });
-    list.hidden = false;
+    raise(true);
     at = -1;
     input.setAttribute("aria-expanded", "true");
   };
