@@ -17,15 +17,10 @@ NAMES = ["ant", "bee", "cat", "dog", "elk", "fox"]
 @pytest.fixture
 def rows():
     """Six rows in two clusters, one of which has no kind."""
-    vectors = np.float32([[1, 0, 0], [1, 0.1, 0], [1, 0, 0.1], [0, 1, 0], [0, 1, 0.1], [0.1, 1, 0]])
+    vectors = dkv.VectorArray(np.float32([[1, 0, 0], [1, 0.1, 0], [1, 0, 0.1], [0, 1, 0], [0, 1, 0.1], [0.1, 1, 0]]))
     kind = pd.Categorical(["insect", "insect", "pet", "pet", "wild", None])
     return pd.DataFrame(
-        {
-            "kind": kind,
-            "legs": [6, 6, 4, 4, 4, 4],
-            "weight": [1.0, 2.0, np.nan, 4.0, 5.0, 9.0],
-            "v": dkv.VectorArray(vectors),
-        },
+        {"kind": kind, "legs": [6, 6, 4, 4, 4, 4], "weight": [1.0, 2.0, np.nan, 4.0, 5.0, 9.0], "v": vectors},
         index=pd.Index(NAMES, name="name"),
     )
 
