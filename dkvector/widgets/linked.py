@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dkvector.errors import SchemaError
 from dkvector.filters import Ids
-
-if TYPE_CHECKING:
-    from dkvector.widgets.map import Map
 
 MOST = 1_000  # rows that a filter names
 
@@ -17,11 +14,11 @@ class Link:
     """What the explorer finds is ringed on the map; what the map selects is asked of the explorer.
 
     Args:
-        shown: the map.
-        explorer: the explorer.
+        shown: the `Map`.
+        explorer: the `Explorer`.
     """
 
-    def __init__(self, shown: Map, explorer: Any) -> None:
+    def __init__(self, shown: Any, explorer: Any) -> None:
         self._map, self._explorer = shown, explorer
         self._before = ""  # the filter that was there before ours
         self._ours = ""
