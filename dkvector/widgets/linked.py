@@ -14,8 +14,8 @@ class Link:
     """What the explorer finds is ringed on the map; what the map selects is asked of the explorer.
 
     Args:
-        shown: the map.
-        explorer: the explorer.
+        shown: the `Map`.
+        explorer: the `Explorer`.
     """
 
     def __init__(self, shown: Any, explorer: Any) -> None:
