@@ -34,7 +34,7 @@ from dkvector.fields import Field, FieldType, VectorField
 from dkvector.filters import Filter, col
 from dkvector.fusion import RRF, Weighted
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
-from dkvector.ingest import Reading
+from dkvector.ingest import Reading, from_arrow
 from dkvector.maps import ann_edges, edge_recall, place, plot_map, project
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import VectorOperations
@@ -104,6 +104,7 @@ __all__ = [
     "datasets",
     "edge_recall",
     "evaluate",
+    "from_arrow",
     "ground_truth",
     "local",
     "parity",

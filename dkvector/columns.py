@@ -31,7 +31,25 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.large_string()
     if pa.types.is_dictionary(kind):
         return pa.dictionary(pa.int32(), plain_type(kind.value_type), kind.ordered)
-    return kind
+    return without_views(kind)
+
+
+def without_views(kind: pa.DataType) -> pa.DataType:
+    """Choose plain types for views, as polars has them, also inside lists and structs: Arrow takes no rows of a view.
+
+    Example:
+        >>> without_views(pa.list_(pa.string_view()))
+        ListType(list<item: string>)
+    """
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([one.with_type(without_views(one.type)) for one in kind])
+    lists = {pa.types.is_list: pa.list_, pa.types.is_large_list: pa.large_list}
+    made = next((make for is_one, make in lists.items() if is_one(kind)), None)
+    return kind if made is None else made(kind.value_field.with_type(without_views(kind.value_type)))
 
 
 def to_arrow(values: pd.Series | pd.Index, name: str) -> tuple[pa.Field, pa.Array]:
@@ -100,7 +118,7 @@ def _from_objects(values: pd.Series | pd.Index) -> pa.Array:
 def _name_of(dtype: Any) -> str:
     """Write a dtype so that `_parsed` can read it: an Arrow type's own name would not do."""
     if isinstance(dtype, pd.ArrowDtype):
-        schema = pa.schema([pa.field("", dtype.pyarrow_dtype)])
+        schema = pa.schema([pa.field("", without_views(dtype.pyarrow_dtype))])
         return _ARROW + base64.b64encode(schema.serialize()).decode()
     if isinstance(dtype, pd.StringDtype) and str(dtype) == "string":
         return f"string[{dtype.storage}]"

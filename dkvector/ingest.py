@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dkvector.columns import to_arrow, to_index
+from dkvector.columns import to_arrow, to_index, without_views
 from dkvector.detect import is_vector_column
 from dkvector.errors import DuplicateIdError, NotFoundError, SchemaError, some
 from dkvector.ids import read_ids
@@ -35,6 +35,8 @@ class Reading:
         model: the model that made the vectors.
         version: its version.
         on_bad: what happens with rows whose vectors can't be used.
+        id: the column that holds the ids; by default a DataFrame's index, and of an Arrow stream the column that is
+            called as the store's ids, or "id".
     """
 
     vectors: tuple[str, ...] | None = None
@@ -43,6 +45,7 @@ class Reading:
     model: str | None = None
     version: str | None = None
     on_bad: OnBad = "raise"
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,11 @@ def as_batch(
         rows = [rows]
     if isinstance(rows, Sequence) and all(isinstance(one, Record) for one in rows):
         rows = records_to_table(list(rows), None if known is None else [info.name for info in known.vectors])
-    columns = _columns_of(rows) if isinstance(rows, pd.DataFrame) else _columns_of_stream(rows, known)
+    if isinstance(rows, pd.DataFrame):
+        columns = _columns_of(_indexed(rows, reading.id))
+    else:
+        table = _table(rows)
+        columns = _columns_of_table(table, _id_columns(table.column_names, known, reading.id))
     return _batch(columns, known, reading, composite=composite)
 
 
@@ -133,25 +140,62 @@ def framed(rows: Any, names: list[str]) -> pd.DataFrame:
 
     Args:
         rows: the stream.
-        names: the columns of the ids.
+        names: the columns of the ids; where there are none the rows are numbered.
     """
-    columns = _columns_of_stream(rows, None, names)
+    columns = _columns_of_table(_table(rows), names)
     frame = pd.DataFrame(index=columns.index)
     for name in columns.names:
         frame[name] = columns.column(name).array
     return frame
 
 
-def _columns_of_stream(rows: Any, known: Schema | None, ids: list[str] | None = None) -> _Columns:
-    """Read an Arrow stream as columns that stay Arrow's own."""
+def from_arrow(rows: Any, id: str | None = "id") -> pd.DataFrame:  # noqa: A002 - what it is called everywhere else
+    """Read a frame of polars, DuckDB or ibis, or an Arrow table, as a DataFrame, so that it has `.vec`.
+
+    Args:
+        rows: anything that speaks the Arrow C stream; vectors are lists or arrays of numbers.
+        id: the column that becomes the index; None numbers the rows.
+
+    Returns:
+        A frame whose columns stay Arrow's own, vectors without a copy.
+
+    Raises:
+        SchemaError: something else, or no such column.
+
+    Example:
+        >>> frame = from_arrow(pa.table({"word": ["a", "b"], "v": [[1.0, 0.0], [0.0, 1.0]]}), id="word")
+        >>> frame.vec.search([0.9, 0.1], k=1).index[0]
+        'a'
+    """
+    table = _table(rows)
+    return framed(table, [] if id is None else _id_columns(table.column_names, None, id))
+
+
+def _indexed(frame: pd.DataFrame, name: str | None) -> pd.DataFrame:
+    if name is None:
+        return frame
+    if name not in frame.columns:
+        raise NotFoundError.of("column", name, frame.columns)
+    return frame.set_index(name)
+
+
+def _table(rows: Any) -> pa.Table:
     if not hasattr(rows, "__arrow_c_stream__"):
-        raise SchemaError(f"rows must be a DataFrame, an Arrow table or records, not {type(rows).__name__}")
+        lazy = "; collect() it" if hasattr(rows, "collect") else ""
+        raise SchemaError(f"rows must be a DataFrame, an Arrow table or records, not {type(rows).__name__}{lazy}")
     table = rows if isinstance(rows, pa.Table) else pa.table(rows)
+    plain = pa.schema([one.with_type(without_views(one.type)) for one in table.schema], table.schema.metadata)
+    return table if plain == table.schema else table.cast(plain)
+
+
+def _columns_of_table(table: pa.Table, of_ids: list[str]) -> _Columns:
+    """Take a table as columns that stay Arrow's own."""
     names = _once(table.column_names)
-    of_ids = ids or _id_columns(names, known)
     levels = [to_index(table.column(name), table.schema.field(name)) for name in of_ids]
-    if len(levels) > 1:
-        index: pd.Index = pd.MultiIndex.from_arrays(levels, names=of_ids)
+    if not levels:
+        index: pd.Index = pd.RangeIndex(len(table))
+    elif len(levels) > 1:
+        index = pd.MultiIndex.from_arrays(levels, names=of_ids)
     else:  # a struct is a MultiIndex already
         index = levels[0] if isinstance(levels[0], pd.MultiIndex) else levels[0].rename(of_ids[0])
 
@@ -161,15 +205,15 @@ def _columns_of_stream(rows: Any, known: Schema | None, ids: list[str] | None = 
     return _Columns(index, [one for one in names if one not in of_ids], column)
 
 
-def _id_columns(there: Sequence[str], known: Schema | None) -> list[str]:
+def _id_columns(there: Sequence[str], known: Schema | None, given: str | None) -> list[str]:
     """Name the columns that the ids are in."""
-    if known is not None and pa.types.is_struct(known.id.type):
+    if given is None and known is not None and pa.types.is_struct(known.id.type):
         parts = [one.name for one in known.id.type]
         if all(name in there for name in parts):
             return parts
-    name = known.id.name if known is not None and known.id.name in there else "id"
+    name = given or (known.id.name if known is not None and known.id.name in there else "id")
     if name not in there:
-        raise SchemaError(f"no column {name!r} to take the ids from; there are {list(there)}")
+        raise SchemaError(f"no column {name!r} to take the ids from: name one by id=…, of {list(there)}")
     return [name]
 
 

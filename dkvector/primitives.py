@@ -77,9 +77,10 @@ class Primitives(Shown, Verifying, Answering, Loading, Migration):
         """Write rows; they are visible to every search that starts after it returns.
 
         Args:
-            rows: a DataFrame (its index is the ids), an Arrow table with an id column, or records.
+            rows: a DataFrame (its index is the ids), records, or anything that speaks the Arrow C stream: an Arrow
+                table, a frame of polars, DuckDB or ibis; its column "id", or `reading`'s, is the ids.
             mode: "upsert" replaces rows of known ids, "insert" refuses them, "replace" swaps all rows at once.
-            reading: which columns, metric and model; what to do with bad rows.
+            reading: which columns, id, metric and model; what to do with bad rows.
             progress: show a bar; None shows one when there is much to do.
 
         Returns:

@@ -10,12 +10,16 @@ import pytest
 from engines import ELASTICSEARCH, OPENSEARCH
 from engines.asking import asked
 from engines.serving import server_of
+from engines.stub import stub
 
 import dkvector as dkv
 from dkvector._loop import LOOP
 from dkvector.backends._bulk import Bulk, Effort
 from dkvector.backends._documents import Piece, texts_of
+from dkvector.backends._engine_config import EngineConfig
 from dkvector.backends._wire import WireError
+from dkvector.backends.elasticsearch import ElasticsearchWire
+from dkvector.backends.opensearch import OpenSearchWire
 from dkvector.ingest import as_batch
 
 RECIPES = {"elasticsearch": ELASTICSEARCH, "opensearch": OPENSEARCH}
@@ -233,6 +237,24 @@ def test_a_server_that_stops_in_mid_write(small):
 
 
 # How hard a write presses, without a server
+
+
+@pytest.mark.parametrize("wire", [ElasticsearchWire, OpenSearchWire])
+def test_a_bulk_request_is_given_more_time_than_others(wire):
+    """A graph that the engine merges holds it up for minutes; a search that long has failed."""
+
+    async def sent(path, **given):
+        over = wire(EngineConfig(url=url, timeout=0.1))
+        try:
+            return await over.send("POST", path, b"{}\n", **given)
+        finally:
+            await over.close()
+
+    with stub({"/_bulk": {"items": []}}, slow=0.4) as (url, _):
+        with pytest.raises(dkv.BackendUnavailableError, match="can't be reached"):
+            asyncio.run(sent("/_bulk"))
+        assert asyncio.run(sent("/_bulk", patience=30)) == {"items": []}
+    assert EngineConfig(bulk_timeout=7).effort.answer == 7
 
 
 class Answering:

@@ -11,7 +11,7 @@ LAYERS = """
 ← metrics counts fusion vectors detect progress _forms _cells _parsed filters _tree _where _scalars _loop indexes \
   columns _keeper _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
-← ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified
+← diversity ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema verified
 ← results ingest requests sources encoders _weights _minilm _repr environment
 ← primitives answering operations keyword hybrid loading migration verifying reasons store blocking
 ← backends registry

@@ -146,6 +146,12 @@ def test_the_frontier_is_a_line_and_what_is_beaten_is_faint():
     assert ax.get_xlabel() == "recall@10"
 
 
+@pytest.mark.parametrize("speed", [0.37, 100.0, 543.3449560884062])
+def test_one_run_alone_has_room_above_and_below(speed):
+    low, high = plotting.plot_frontier(runs_of({**sweep("Flat()", (1.0, speed))[0], "tuning": ""})).get_ylim()
+    assert low < 0.9 * speed < 1.1 * speed < high
+
+
 def test_a_filter_is_chosen_by_its_name_and_the_speed_by_its_column():
     ax = plotting.plot_frontier(RUNS, where="depth > 4")
     assert ax.get_title() == "where depth > 4"

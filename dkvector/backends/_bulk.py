@@ -31,6 +31,7 @@ class Effort:
         pause: seconds before the first of them; each next one waits twice as long, up to `longest`.
         longest: seconds.
         patience: seconds after which rows are not sent again, however few their retries were.
+        answer: seconds that the engine may take for one request: it holds them up while it merges graphs.
     """
 
     bytes: int = 4 << 20
@@ -39,6 +40,7 @@ class Effort:
     pause: float = 0.1
     longest: float = 10.0
     patience: float = 60.0
+    answer: float = 300.0
 
 
 @dataclass
@@ -126,7 +128,10 @@ class Bulk:
                 wait = min(self.effort.longest, self.effort.pause * 2 ** (tries - 1))
                 await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - so that writers don't come back together
             try:
-                again = self._counted(left, await self.wire.send("POST", self.path, left.body, params=self.params))
+                answer = await self.wire.send(
+                    "POST", self.path, left.body, params=self.params, patience=self.effort.answer
+                )
+                again = self._counted(left, answer)
             except WireError as exc:
                 if exc.status == TOO_LARGE and len(left.rows) > 1:
                     half = len(left.rows) // 2

@@ -72,6 +72,7 @@ class EngineConfig:
         analyzer: of text columns of a new index; the engine's own by default.
         engine: of OpenSearch's vectors: "lucene", or "faiss" where the server has its native library.
         timeout: seconds that a request may take.
+        bulk_timeout: seconds that a bulk request may take, which an engine holds up while it merges graphs.
         compress: whether requests are compressed.
         bulk_bytes: of one bulk request, more or less.
         in_flight: bulk requests beside each other.
@@ -97,6 +98,7 @@ class EngineConfig:
     analyzer: str | None = None
     engine: str = "lucene"
     timeout: float = 60.0
+    bulk_timeout: float = Effort.answer
     compress: bool = False
     bulk_bytes: int = Effort.bytes
     in_flight: int = Effort.in_flight
@@ -110,7 +112,7 @@ class EngineConfig:
     @property
     def effort(self) -> Effort:
         """How hard a write may press."""
-        return Effort(bytes=self.bulk_bytes, in_flight=self.in_flight, patience=self.timeout)
+        return Effort(bytes=self.bulk_bytes, in_flight=self.in_flight, patience=self.timeout, answer=self.bulk_timeout)
 
     @property
     def settings(self) -> dict[str, Any]:

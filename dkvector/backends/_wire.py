@@ -132,8 +132,16 @@ class Wire(ABC):
         body: Mapping[str, Any] | bytes | None = None,
         *,
         params: Mapping[str, Any] | None = None,
+        patience: float | None = None,
     ) -> Any:
         """Send a request by the client.
+
+        Args:
+            method: and all else as `ask` takes it.
+            path: likewise.
+            body: likewise.
+            params: likewise.
+            patience: seconds to wait for the answer; the config's `timeout` by default.
 
         Raises:
             WireError: an answer that tells of an error.

@@ -206,11 +206,13 @@ class ElasticsearchWire(Wire):
         body: Mapping[str, Any] | bytes | None = None,
         *,
         params: Mapping[str, Any] | None = None,
+        patience: float | None = None,
     ) -> Any:
         """Send a request by the client."""
         headers = {"accept": JSON, "content-type": LINES if isinstance(body, bytes) else JSON}
         try:
-            answer = await self._client.perform_request(method, path, params=params, headers=headers, body=body)
+            client = self._client if patience is None else self._client.options(request_timeout=patience)
+            answer = await client.perform_request(method, path, params=params, headers=headers, body=body)
         except UnsupportedProductError as exc:
             raise BackendUnavailableError("the server is not Elasticsearch; OpenSearch is opensearch://…") from exc
         except ApiError as exc:

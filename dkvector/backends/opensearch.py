@@ -209,6 +209,7 @@ class OpenSearchWire(Wire):
         body: Mapping[str, Any] | bytes | None = None,
         *,
         params: Mapping[str, Any] | None = None,
+        patience: float | None = None,
     ) -> Any:
         """Send a request by the client."""
         headers = {"accept": JSON, "content-type": LINES if isinstance(body, bytes) else JSON}
@@ -216,7 +217,7 @@ class OpenSearchWire(Wire):
         # the client would read some parameters as its own, such as `timeout`
         url = f"{path}?{urlencode(params)}" if params else path
         try:  # a 404 is asked for, lest the client write a warning into the notebook
-            answer = await ask(method, url, headers=headers, body=body, ignore=(_ABSENT,))
+            answer = await ask(method, url, headers=headers, body=body, ignore=(_ABSENT,), timeout=patience)
         except Unconnected as exc:
             raise BackendUnavailableError(f"opensearch can't be reached: {exc.error}") from exc
         except TransportError as exc:

@@ -113,7 +113,7 @@ def _bottom(group: Sequence[float], gap: float) -> float:
 
 
 NEAR = 2e-3  # of full recall, where the stretched axis ends
-TICK = 0.12  # of the width, between two recalls
+TICK = 0.16  # of the width, between two recalls
 RECALLS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
 
 
@@ -156,6 +156,14 @@ def label_points(ax: Any, points: Sequence[End], *, size: float = 7) -> None:
                 taken.append(box)
                 break
             note.remove()
+
+
+def span(axis: Any, values: Any) -> None:
+    """Give a logarithmic axis some length where all values are one, or as good as one: it would have none."""
+    low, high = float(np.min(values)), float(np.max(values))
+    if high < 1.01 * low:
+        name = axis.axis_name
+        axis.axes.set(**{f"autoscale{name}_on": False, f"{name}lim": (low / 2, high * 2)})
 
 
 def plain_numbers(axis: Any, *, times: float = 1, unit: str = "") -> None:

@@ -18,6 +18,7 @@ from dkvector.plotting._style import (
     label_ends,
     label_points,
     plain_numbers,
+    span,
     stretch_recall,
     styles,
 )
@@ -97,6 +98,7 @@ def plot_frontier(runs: pd.DataFrame, ax: Any = None, *, where: str | None = Non
     drawn = [_curve(ax, group, y, _title(name, some), looks[name]) for name, group in series]
     ax.set(xlabel=f"recall@{some['k'].iloc[0]}", ylabel=SPEEDS.get(y, y))
     ax.margins(y=0.12)
+    span(ax.yaxis, some[y])
     if name := some["where"].iloc[0]:
         ax.set_title(f"where {name}", fontsize=10)
     ax.autoscale_view()

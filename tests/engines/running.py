@@ -78,6 +78,7 @@ def started(
     try:
         _configure(recipe, home, folder, {**COMMON, **recipe.settings, **(settings or {})}, files or {})
         process = _launched(recipe, home, java, folder, f"-Xms{heap} -Xmx{heap} {options}")
+        keeper = _kept(process.pid, folder)
         try:
             host = _port(process, folder)
             if ready is not None:
@@ -85,6 +86,8 @@ def started(
             yield Server(host, process, folder)
         finally:
             _end(process)
+            keeper.kill()
+            keeper.communicate()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -137,6 +140,18 @@ def _launched(recipe: Recipe, home: Path, java: Path, folder: Path, options: str
             group=pwd.getpwnam(NOBODY).pw_gid if root else None,
             extra_groups=[] if root else None,
         )
+
+
+def _kept(group: int, folder: Path) -> subprocess.Popen[bytes]:
+    """End the server where this process is killed: what reads from it then meets the end, and cleans up."""
+    script = 'read -r _; kill -TERM -- "-$1"; sleep 15; kill -KILL -- "-$1"; rm -rf -- "$2"'
+    return subprocess.Popen(  # noqa: S603 - a script of ours
+        ["/bin/bash", "-c", script, "keeper", str(group), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _port(process: subprocess.Popen[bytes], folder: Path) -> str:

@@ -1,19 +1,21 @@
 """A server that only answers how a test wants: for versions, headers and errors that no real one at hand has."""
 
 import json
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 
 @contextmanager
-def stub(answers, *, status=404, product="Elasticsearch"):
+def stub(answers, *, status=404, product="Elasticsearch", slow=0.0):
     """Serve canned answers on a free port.
 
     Args:
         answers: path → JSON.
         status: of all other paths.
         product: what the server says to be; Elasticsearch's client looks.
+        slow: seconds before a POST is answered.
 
     Yields:
         Its URL, and the headers of every request so far.
@@ -33,6 +35,11 @@ def stub(answers, *, status=404, product="Elasticsearch"):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            time.sleep(slow)
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
