@@ -87,6 +87,7 @@ class Lab:
 
     def close(self) -> None:
         """Close the notebook that is open, and end its kernel."""
+        self.page.wait_for_timeout(500)  # jupyter-scatter sends what it noted last after a quarter of a second
         self.page.evaluate(CLOSE)
         self.end_kernels()
 
@@ -95,12 +96,13 @@ class Lab:
         kernel = self._api("/api/sessions")[0]["kernel"]["id"]
         client = BlockingKernelClient(connection_file=str(self.base / "run" / f"kernel-{kernel}.json"))
         client.load_connection_file()
-        client.start_channels()
+        client.start_channels(hb=False)
         asked = {"v": f"__import__('json').dumps({expression})"}
         try:
             reply = client.execute("", user_expressions=asked, silent=True, store_history=False, reply=True, timeout=30)
         finally:
             client.stop_channels()
+            client.context.destroy(linger=0)  # each client has its own, with files that stay open
         got = reply["content"]["user_expressions"]["v"]
         assert got["status"] == "ok", got
         return json.loads(eval(got["data"]["text/plain"]))  # noqa: S307 - the repr of a text, from our own kernel
@@ -111,7 +113,7 @@ class Lab:
             if (got := self.value(expression)) == wanted:
                 return
             time.sleep(0.1)
-        assert got == wanted
+        assert got == wanted, f"{expression} is {got!r}"
 
     def shot(self, name: str, *, widget: bool = False) -> None:
         """Keep a picture of the page, or of a whole widget, also where it is taller than the page."""

@@ -35,7 +35,17 @@ def page(clean):
 
 
 def at(page, row):
-    """Where a row is on the page."""
+    """Where a row is on the page, once what stands above the map has stopped growing."""
+    place = None
+    for _ in range(50):
+        before, place = place, place_now(page, row)
+        if place == before:
+            return place
+        page.wait_for_timeout(200)
+    pytest.fail(f"row {row} does not come to rest: {before}, {place}")
+
+
+def place_now(page, row):
     box = page.locator(".dkv-stage canvas").first.bounding_box()
     x, y = page.evaluate(f"(row) => {API}.getScreenPosition(row)", row)
     return box["x"] + x, box["y"] + y
@@ -120,13 +130,15 @@ def test_everything_is_reached_by_keyboard(page, lab):
     assert after[13] == pytest.approx(1.25 * before[13] - 0.2)
     page.keyboard.press("0")
     assert page.evaluate(f"() => [...{API}.get('cameraView')]") == pytest.approx(before)
+    page.wait_for_function(f"() => {API}.get('pointsInView').length === 400")  # which follows the camera
     page.keyboard.press("v")
     lab.until("len(map.selection)", 400)
     page.keyboard.press("Escape")
     lab.until("map.selection", [])
     lab.value("setattr(map, 'highlight', ['r0'])")
     expect(page.get_by_role("group", name="Legend")).to_contain_text("1 highlighted")
-    page.keyboard.press("z")  # brings the row under the cross
+    page.keyboard.press("z")  # brings the row under the cross, once the camera rests
+    at(page, 0)
     page.keyboard.press("+")
     lab.until("map.hovered", "r0")
     page.keyboard.press("Enter")
@@ -174,6 +186,8 @@ def test_map_and_explorer_show_what_the_other_found(clean):
     hits = clean.value("explorer.value.index.tolist()")
     assert clean.value("map.highlight") == hits
     x, y = at(page, 2)
+    page.mouse.move(x, y)
+    clean.until("map.hovered", "r2")  # a click selects what the pointer was seen on
     page.mouse.click(x, y)
     clean.until("map.selection == [explorer.query]", wanted=True)
     clean.until("map.highlight == explorer.value.index.tolist()", wanted=True)
