@@ -61,8 +61,7 @@ class Answering(KeywordSearch, Evident):
         find = blending(find, self._rows_of)
         if search.hybrid or len(requests) > 1:
             return await self._answer_all(search, tuple(requests), find, find_words or self._keyword)
-        for one in requests:
-            check_refined(search, one)
+        check_refined(search, requests[0])
         return await Ways(self._rows_of, self._chance).refining(find, search.refinements)(requests[0])
 
     async def _asked(self, search: Search, request: Request) -> Request:

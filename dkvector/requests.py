@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -71,7 +72,7 @@ class Search:
         fused = self.text_on is not None or (self.fusion is not None and not self.several)
         return self.text is not None and (self.queries is not None or fused)
 
-    @property
+    @cached_property
     def refinements(self) -> tuple[Refinement, ...]:
         """What is done with the neighbours, in order."""
         return as_refinements(self.refine)

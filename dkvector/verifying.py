@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dkvector.blending import Find, Found
 from dkvector.errors import SchemaError
 from dkvector.indexes import Tuning
 from dkvector.requests import Request
-from dkvector.results import Counts, Explanation, Hits
+from dkvector.results import Counts, Hits
 from dkvector.verified import Verified
 
-Find = Callable[[Request], Awaitable[tuple[Hits, Explanation]]]
 SLACK = 1e-5  # by which two engines may differ about a distance, relative to it or to 1
 
 
@@ -43,7 +42,7 @@ class Verifier:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             raise SchemaError(f"verify is the share of queries to ask again, above 0 and at most 1, not {share!r}")
 
-        async def verified(request: Request) -> tuple[Hits, Explanation]:
+        async def verified(request: Request) -> Found:
             hits, told = await find(request)
             places = self._drawn(len(request.queries), share)
             if not len(places):

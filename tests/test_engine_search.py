@@ -5,6 +5,7 @@ import secrets
 import numpy as np
 import pandas as pd
 import pytest
+from clouds import DIMENSIONS, clustered
 from engines.asking import asked
 
 import dkvector as dkv
@@ -12,13 +13,7 @@ from dkvector.backends import _engine_reader, _engine_search
 from dkvector.backends._engine_search import Search
 
 COSINE, EUCLIDEAN, DOT = dkv.DistanceMetric
-DIMENSIONS, ROWS = 64, 1200
-
-
-def clustered(rows, seed=0):
-    rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(9).standard_normal((30, DIMENSIONS)).astype("f4")
-    return centres[rng.integers(0, 30, rows)] + 0.6 * rng.standard_normal((rows, DIMENSIONS)).astype("f4")
+ROWS = 1200
 
 
 @pytest.fixture(scope="module")

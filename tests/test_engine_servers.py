@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from engines import OPENSEARCH
-from engines.serving import server_of
+import pytest
+from engines.serving import lacking
 
 SCRIPT = """
 import sys, time
@@ -33,10 +33,11 @@ def gone(group, folder):
 
 
 def test_a_server_ends_with_a_process_that_is_killed():
-    with server_of(OPENSEARCH):  # skips where there can be none
-        command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
-        group, folder = process.stdout.readline().split()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert gone(int(group), folder)
+    if reason := lacking():
+        pytest.skip(reason)
+    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
+    group, folder = process.stdout.readline().split()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert gone(int(group), folder)

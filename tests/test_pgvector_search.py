@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from clouds import DIMENSIONS, clustered
 
 import dkvector as dkv
 from dkvector.backends._pg_indexes import PgIndex, create_index, resolved
@@ -115,14 +116,6 @@ def test_the_statement_of_an_index():
 
 
 # On a server
-
-DIMENSIONS = 64
-
-
-def clustered(rows, seed=0):
-    rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(9).standard_normal((30, DIMENSIONS)).astype("f4")
-    return centres[rng.integers(0, 30, rows)] + 0.6 * rng.standard_normal((rows, DIMENSIONS)).astype("f4")
 
 
 @pytest.fixture(scope="module")

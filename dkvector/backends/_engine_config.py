@@ -124,6 +124,14 @@ class EngineConfig:
         }
         return {name: value for name, value in said.items() if value is not None}
 
+    def tls(self, hosts: Sequence[str]) -> dict[str, Any]:
+        """What either client takes for certificates; nothing where no host is reached by TLS, as all in a cloud are."""
+        if self.cloud_id is None and not any(host.startswith("https") for host in hosts):
+            return {}
+        files = {"ca_certs": self.ca_certs, "client_cert": self.client_cert, "client_key": self.client_key}
+        given = {name: file for name, file in files.items() if file is not None}
+        return {"verify_certs": self.verify_certs, "ssl_show_warn": self.verify_certs, **given}
+
     @property
     def params(self) -> dict[str, Any]:
         """Parameters of every request that reads or writes rows."""

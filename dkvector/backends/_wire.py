@@ -160,12 +160,10 @@ class Server:
     Attributes:
         version: such as (9, 5, 3); empty where it doesn't tell.
         parts: names of its modules and plugins.
-        distribution: "opensearch", or empty.
     """
 
     version: tuple[int, ...] = ()
     parts: frozenset[str] = frozenset()
-    distribution: str = ""
 
 
 async def greeted(wire: Wire) -> Server:
@@ -183,7 +181,7 @@ async def greeted(wire: Wire) -> Server:
         return Server(min(_numbers(node["version"]) for node in nodes), frozenset(parts))
     root = await wire.ask("GET", "/", allow=(400, 403, 404, 405, 410)) or {}
     version = root.get("version") or {}
-    return Server(_numbers(version.get("number", "")), frozenset(), version.get("distribution", ""))
+    return Server(_numbers(version.get("number", "")), frozenset())
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -183,10 +183,6 @@ class ElasticsearchWire(Wire):
     def __init__(self, config: EngineConfig) -> None:
         found = access(self.engine, config)
         self.hosts = found.hosts or ("Elastic's cloud",)
-        secured = config.cloud_id is not None or any(host.startswith("https") for host in found.hosts)
-        tls: dict[str, Any] = {"verify_certs": config.verify_certs, "ssl_show_warn": config.verify_certs}
-        files = {"ca_certs": config.ca_certs, "client_cert": config.client_cert, "client_key": config.client_key}
-        tls |= {name: file for name, file in files.items() if file is not None}
         self._client = AsyncElasticsearch(
             list(found.hosts) or None,
             cloud_id=config.cloud_id,
@@ -198,7 +194,7 @@ class ElasticsearchWire(Wire):
             retry_on_status=(),
             serializers={JSON: _Json()},
             node_class=_Node,
-            **(tls if secured else {}),
+            **config.tls(found.hosts),
         )
 
     async def send(

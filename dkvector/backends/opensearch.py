@@ -188,10 +188,6 @@ class OpenSearchWire(Wire):
         self.hosts = found.hosts
         if found.api_key is not None or config.cloud_id is not None:
             raise SchemaError("OpenSearch takes a user and a password, not an api_key or a cloud_id")
-        secured = any(host.startswith("https") for host in found.hosts)
-        tls: dict[str, Any] = {"verify_certs": config.verify_certs, "ssl_show_warn": config.verify_certs}
-        files = {"ca_certs": config.ca_certs, "client_cert": config.client_cert, "client_key": config.client_key}
-        tls |= {name: file for name, file in files.items() if file is not None}
         self._client = AsyncOpenSearch(
             list(found.hosts),
             headers=None if found.user is None else {"authorization": f"Basic {basic(*found.user)}"},
@@ -201,7 +197,7 @@ class OpenSearchWire(Wire):
             retry_on_status=(),
             serializer=_Json(),
             connection_class=_Connection,
-            **(tls if secured else {}),
+            **config.tls(found.hosts),
         )
 
     async def send(

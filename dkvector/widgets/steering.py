@@ -13,7 +13,7 @@ from dkvector.encoders import needed
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.requests import as_ids, check_one
 from dkvector.schema import VectorInfo
-from dkvector.vectors import read_queries, to_matrix
+from dkvector.vectors import normalize, read_queries, to_matrix
 
 
 def steered(
@@ -87,7 +87,4 @@ def _vectors(store: VectorStore, info: VectorInfo, labels: Sequence[Any]) -> Flo
 
 def _measured(matrix: Floats, info: VectorInfo) -> Floats:
     """Take directions where only they count."""
-    if info.metric is not DistanceMetric.COSINE:
-        return matrix
-    directions: Floats = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-    return directions
+    return normalize(matrix) if info.metric is DistanceMetric.COSINE else matrix
