@@ -146,6 +146,16 @@ def test_the_frontier_is_a_line_and_what_is_beaten_is_faint():
     assert ax.get_xlabel() == "recall@10"
 
 
+def test_points_that_lie_apart_are_all_named():
+    sizes = [1536, 768, 384, 192, 96, 48, 24, 12]
+    forms = pd.DataFrame({"form": [f"form {size}" for size in sizes], "bytes_per_vector": np.float64(sizes)})
+    measured = {"recall": np.linspace(0.3, 0.9, 8), "recall_rescored": np.linspace(0.4, 1, 8)}
+    ax = plotting.plot_shrink(forms.assign(family="codes", k=10, **measured))
+    assert [one.get_text() for one in notes(ax)] == forms["form"].tolist()
+    curve = sweep("HNSW(m=16)", (0.3, 900), (0.6, 500), (0.9, 200), (0.99, 50))
+    assert {"1", "2", "4"} <= {one.get_text() for one in notes(plotting.plot_frontier(runs_of(*curve)))}
+
+
 @pytest.mark.parametrize("speed", [0.37, 100.0, 543.3449560884062])
 def test_one_run_alone_has_room_above_and_below(speed):
     low, high = plotting.plot_frontier(runs_of({**sweep("Flat()", (1.0, speed))[0], "tuning": ""})).get_ylim()

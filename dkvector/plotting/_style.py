@@ -151,7 +151,7 @@ def label_points(ax: Any, points: Sequence[End], *, size: float = 7) -> None:
                 color=ink(one.colour),
                 ha=ha,
             )
-            box = Text.get_window_extent(note)
+            box = note.get_window_extent()  # which places it first
             if not any(box.overlaps(other) for other in taken):
                 taken.append(box)
                 break
