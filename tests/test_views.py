@@ -134,7 +134,9 @@ def held(thing):
     return seen.values()
 
 
-@pytest.mark.parametrize("knobs", [{"where": "n < 50"}, {"can": {"search", "read"}}], ids=str)
+@pytest.mark.parametrize(
+    "knobs", [{"where": "n < 50"}, {"can": {"search", "read"}}], ids=["within where", "within rights"]
+)
 @pytest.mark.parametrize("way", ["search", "keyword", "hybrid"])
 async def test_no_answer_holds_the_snapshot_of_all_rows(way, knobs):
     inner = await filled()
