@@ -59,6 +59,7 @@ class Trust:
         Raises:
             SchemaError: it is missing, of another size, or damaged where it was compared.
         """
+        # always: to read behind the end of a file that was cut short would end the process
         check_size(path, stored)
         if stored.file in self.whole:
             compare(path, stored)
@@ -121,6 +122,7 @@ def checksums(path: Path, size: int, bulk: tuple[int, int] | None) -> tuple[int,
     """Compute the CRC-32 of a file, and that of everything outside its bulk."""
     if bulk is None:
         return checksum(path, 0, size), None
+    # a CRC goes on from where it stopped: the head is read once for both
     head = checksum(path, 0, bulk[0])
     return checksum(path, bulk[0], size, head), checksum(path, bulk[1], size, head)
 

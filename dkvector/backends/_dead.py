@@ -43,6 +43,7 @@ def read(folder: Path, manifest: Manifest, total: int) -> Mask:
         path = folder / manifest.dead.file
         compare(path, manifest.dead)
         bits = np.unpackbits(np.fromfile(path, np.uint8), bitorder="little")
+        # bits fill whole bytes, and rows that came after the mask are alive
         dead[: manifest.dead.rows] = bits[: manifest.dead.rows]
     dead[np.array(manifest.buried, np.intp)] = True
     return dead

@@ -23,6 +23,7 @@ def told(what: str) -> Iterator[None]:
     """
     try:
         yield
+    # some of ours are OSErrors too, such as BackendUnavailableError
     except DkvectorError:
         raise
     except OSError as exc:
@@ -43,6 +44,7 @@ def flush_all(paths: Sequence[Path]) -> None:
     with ThreadPoolExecutor(FLUSHERS) as pool:
         flushing = pool.map(flush, others)
         flush(last)
+        # raises what any of them raised
         list(flushing)
     return None
 
@@ -70,7 +72,8 @@ def write_flushed(handle: int, data: bytes, at: int) -> None:
         os.fsync(handle)
         return
     written = 0
-    while written < len(data):  # all at once but for a full disk; a third quicker than to write, and to flush then
+    # all at once but for a full disk; a third quicker than to write, and to flush then
+    while written < len(data):
         written += os.pwritev(handle, [data[written:]], at + written, _DSYNC)
 
 

@@ -71,7 +71,8 @@ class Folder:
     def _no_manifest(self) -> Manifest:
         """Take a folder with no rows as a new one; one that lost its manifest is refused, and loses nothing more."""
         if self.path.exists() and any(OURS.fullmatch(path.name) for path in self.path.iterdir()):
-            if (self.path / MANIFEST).exists():  # it came while we looked
+            if (self.path / MANIFEST).exists():
+                # it came while we looked
                 return self.manifest()
             raise SchemaError(f"{self.path / MANIFEST} is missing: there are rows, but nothing says which count")
         return Manifest()
@@ -87,6 +88,7 @@ class Folder:
             try:
                 return read(manifest)
             except SchemaError:
+                # no commit came in between: the file is damaged, not taken away
                 if self.manifest() == manifest:
                     raise
         raise BackendUnavailableError(f"{self.path} is written to faster than it can be read; try again later")
@@ -120,6 +122,7 @@ class Folder:
         new = [one for one in (self.path, *self.path.parents) if not one.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         if self.durable and new:
+            # a folder that is new lasts only once the one above is known to list it
             _disk.flush_all([one.parent for one in new])
 
     def _begun(self) -> None:
@@ -162,7 +165,8 @@ class Folder:
 
     def write_rows(self, generation: int, segment: Segment, schema: Schema) -> tuple[Stored, Segment]:
         """Write a segment of a commit, and give it back as mapped from its file."""
-        others = sum(path.name.startswith("rows") for path in self._written)  # what was in the log, before what is new
+        # what was in the log, before what is new
+        others = sum(path.name.startswith("rows") for path in self._written)
         path = self.path / f"rows{others or ''}-{generation:06}.arrow"
         self._fill(path, lambda path: write_rows(path, segment, schema))
         file = RowFile.mapped(path, schema.vectors)
@@ -171,7 +175,8 @@ class Folder:
 
     def _fill(self, path: Path, fill: Callable[[Path], None]) -> None:
         self._written.append(path)
-        path.unlink(missing_ok=True)  # what a killed writer left may be mapped, and is not written over
+        # what a killed writer left may be mapped, and is not written over
+        path.unlink(missing_ok=True)
         try:
             fill(path)
         except BaseException:  # a full disk, or an interrupt: what was committed before still counts
@@ -188,10 +193,12 @@ class Folder:
 
     def begin_log(self, generation: int) -> LogFile | None:
         """Begin the log of a commit; None where there is no room for one, which it can do without."""
+        # drawn, not counted: in a copy of the folder, the log of the same generation is another
         log = LogFile(f"log-{generation:06}.wal", _log.SIZE, secrets.randbits(63))
         try:
             self._fill(self.path / log.file, lambda path: _log.begin(path, log, generation))
         except OSError:
+            # it is not there to be flushed with the commit
             self._written.pop()
             return None
         return log
@@ -227,7 +234,9 @@ class Folder:
         try:
             _disk.write(fresh, manifest.to_json())
             if self.durable:
+                # before the rename: the disk must not keep a manifest without the files that it names
                 _disk.flush_all([*self._written, fresh])
+            # from here on the commit counts: an error below is told, and takes nothing back
             fresh.replace(self.path / MANIFEST)
         except BaseException:
             fresh.unlink(missing_ok=True)
@@ -273,6 +282,7 @@ class Folder:
             segment = mapped.get((stored, start))
             if segment is None:
                 segment, own = self._segment(stored, start, infos)
+                # the newest file has all columns; those before it may lack some
                 schema = own if stored is manifest.segments[-1] else schema
             files[with_gaps(segment, infos)] = stored
             start += stored.rows
@@ -303,7 +313,8 @@ class Folder:
         """Remove what belongs to the store, and the folder if nothing else is in it."""
         with self.writing():
             try:
-                self.publish(Manifest(), Manifest())  # first: one that names what is gone can't be opened
+                # first: one that names what is gone can't be opened
+                self.publish(Manifest(), Manifest())
             except OSError:  # a full disk is a reason to drop; a kill from here on leaves rows that nothing names
                 (self.path / MANIFEST).unlink(missing_ok=True)
             self._remove_all_but(frozenset())

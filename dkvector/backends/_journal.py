@@ -54,7 +54,9 @@ class Journal:
             return None
         made = None if batch is None else batched(batch, rows.schema, self._columns)
         record = self._log.record(made, died)
+        # the record is part of the log's stream already: it takes no other, and a commit with a new log follows
         if not self._log.has_room(record):
+            # with a log at hand the payload was not counted: so heavy a write is no small one after all
             self._in_a_row *= len(record) <= 2 * LIGHT
             return None
         self._log.add(record)
@@ -71,7 +73,8 @@ class Journal:
         if self._tail is None:
             self._tail = Tail(rows.total, rows.schema)
         labels = batch.labels
-        self._tail.add(pa.concat_batches([made]), labels, batch.vectors)  # copied: the caller may change its arrays
+        # concat_batches copies: the caller may change its arrays
+        self._tail.add(pa.concat_batches([made]), labels, batch.vectors)
         return rows.grown(self._tail.seen(len(rows.schema.payload), labels.dtype), end)
 
     def begun(self, generation: int) -> LogFile | None:
@@ -104,4 +107,5 @@ class Journal:
 
 def _fits(batch: Batch, rows: Rows) -> bool:
     """Tell whether a batch brings what the log's columns hold, vectors of every field included."""
+    # the very same object: `fitted` gives it to a batch that brings no new column
     return batch.schema is rows.schema and len(batch.vectors) == len(rows.schema.vectors)

@@ -39,7 +39,8 @@ class WriterLock:
         """
         if self.mine:
             return
-        if self._held is not None:  # a fork has the store, but not its right to write
+        if self._held is not None:
+            # a fork has the store, but not its right to write
             raise self._taken(self._owner)
         while (lock := self._locked()) is None:
             pass
@@ -50,7 +51,9 @@ class WriterLock:
         """Give the locked file; None where its owner removed it while we waited at the door."""
         lock = os.open(self._folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
         try:
+            # not lockf, whose locks are the process's: a second store of this one would not be kept out
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # a drop removes the file while it holds the lock: one on a file without a name keeps nobody out
             if os.fstat(lock).st_nlink:
                 _sign(lock)
                 return lock
@@ -93,6 +96,7 @@ def _signature(lock: int) -> int | None:
 
 
 def _let_go(lock: int, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child has the same lock open, which closing here would not undo
+    # a forked child has the same lock open, and then closing it here does not undo it
+    if os.getpid() == owner:
         fcntl.flock(lock, fcntl.LOCK_UN)
     os.close(lock)

@@ -81,6 +81,7 @@ class LogWriter:
         self._stream: pa.ipc.RecordBatchStreamWriter | None = None
         self._sink = io.BytesIO()
         self._file = os.open(path, os.O_WRONLY)
+        # closes once, whoever asks: a number that is closed twice may by then be another file's
         self.close = weakref.finalize(self, os.close, self._file)
 
     def record(self, batch: pa.RecordBatch | None, died: Positions) -> bytes:
@@ -102,8 +103,10 @@ class LogWriter:
         try:
             write = _disk.write_flushed if self._durable else _disk.write_at
             write(self._file, record, self.end)
-            _disk.write_at(self._file, self._framed(0, b"", b"", 1), self.end + len(record))  # nobody waits for this
+            # the seal is not waited for: it only tells, should the record be damaged later, that it had been flushed
+            _disk.write_at(self._file, self._framed(0, b"", b"", 1), self.end + len(record))
         except BaseException:
+            # the caller is told of a failure: no reader may find what was to be written
             _disk.erase(self._file, self.end, len(record) + FRAME.size)
             raise
         self.end += len(record) + FRAME.size
@@ -136,7 +139,8 @@ def read(path: Path, log: LogFile) -> Logged:
         try:
             return _logged(_records(data, log))
         except (ValueError, pa.ArrowException) as exc:
-            again = _bytes(path)  # a writer adds to it: the first pages may have been read before the last
+            # a writer adds to it: the first pages may have been read before the last
+            again = _bytes(path)
             if again == data:
                 raise SchemaError(f"{path} is damaged: {exc}") from exc
             data = again
@@ -148,6 +152,7 @@ def grown(path: Path, log: LogFile, end: int) -> bool:
         data = path.read_bytes()
     except FileNotFoundError:
         return True
+    # the seal of the last record known may have come since, and adds nothing
     return any(not one.seal for one in _whole(memoryview(data), log.salt, max(end, HEAD.size)))
 
 
@@ -193,6 +198,7 @@ def _record(data: memoryview, salt: int, at: int) -> Record | None:
         return None
     mark, crc, number, rows, died, size, seal = FRAME.unpack_from(data, at)
     middle, end = start + 8 * died, start + 8 * died + size
+    # until the checksum fits the sizes may be any numbers
     if mark != salt or end > len(data) or zlib.crc32(data[at + CHECKED : end]) != crc:
         return None
     return Record(number, rows, data[start:middle], data[middle:end], bool(seal), end + -size % 8)
@@ -201,6 +207,7 @@ def _record(data: memoryview, salt: int, at: int) -> Record | None:
 def _follows(data: bytes, salt: int, at: int) -> bool:
     """Tell whether anything whole begins behind a place."""
     mark, view = salt.to_bytes(8, "little"), memoryview(data)
+    # by its salt, at any byte: where the next record begins is told by sizes that are not to be believed
     while (at := data.find(mark, at)) >= 0:
         if _record(view, salt, at) is not None:
             return True

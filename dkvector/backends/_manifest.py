@@ -46,6 +46,7 @@ class Stored:
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Read what JSON keeps."""
         bulk = values.get("bulk")
+        # as a tuple, as it was written: a list would make it unequal to that, and no key of a dict
         return cls(**dict(values) | {"bulk": None if bulk is None else (int(bulk[0]), int(bulk[1]))})
 
     @property
@@ -148,6 +149,7 @@ def _parsed(text: bytes, where: Path) -> dict[str, Any]:
     told, crc = values.get("format"), values.pop("crc32", None)
     if told not in READABLE:
         raise SchemaError(f"{where} was written by another version of dkvector; this one reads format {FORMAT}")
+    # format 1 had no checksum of its own
     if crc != (None if told == 1 else _checksum(values)):
         raise _damaged(where, "its checksum is another")
     return {name: value for name, value in values.items() if name != "format"}

@@ -63,6 +63,7 @@ class Marks:
 
     def at(self, positions: Positions) -> Mask:
         """Tell which of some positions are dead, `(p,)`."""
+        # a snapshot of one small write would make a mask of all rows for the few that are asked for
         if "whole" in vars(self) or len(positions) > FEW:
             return self.whole[positions]
         return np.array([self._is(at) for at in positions.tolist()], np.bool_)

@@ -22,6 +22,7 @@ def replayed(path: Path, log: LogFile, rows: Rows) -> Rows:
         SchemaError: the log is missing or damaged, or tells of rows that there are not.
     """
     logged = _log.read(path, log)
+    # rows before deaths: a record may tell that a row of an earlier record died
     if logged.table is not None:
         rows = rows.grown(_segment(path, logged.table, rows), logged.end)
     if len(logged.died) and not 0 <= logged.died.min() <= logged.died.max() < rows.total:

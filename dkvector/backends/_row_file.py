@@ -136,7 +136,8 @@ def map_rows(
     """
     try:
         file = RowFile.mapped(path, infos)
-        written = file.table.schema.names  # before a field was added that its rows may lack
+        # before a field was added that its rows may lack
+        written = file.table.schema.names
         file = replace(file, infos=tuple(one for one in infos if one.name in written or not one.partial))
         schema = _schema(file.table, stored, file.infos)
         if not trusted:
@@ -162,6 +163,7 @@ def _schema(table: pa.Table, stored: Stored, infos: tuple[VectorInfo, ...]) -> S
 def _check_structure(file: RowFile) -> None:
     """Check schema, lengths and offsets; of text the offsets alone, since reading its letters could take long."""
     table = file.table
+    # Arrow writes the schema twice and reads the second: a changed byte in either shows
     if not pa.ipc.read_schema(file.whole.slice(len(MAGIC))).equals(table.schema, check_metadata=True):
         raise ValueError("the schema at its start is another than at its end")
     table.validate()
@@ -180,8 +182,10 @@ def parts_of(table: pa.Table, infos: tuple[VectorInfo, ...]) -> tuple[pa.Table, 
 
 
 def _matrix(table: pa.Table, info: VectorInfo) -> Floats:
-    lists = table.column(info.name).chunk(0)  # the one batch; combining chunks would copy it
-    flat = lists.values.slice(lists.offset * info.dimensions, len(lists) * info.dimensions)  # what is null has room too
+    # the one batch; combining chunks would copy it
+    lists = table.column(info.name).chunk(0)
+    # not flatten(), which leaves out the room of what is null
+    flat = lists.values.slice(lists.offset * info.dimensions, len(lists) * info.dimensions)
     matrix: Floats = flat.to_numpy().reshape(len(table), info.dimensions)
     return matrix
 

@@ -39,6 +39,7 @@ class RowReader(Sequence[Floats]):
         vectors = np.empty((len(rows), self.shape[1]), np.float32)
         view, size, read = vectors.data.cast("B"), self._size, 0
         for at, row in enumerate(rows.tolist()):
+            # by position, not from where another left off: searches in several threads share the file
             read += os.preadv(self._file, [view[at * size : (at + 1) * size]], self._offset + row * size)
         if read != vectors.nbytes:
             raise SchemaError(f"{self._path} is damaged: it ends before its vectors do")

@@ -84,7 +84,9 @@ class Segment:
     def find(self, ids: pd.Index, of: pa.Field) -> Positions:
         """Find ids, -1 for unknown ones; of a replaced id that stands here twice, the last place counts."""
         labels = self.labels(of)
+        # an index that holds a label twice refuses get_indexer
         if labels.is_unique:
+            # other kinds of index, of times or of several levels, may answer get_loc with a slice
             few = len(ids) <= FEW and type(labels) is pd.Index and labels.dtype == ids.dtype
             return _each(labels, ids) if few else labels.get_indexer(ids)
         if _LAST not in self._converted:
@@ -137,6 +139,7 @@ def with_gaps(rows: Segment, infos: Iterable[VectorInfo]) -> Segment:
 
 def altered(rows: Segment, vectors: Mapping[str, Floats], gaps: Mapping[str, Mask]) -> Segment:
     """Give the same rows with other vectors; what was found out of their ids and payload stays known."""
+    # a reader sees what is in the file: only of a matrix that is still the one from there
     same = {name: reader for name, reader in rows.single.items() if vectors.get(name) is rows.vectors[name]}
     made = replace(rows, vectors=vectors, gaps=gaps, single=same)
     vars(made)["_converted"] = rows._converted  # noqa: SLF001 - its own kind
@@ -145,6 +148,7 @@ def altered(rows: Segment, vectors: Mapping[str, Floats], gaps: Mapping[str, Mas
 
 def merged(first: Segment, second: Segment, schema: Schema) -> Segment:
     """Put two neighbouring segments into one; positions stay the same, damaged rows are refused."""
+    # the second is new, and in memory: there is nothing to compare it with
     first.prove()
     columns = [
         pa.chunked_array([*first.column(of).chunks, *second.column(of).chunks], type=of.type) for of in schema.payload

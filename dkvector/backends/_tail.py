@@ -46,6 +46,7 @@ class Tail:
                 larger = np.empty((2 * self.rows, matrix.shape[1]), np.float32)
                 larger[:start] = self._vectors[name][:start]
                 self._vectors[name] = larger
+            # behind all that any snapshot sees: a search may be reading there just now
             self._vectors[name][start : self.rows] = matrix
         self.batches.append(batch)
         self.places.update(zip(labels.tolist(), range(start, self.rows), strict=True))
@@ -71,6 +72,7 @@ class Recent(Segment):
     _rows: int
 
     def __init__(self, tail: Tail, vectors: Mapping[str, Floats], payload: int, dtype: Any) -> None:
+        # past the frozen dataclass, whose own __init__ would want ids and payload at once
         vars(self).update(start=tail.start, vectors=vectors, single={}, prove=unproven, gaps={}, loose=True)
         vars(self).update(_tail=tail, _batches=len(tail.batches), _columns=payload, _dtype=dtype, _rows=tail.rows)
 
@@ -93,6 +95,7 @@ class Recent(Segment):
 
     def find(self, ids: pd.Index, of: pa.Field) -> Positions:
         """Find ids in the table that the tail keeps, as far as no later row hides the place."""
+        # 1, True and 1.0 are one key of a dict: where dtypes differ, pandas decides
         if ids.dtype == self._dtype:
             at = [self._tail.places.get(one, -1) for one in ids.tolist()]
             if max(at, default=-1) < self._rows:
