@@ -94,6 +94,7 @@ def lists(quantization: Quantization | None, count: int, dimensions: int, metric
     made = faiss.index_factory(dimensions, f"IVF{count},{names[quantization]}", metric)
     for quantiser in (getattr(made, "pq", None), getattr(made, "sq", None)):
         if quantiser is not None and hasattr(quantiser, "cp"):
+            # few rows are no fault, and need no warning on stderr
             quantiser.cp.min_points_per_centroid = 1
     return made
 
@@ -105,6 +106,7 @@ def _signs(count: int, dimensions: int, metric: int) -> Any:
     made.threshold_type = faiss.IndexIVFSpectralHash.Thresh_global
     centring = faiss.CenteringTransform(dimensions)
     made.replace_vt(centring, own=True)
+    # the index owns its parts from here on, and Python must not free them too
     for part in (centres, centring):
         part.this.disown()
     made.own_fields = True
@@ -135,6 +137,7 @@ def storage(quantization: Quantization | None, dimensions: int, metric: int) -> 
 def stored_in(graph: Any, kept: Any) -> Any:
     """Put another storage under a graph, which owns it from then on; gives the one it had, for the caller to drop."""
     before = faiss.downcast_index(graph.storage)
+    # the graph lets go of it without freeing it: from here on that is Python's to do
     before.this.acquire()
     graph.storage = kept
     kept.this.disown()

@@ -29,7 +29,9 @@ def opened(folder: Folder, stored: Stored, name: str, rows: Rows) -> FaissIndex:
     try:
         index = _faiss_index.read(path, as_spec(stored.spec or {}), info.metric, trained=stored.rows)
     except (RuntimeError, MemoryError) as exc:
+        # a length that is damaged asks for more memory than there is
         raise SchemaError(f"{path} is damaged: {exc}") from exc
+    # of a kind whose structure is not known here, all of it is compared after all
     if not compared and not sound(index.index, path, rows.total, info.dimensions):
         compare(path, stored)
     return index

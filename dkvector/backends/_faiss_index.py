@@ -91,15 +91,18 @@ class FaissIndex:
             The neighbours, nearest first.
         """
         cosine = self.metric is DistanceMetric.COSINE
-        lengths = np.sqrt(squared_norms(queries)) if cosine else None  # before the search, which empties the caches
+        # before the search, which empties the caches
+        lengths = np.sqrt(squared_norms(queries)) if cosine else None
         values, positions = self.candidates(queries, mask, effort)
         if lengths is not None:
-            with np.errstate(over="ignore"):  # what stands for no neighbour is the largest number there is
+            # what stands for no neighbour is the largest number there is
+            with np.errstate(over="ignore"):
                 values /= lengths[:, None]
         return self._nearest(values, positions)
 
     def candidates(self, queries: Floats, mask: Mask | None, effort: Effort) -> tuple[Floats, Positions]:
         """Give Faiss's own values and positions, both `(q, effort.candidates)`; -1 where it meets no more rows."""
+        # a graph gives no more neighbours than it keeps candidates
         params = self._params(mask, max(effort.ef_search, effort.candidates), effort.probes)
         with one_thread(len(queries)):
             values, positions = self.index.search(np.ascontiguousarray(queries), effort.candidates, params=params)
@@ -110,6 +113,7 @@ class FaissIndex:
         graph = isinstance(self.spec, HNSW)
         if mask is None and (ef_search == EF_SEARCH if graph else probes == self.index.nprobe):
             return None
+        # bits, not a list of ids: 0.02 to 0.6 ms to make at 200k rows, an IDSelectorBatch takes 6 to 36
         selector = None if mask is None else faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
         if graph:
             return faiss.SearchParametersHNSW(sel=selector, efSearch=ef_search)
@@ -140,7 +144,8 @@ class one_thread:  # noqa: N801 - reads as a word: `with one_thread(queries)`
 
     def __enter__(self) -> None:
         if self._single:
-            self._before = faiss.omp_get_max_threads()  # a setting of the calling thread alone
+            # a setting of the calling thread alone
+            self._before = faiss.omp_get_max_threads()
             faiss.omp_set_num_threads(1)
 
     def __exit__(self, *_: object) -> None:
@@ -212,6 +217,7 @@ def extended(index: FaissIndex, path: Path, blocks: Sequence[Block]) -> FaissInd
 
     An index that is being searched is never changed: a search keeps the one it began with.
     """
+    # from the file again, not mapped: what is mapped can't grow
     longer = replace(index, index=_with_usual_effort(faiss.read_index(str(path)), index.spec))
     codes = _bared(longer, blocks)
     for block in tail(blocks, index.rows):
@@ -295,6 +301,7 @@ def _sample(blocks: Sequence[Block], rows: int, size: int) -> Floats:
     if rows <= size:
         every = np.concatenate([block.matrix for block in blocks])
         return every if rows >= _faiss_codes.FEWEST else np.resize(every, (_faiss_codes.FEWEST, every.shape[1]))
+    # in order: they are mapped from a file, which is read from front to back then
     chosen = np.sort(np.random.default_rng(SEED).choice(rows, size, replace=False))
     parts = []
     for block in blocks:
@@ -314,6 +321,7 @@ def _engine_space(matrix: Floats, metric: DistanceMetric) -> Floats:
     if metric is not DistanceMetric.COSINE:
         return np.ascontiguousarray(matrix)
     norms: Floats = np.sqrt(squared_norms(matrix))
+    # a row that lacks its vector has zeros here: it keeps its position, and no search may find it
     norms[norms == 0] = 1
     unit: Floats = matrix / norms[:, None]
     return unit

@@ -66,11 +66,14 @@ class FaissKnn:
         kind = faiss.METRIC_L2 if euclidean else faiss.METRIC_INNER_PRODUCT
         values, positions = faiss.knn(queries, self.space.matrix, wide, metric=kind)
         near = self._measured(queries, positions, k, ranks)
+        # every row was a candidate: none can be missing
         if wide == len(self.block.matrix):
             return near
         spread = np.abs(values[:, -1] - values[:, min(k, wide) - 1])
         lengths = np.sqrt(squared_norms(queries))
+        # a product rounds by the size of its terms: those of ‖q‖² + ‖v‖² - 2q·v, or of q·v
         scale = (lengths + self.space.longest) ** 2 if euclidean else lengths * self.space.longest
+        # not >, in place of <=: NaN counts as tied too
         tied = np.flatnonzero(~(spread > 2 * _topk.SLACK * scale))
         return near if not len(tied) else patched(near, tied, slowly(queries[tied]))
 
@@ -109,6 +112,7 @@ def _measured_at(measure: Callable[..., None], queries: Floats, matrix: Floats, 
     """Call one of Faiss's kernels that compare each query with the rows `(q, w)` named for it."""
     ids = np.ascontiguousarray(rows, np.int64)
     out = np.empty(ids.shape, np.float32)
+    # held by a name: pointers keep no array alive, and the queries may be a copy
     arrays = (out, np.ascontiguousarray(queries), matrix, ids)
     measure(*map(faiss.swig_ptr, arrays), matrix.shape[1], *ids.shape)
     return out

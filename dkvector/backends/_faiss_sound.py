@@ -52,12 +52,14 @@ def _check_graph(index: Any, path: Path) -> None:
     """Every link names a node, every node has the links of its level."""
     graph, rows = index.hnsw, int(index.ntotal)
     links, levels = _array(graph.neighbors), _array(graph.levels)
+    # signed: where unsigned numbers fall, their differences wrap around to large ones
     offsets = _array(graph.offsets).astype(np.int64)
     per_level = faiss.vector_to_array(graph.cum_nneighbor_per_level).astype(np.int64)
     if not rows == index.storage.ntotal == len(levels) == len(offsets) - 1 or index.storage.d != index.d:
         raise _damaged(path, "its nodes are not as many as its rows")
     if not rows:
         return
+    # Faiss counts the levels of a node from 1, those of the graph from 0
     highest = int(levels.max())
     if levels.min() < 1 or highest >= len(per_level) or graph.max_level != highest - 1:
         raise _damaged(path, "a node has a level that there is not")
@@ -65,6 +67,7 @@ def _check_graph(index: Any, path: Path) -> None:
         raise _damaged(path, "its links are not as many as its levels take")
     if (np.diff(offsets) != per_level[levels]).any():
         raise _damaged(path, "the links of its nodes overlap")
+    # -1 is a link that is free
     if links.min() < -1 or links.max() >= rows or not 0 <= graph.entry_point < rows:
         raise _damaged(path, "a link leads to no node")
     _check_higher(levels, offsets, links, per_level, path)

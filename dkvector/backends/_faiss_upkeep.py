@@ -46,6 +46,7 @@ class Upkeep:
         found = {}
         for name, stored in manifest.indexes.items():
             try:
+                # its file is the one that is mapped already
                 same = self.indexes.get(name) if self.manifest.indexes.get(name) == stored else None
                 found[name] = same or opened(self.folder, stored, name, rows)
             except SchemaError as exc:
@@ -65,6 +66,7 @@ class Upkeep:
             if index is not None and rows.total - index.rows > max(BEHIND, BEHIND_SHARE * rows.total):
                 index = extended(index, self.folder.path, self.manifest.indexes[name], rows.blocks(name))
             if index is None and _faiss_index.has_index(spec):
+                # an index of damaged vectors would get a checksum, and pass for whole
                 for one in rows.segments:
                     one.prove()
                 index = _faiss_index.build(spec, rows.blocks(name), rows.schema.vector(name).metric, progress=progress)

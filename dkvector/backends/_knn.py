@@ -73,6 +73,7 @@ def engine_for(block: Block, queries: Floats, metric: DistanceMetric) -> Engine:
     from dkvector.backends import _faiss_knn  # noqa: PLC0415 - the engine is optional
 
     theirs = _faiss_knn.FaissKnn(block, metric)
+    # asked for every batch: the last one may be too small for a product of matrices
     return lambda some, k: theirs.nearest(some, k, partial(ours, k=k)) if _faiss_knn.many(some) else ours(some, k)
 
 

@@ -188,12 +188,14 @@ class LocalStore(LocalFields):
         if gaps is not None:
             mask = ~gaps if mask is None else mask & ~gaps
         count = rows.total if mask is None else int(np.count_nonzero(mask))
+        # a filter that leaves every row in is as good as none, and asks no selector about rows
         return Candidates(None if count == rows.total else mask, count)
 
     async def _keyword(self, request: KeywordRequest) -> KeywordHits:
         return await offload(self._keyword_now, request)
 
     def _keyword_now(self, request: KeywordRequest) -> KeywordHits:
+        # held by name: another search may put its own words there meanwhile
         rows, words = self.rows, self._words
         if words is None or words.rows is not rows or words.on != request.on:
             words = self._words = Words(rows, request.on)
@@ -209,9 +211,11 @@ class LocalStore(LocalFields):
             return work()
 
     def _upsert_now(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
+        # also for a replace, which needs none of the rows: it makes this store the writer
         latest = self._refreshed()
         before = None if mode == "replace" else latest
-        if before is not None:  # the batch was checked against what was known before the lock was taken
+        if before is not None:
+            # the batch was checked against what was known before the lock was taken
             batch = batch.fitted(before.schema.widened(batch.schema))
         rows = Rows(batch.schema) if before is None else before
         labels = batch.labels
@@ -219,12 +223,14 @@ class LocalStore(LocalFields):
         died = known[known >= 0]
         if mode == "insert" and len(died):
             raise DuplicateIdError(f"already in the store: {some(labels[known >= 0])}; nothing was written")
+        # no rows at all still tell an empty store its columns
         if len(batch) or before is None:
             self._change(rows, died, batch, progress=progress)
         return Written(len(batch) - len(died), len(died), batch.dropped, labels)
 
     def _change(self, rows: Rows, died: Positions, batch: Batch | None, *, progress: bool = False) -> None:
         """Publish a snapshot without some rows and with others, compacted where too much of it is dead."""
+        # a commit empties the log: what is in it alone becomes rows like all others
         after = rows.without(died).folded()
         if batch is not None:
             after = after.appended(self._owned(batch))

@@ -59,7 +59,8 @@ class LocalFields(AsyncVectorStore):
             raise SchemaError(f"{self.name} keeps vectors as float32, not as {info.dtype!r}")
 
         def added(rows: Rows) -> Rows:
-            if info.name in [one.name for one in rows.schema.vectors]:  # another process was as quick
+            if info.name in [one.name for one in rows.schema.vectors]:
+                # another process was as quick
                 raise SchemaError(f"there is a column {info.name!r} already")
             return with_fields(rows, (*rows.schema.vectors, info))
 
@@ -95,6 +96,7 @@ class LocalFields(AsyncVectorStore):
 
         def given(rows: Rows) -> Rows:
             nonlocal done
+            # looked at anew under the lock: rows may have changed while their vectors were made
             at = _still(rows, request, page)
             done = int((at >= 0).sum())
             return filled(rows, request.info.name, at[at >= 0], made[at >= 0])
@@ -131,6 +133,7 @@ def _filled(one: Segment, name: str, positions: Positions, made: Floats) -> Segm
         return one
     one.prove()
     at = positions[inside] - one.start
+    # a copy of all: searches have the matrix, and a file that is mapped is never written to
     matrix, gaps = one.vectors[name].copy(), one.gaps[name].copy()
     matrix[at], gaps[at] = made[inside], False
     kept = {field: mask for field, mask in {**one.gaps, name: gaps}.items() if mask.any()}

@@ -79,6 +79,7 @@ class Piece:
     def dots(self, queries: Floats, products: Products, space: Floats) -> Floats:
         """Inner products `(q, r)` with the queries, in `space` where it fits: fresh memory costs as much as they do."""
         if self.rows is None:
+            # rows by queries, not queries by rows: BLAS takes a third less for small batches
             out = space[: len(queries) * (self.stop - self.start)].reshape(-1, len(queries))
             return np.matmul(self.block.matrix[self.start : self.stop], queries.T, out=out).T
         return products(queries, self.block.matrix, self.rows)
@@ -184,6 +185,7 @@ def best_of(
     query: Positions, row: Positions, distance: Floats, queries: int, *, k: int, ranks: Ranks | None = None
 ) -> Nearest:
     """Keep the k nearest of each query among candidate pairs, ties by `ranks`."""
+    # by position first: ids are sorted only where they decide
     order = np.lexsort((row, distance, query))
     if ranks is not None and _tied(query[order], distance[order]):
         order = np.lexsort((ranks(row), distance, query))
@@ -206,6 +208,7 @@ def pair_distances(block: Block, queries: Floats, query: Positions, row: Positio
         q, r = query[i : i + PAIRS], row[i : i + PAIRS]
         theirs, ours = block.matrix[r], queries[q]
         if metric is DistanceMetric.EUCLIDEAN:
+            # in place: indexing by an array has made a copy
             theirs -= ours
             result[i : i + PAIRS] = from_squared(np.einsum("pd,pd->p", theirs, theirs))
             continue
@@ -219,7 +222,8 @@ def pair_distances(block: Block, queries: Floats, query: Positions, row: Positio
 def _sorted(query: Positions, key: Floats) -> Positions:
     """Sort by query, then key: as one integer, several times faster than a lexsort."""
     bits = key.view(np.int32)
-    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # the order of floats as the order of integers
+    # the order of floats as the order of integers
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return np.argsort((query << 32) + ordered)
 
 
@@ -266,8 +270,10 @@ class _Best:
 
     def offer(self, dots: Floats, piece: Piece) -> None:
         key = self._keys(dots, piece.squared)
+        # the first piece prunes itself, so that not all of it is sorted
         if not len(self.row) and key.shape[1] > self.k:
             self._lower(np.partition(key, self.k - 1)[:, self.k - 1])
+        # turned back: in memory the product lies by rows of the block, and is looked through in that order
         at, query = np.divmod(np.flatnonzero((key <= self.limit[:, None]).T), len(key))
         self.query = np.concatenate([self.query, query])
         self.row = np.concatenate([self.row, piece.positions(at)])
@@ -281,6 +287,7 @@ class _Best:
             case DistanceMetric.DOT_PRODUCT:
                 np.negative(dots, out=dots)
             case DistanceMetric.EUCLIDEAN:
+                # without ‖q‖², which is the same for all rows of a query
                 dots *= -2
                 dots += squared
         return dots
@@ -290,6 +297,7 @@ class _Best:
         scale = 1 if self.metric is DistanceMetric.COSINE else self.longest
         slack = self.lengths * scale * SLACK
         if self.metric is DistanceMetric.EUCLIDEAN:
+            # both parts of ‖v‖² - 2q·v round
             slack = 2 * slack + self.longest**2 * SLACK
         self.limit = np.minimum(self.limit, kth + slack.astype(np.float32))
 

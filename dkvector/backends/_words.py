@@ -68,7 +68,8 @@ class Words:
         scores: Floats = self._index.get_scores(asked)
         found = scores > 0 if mask is None else (scores > 0) & mask[self.positions]
         at = np.flatnonzero(found)
-        if len(at) > k:  # what ties with the k-th stays until the ids decide
+        if len(at) > k:
+            # what ties with the k-th stays until the ids decide
             at = at[scores[at] >= np.partition(scores[at], -k)[-k]]
         order = np.lexsort((self.rows.ranks(self.positions[at]), -scores[at]))[:k]
         return self.positions[at[order]], scores[at[order]]

@@ -75,6 +75,7 @@ class ExactStore(LocalStore):
         return "exact" if candidates.mask is None else "exact over the matching rows", {}
 
     def _owned(self, batch: Batch) -> Batch:
+        # through an IPC stream, which copies columns of any type, buffers and all
         table = batch.payload.append_column(batch.schema.id, batch.ids)
         with pa.ipc.new_stream(sink := pa.BufferOutputStream(), table.schema) as writer:
             writer.write_table(table)

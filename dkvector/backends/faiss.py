@@ -112,6 +112,7 @@ class FaissStore(LocalStore):
         self._journal.stop()
         if not manifest.vectors:
             return self._forget()
+        # nothing is assigned before all is read: a commit that can't be leaves the snapshot as it was
         rows, files = self._folder.rows(manifest, self._files, self.schema)
         self._check(rows.schema.vectors)
         built = self._upkeep.opened(rows, manifest)
@@ -151,6 +152,7 @@ class FaissStore(LocalStore):
     def _refreshed(self) -> Rows | None:
         """Become the writer, and start from the last commit, whoever made it."""
         self._doubtful |= self._folder.claim()
+        # cleared only once the look has succeeded: after an error the next write looks again
         if self._doubtful:
             self._renewed()
             self._doubtful = False
@@ -165,7 +167,8 @@ class FaissStore(LocalStore):
 
     def _change(self, rows: Rows, died: Positions, batch: Batch | None, *, progress: bool = False) -> None:
         """Take a small write to the log; any other is a commit of its own."""
-        if rows is not self._rows:  # all rows at once
+        if rows is not self._rows:
+            # all rows at once
             self._journal.pause()
         elif self._noted(rows.without(died), died, batch):
             return
@@ -178,7 +181,8 @@ class FaissStore(LocalStore):
         try:
             with self._folder.writing():
                 after = self._journal.note(rows, died, batch)
-        except BaseException:  # what was committed stands; whether this is in the log is seen by the next write
+        except BaseException:
+            # what was committed stands; whether this is in the log is seen by the next write
             self._journal.pause()
             self._doubtful = True
             raise
@@ -192,10 +196,12 @@ class FaissStore(LocalStore):
         try:
             with self._folder.writing():
                 self._commit(rows, progress=progress, upkeep=upkeep)
-        except BaseException:  # a full disk, an interrupt: the last commit stands, and nothing else is left
+        except BaseException:
+            # a full disk, an interrupt: the last commit stands, and nothing else is left
             self._journal.pause()
             self._files, self._doubtful = files, True
             with suppress(OSError, SchemaError):
+                # by the manifest that is there now, which may be the new one: the error can have come after its rename
                 self._folder.sweep()
             raise
 
@@ -225,6 +231,7 @@ class FaissStore(LocalStore):
         rows = replace(rows, segments=tuple(self._kept(one, generation, rows.schema) for one in rows.segments))
         if upkeep:
             rows = replace(rows, indexes=self._upkeep.made(rows, specs, progress=progress))
+        # the mask of the last commit: deaths that are in its log alone are new to the manifest
         known = rows.dead[:0] if self._rows is None else self._rows.marks.mask
         manifest = Manifest(
             generation,
@@ -237,6 +244,7 @@ class FaissStore(LocalStore):
         )
         self._folder.publish(manifest, self._manifest)
         self._journal.follow(manifest, rows.schema)
+        # only now: searches see nothing that is not durable
         self._files = {one: self._files[one] for one in rows.segments}
         self._manifest, self._rows, self.schema, self._specs = manifest, rows, rows.schema, specs
 
@@ -302,12 +310,14 @@ class FaissStore(LocalStore):
         self._folder.claim()
         self._doubtful = True
         self._forget()
+        # the lock goes too: another may have written before this store does again, hence the doubt above
         self._folder.remove()
 
     async def aclose(self) -> None:
         """Let another write; a temporary store goes, and of any other the log is made a row file."""
         if self._gone is None and self._journal.behind and self._folder.is_claimed:
-            with suppress(BackendUnavailableError, SchemaError):  # what is in the log is durable there
+            # what is in the log is durable there
+            with suppress(BackendUnavailableError, SchemaError):
                 await offload(self._write, self._fold)
         self._folder.close()
         self._forget()
