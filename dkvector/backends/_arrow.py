@@ -100,11 +100,13 @@ def _rows(column: Column, test: Callable[[Column], Mask]) -> Mask:
 
 def _looked_up(chunk: Column, test: Callable[[Column], Mask]) -> Mask:
     hits = test(chunk.dictionary)
+    # nothing to look up in: not even the place 0 that nulls get below
     if not len(hits):
         return np.zeros(len(chunk), bool)
     indices = chunk.indices.fill_null(0).to_numpy() if chunk.indices.null_count else chunk.indices.to_numpy()
     wanted = np.flatnonzero(hits)
-    found: Mask = indices == wanted[0] if len(wanted) == 1 else hits[indices]  # one hit is the rule, and cheaper
+    # one hit is the rule, and to compare is cheaper than to look up
+    found: Mask = indices == wanted[0] if len(wanted) == 1 else hits[indices]
     return found & _true(chunk.indices.is_valid()) if chunk.indices.null_count else found
 
 
@@ -153,7 +155,8 @@ def _compare(name: str, values: Column, op: Op, value: Scalar) -> Mask:
     op, scalar = found
     values = _computable(values)
     rows = _true(_COMPARE[op](values, scalar))
-    return rows & _present(values) if op == "!=" and pa.types.is_floating(values.type) else rows  # NaN != x
+    # to Arrow NaN differs from every number; here it is missing, and satisfies nothing
+    return rows & _present(values) if op == "!=" and pa.types.is_floating(values.type) else rows
 
 
 def _isin(name: str, values: Column, accepted: tuple[Scalar, ...], *, negated: bool) -> Mask:
@@ -162,7 +165,8 @@ def _isin(name: str, values: Column, accepted: tuple[Scalar, ...], *, negated: b
     _refuse_nested(name, values.type)
     cuts = [cut(name, values.type, "==", value) for value in accepted]
     wanted = [one[1].as_py() for one in cuts if not isinstance(one, bool)]
-    wanted += [-0.0, 0.0] if pa.types.is_floating(values.type) and 0.0 in wanted else []  # is_in tells them apart
+    # is_in tells the two zeros apart, which are equal everywhere else
+    wanted += [-0.0, 0.0] if pa.types.is_floating(values.type) and 0.0 in wanted else []
     plain = _computable(values)
     found = _true(pc.is_in(plain, value_set=pa.array(wanted, plain.type)))
     return _present(values) & ~found if negated else found
@@ -189,9 +193,11 @@ def _like(values: Column, pattern: str) -> Column:
     if "%" not in pattern and "_" not in pattern:
         return pc.equal(values, pa.scalar(pattern, values.type))
     wild = {"%": ".*", "_": "."}
+    # a % at an end is the anchor left out there
     body = "".join(wild.get(part) or re.escape(part) for part in re.split("([%_])", pattern.strip("%")))
     start = "" if pattern.startswith("%") else r"\A"
     end = "" if pattern.endswith("%") else r"\z"
+    # (?s): wildcards stand for line breaks too
     return pc.match_substring_regex(values, f"(?s){start}{body}{end}")
 
 
@@ -212,6 +218,7 @@ def cut(name: str, kind: Any, op: Op, value: Scalar) -> tuple[Op, Any] | bool:  
     """
     _refuse_nested(name, kind)
     types = pa.types
+    # to Python True is a number, and would find the rows that hold 1
     number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     if types.is_integer(kind) and number:
         low, high = _limits(kind)
@@ -286,6 +293,7 @@ def _among_decimals(op: Op, value: Any, kind: Any) -> tuple[Op, Any] | bool:
 
 
 def _decimal_scalar(count: int, kind: Any) -> Any:
+    # by its digits: arithmetic would round to the 28 of Decimal's usual context
     digits = tuple(map(int, str(abs(count))))
     return pa.scalar(Decimal((int(count < 0), digits, -kind.scale)), kind)
 
@@ -303,6 +311,7 @@ def _count(name: str, kind: Any, value: Scalar) -> Fraction:
         )
     if stamp.tzinfo is not None and not zone:
         raise FilterError(f"column {name!r} has no time zone, {str(value)!r} has one: write it without")
+    # a float has no nanoseconds to spare at the times of today
     seconds = Fraction(int(stamp.to_datetime64().astype(np.int64)), _UNITS[stamp.unit])
     if pa.types.is_date32(kind):
         return seconds / _DAY

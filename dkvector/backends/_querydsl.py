@@ -168,7 +168,8 @@ def _range(name: str, target: Target, op: Op, value: Any) -> Query:
     _check_order(name, target)
     if isinstance(value, float) and math.isinf(value):
         return present(target) if (value > 0) == (op in {"<", "<="}) else NONE
-    if value == 0 and isinstance(value, float):  # the engines put -0.0 below 0.0
+    # the engines put -0.0 below 0.0
+    if value == 0 and isinstance(value, float):
         value = -0.0 if op in {"<", ">="} else 0.0
     coarse = target.type.coarse
     if coarse is not None and op in {"<", ">="} and _on_milliseconds(target.kind, value):
@@ -195,6 +196,7 @@ def _terms(name: str, target: Target, values: list[Any]) -> Query:
     """Find the rows whose value is one of some."""
     if target.type.searched is None:
         raise FilterError(f"column {name!r} is {target.kind}, which is only tested with is_null()")
+    # no row has infinity, which is refused when it is written, and JSON has no word for it
     values = [value for value in values if not (isinstance(value, float) and math.isinf(value))]
     if any(isinstance(value, float) and value == 0 for value in values):
         values = [*values, -0.0, 0.0]
@@ -235,6 +237,7 @@ def _matching(target: Target, where: TextMatch) -> Query:
 
 
 def _escaped(text: str) -> str:
+    # all that a wildcard query takes for more than itself
     return re.sub(r"([*?\\])", r"\\\1", text)
 
 

@@ -22,6 +22,7 @@ from dkvector.errors import FilterError
 
 NUL = "\0"  # a character that the server's text can't hold
 _SIGNS = {"==": "=", "!=": "<>"}
+# ESCAPE '': a backslash in a pattern is a character like others
 _LITERAL = {"contains": "strpos({0}, {1}) > 0", "startswith": "{0} ^@ {1}", "like": "{0} LIKE {1} ESCAPE ''"}
 
 
@@ -42,6 +43,7 @@ def literal(text: str) -> str:
         >>> literal("it's")
         "E'it''s'"
     """
+    # E'…' means the same whatever standard_conforming_strings is set to
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
@@ -178,6 +180,7 @@ class Statement:
             # no text without NUL lies between what comes before it and the whole
             op, sent = ("<=" if op in {"<", "<="} else ">"), sent.partition(NUL)[0]
         side = column.value if op in {"==", "!="} else column.ordered
+        # to the server NaN equals itself, and is more than every number
         test = f"{side} {_SIGNS.get(op, op)} {self.bind(sent, column.bound)}"
         return f"({test} AND {column.sql} <> 'NaN')" if column.has_nan and op in {">", ">=", "!="} else test
 
