@@ -54,6 +54,7 @@ def attached(name: str, mappings: Mapping[str, Any], dialect: Dialect) -> Layout
         known = dialect.known(column, mapping)
         if known is not None:
             vectors[column] = known
+        # vectors that can't be searched, and second names of other fields, are no columns
         elif mapping.get("type") not in {"dense_vector", "knn_vector", "alias"}:
             kind, types[column], limit = _column(mapping)
             payload.append(pa.field(column, kind))
@@ -102,6 +103,7 @@ def _column(mapping: Mapping[str, Any]) -> tuple[pa.DataType, FieldType, int | N
     looked = mapping.get("index", True) is not False and mapping.get("doc_values", True) is not False
     if word in _TYPES and looked:
         return _TYPES[word], field_type(_TYPES[word]), None
+    # documents give dates as they were written: only the forms of the default format can be read
     if word == "date" and looked and "format" not in mapping:
         return _DATE, replace(field_type(_DATE), decode=_dates), None
     if word in _EXACT and looked:

@@ -104,8 +104,10 @@ class Bulk:
                 if self.tally.lost is not None:
                     break
                 flying.add(asyncio.create_task(self._store(piece)))
+                # rows from here on were not even sent, and are told as lost where the write ends early
                 left = piece.rows[-1] + 1
-                await asyncio.sleep(0)  # let it leave before the next one is encoded
+                # let it leave before the next one is encoded
+                await asyncio.sleep(0)
             _check(flying and (await asyncio.wait(flying))[0])
         finally:
             for task in flying:
@@ -115,6 +117,7 @@ class Bulk:
         return self.tally
 
     def _lose(self, rows: Sequence[int], error: DkvectorError) -> None:
+        # the first: what goes wrong after it mostly follows from it
         self.tally.lost = self.tally.lost or error
         self.tally.failed.update(dict.fromkeys(rows, str(error)[:_SHOWN]))
 
@@ -133,6 +136,7 @@ class Bulk:
                 )
                 again = self._counted(left, answer)
             except WireError as exc:
+                # the engine's limit of a request, or that of a proxy before it, is below ours
                 if exc.status == TOO_LARGE and len(left.rows) > 1:
                     half = len(left.rows) // 2
                     await self._store(left.only(range(half)))
@@ -142,6 +146,7 @@ class Bulk:
                 self.refusal = str(exc)
                 again = list(range(len(left.rows)))
             except BackendUnavailableError as exc:
+                # no answer tells what became of the rows: to write them again is safe, but the caller's to decide
                 return self._lose(left.rows, exc)
             if not again:
                 return None
@@ -175,11 +180,13 @@ class Bulk:
 
 def _check(landed: Iterable[asyncio.Task[None]]) -> None:
     for task in landed:
-        task.result()  # what is not an answer of the engine is a bug, and must be seen
+        # what is not an answer of the engine is a bug, and must be seen
+        task.result()
 
 
 def _reason(told: Any) -> str:
     error = told.get("error") or {}
+    # the innermost tells what is wrong with the value, those around it only with which document
     while isinstance(error.get("caused_by"), dict):
         error = error["caused_by"]
     return str(error.get("reason") or f"status {told['status']}")[:_SHOWN]

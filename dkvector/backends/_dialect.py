@@ -144,9 +144,11 @@ class Dialect(ABC):
         if not self.server.version:
             return
         major, version = self.server.version[0], ".".join(map(str, self.server.version))
+        # a client newer than those known here will talk to servers of its own major
         if major in self.majors.get(client[0], (client[0],)):
             return
         newest = max(self.majors)
+        # the newest client has the plain extra, those before it one with their number
         extra = self.engine if major >= newest else f"{self.engine}{major}"
         raise BackendUnavailableError(
             f"the server is {self.engine} {version}, the client is {'.'.join(map(str, client))}: "

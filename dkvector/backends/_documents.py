@@ -116,6 +116,7 @@ class Encoder:
         """Encode some rows, an action and a document each."""
         names = texts[rows.start : rows.stop]
         documents = self._documents(batch, names, rows)
+        # orjson writes no line break: no value can begin a line, and so an action, of its own
         action, option = self.action.encode(), orjson.OPT_SERIALIZE_NUMPY
         return [
             b'{"%b":{"_id":%b}}\n%b\n' % (action, orjson.dumps(name), orjson.dumps(document, option=option))
@@ -131,11 +132,13 @@ class Encoder:
             _fill(documents, ID, id_type(ids.type).encode(ids))
         for name in batch.payload.column_names:
             column = batch.payload.column(name)
+            # nothing but nulls: the column gets its field with its first value
             if pa.types.is_null(column.type):
                 continue
             encoded = layout.type(name).encode(_slice(column, rows))
             _fill(documents, layout.paths[name], encoded)
             if layout.ours and layout.type(name).searched is None:
+                # the engine does not look at what it only stores: by this mark filters know that there is a value
                 _mark(documents, layout.paths[name], encoded)
         for name, matrix in batch.vectors.items():
             self._fill_vectors(documents, name, matrix[rows.start : rows.stop])
@@ -160,6 +163,7 @@ def _slice(column: pa.ChunkedArray, rows: range) -> pa.Array:
 
 
 def _fill(documents: Sequence[dict[str, Any]], path: str, values: Sequence[Any]) -> None:
+    # fields of ours have no dot in their names; those of others may lie inside objects
     *above, last = path.split(".")
     for document, value in zip(documents, values, strict=True):
         if value is not None:
@@ -182,6 +186,7 @@ def nearly_units(matrix: Floats, slack: float) -> list[float | None]:
         >>> nearly_units(np.float32([[3, 4], [1, 0], [1.0001, 0]]), 1e-3)[:2]
         [None, None]
     """
+    # float32 rounds as much as is to be told apart here
     wide = matrix.astype(np.float64)
     squared = np.einsum("nd,nd->n", wide, wide)
     near = (np.abs(squared - 1) <= slack) & (np.abs(squared - 1) > ROUNDING)
@@ -277,7 +282,8 @@ def _column(layout: Layout, of: pa.Field, values: Sequence[Any]) -> pa.Array:
         return made
     known = pa.array(layout.categories.get(of.name, ()), of.type.value_type)
     at = pa.compute.index_in(made, known)
-    if at.null_count > made.null_count:  # more categories than are remembered
+    if at.null_count > made.null_count:
+        # more categories than are remembered
         known = pa.concat_arrays([known, made.filter(pa.compute.is_null(at)).drop_null().unique()])
         at = pa.compute.index_in(made, known)
     return pa.DictionaryArray.from_arrays(at.cast(of.type.index_type), known, ordered=of.type.ordered)

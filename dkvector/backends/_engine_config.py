@@ -130,6 +130,7 @@ class EngineConfig:
             return {}
         files = {"ca_certs": self.ca_certs, "client_cert": self.client_cert, "client_key": self.client_key}
         given = {name: file for name, file in files.items() if file is not None}
+        # who has turned the check off knows it, and needs no warning at every connection
         return {"verify_certs": self.verify_certs, "ssl_show_warn": self.verify_certs, **given}
 
     @property
@@ -167,6 +168,7 @@ def read_config(engine: str, config: Mapping[str, Any]) -> EngineConfig:
     if known.url is not None:
         parts = urlsplit(known.url)
         said = {"index": unquote(parts.path.strip("/")) or None, **_knobs(parts.query)}
+        # what the config says itself goes before what its URL says
         known = knobs_of(EngineConfig, {**{key: one for key, one in said.items() if one is not None}, **config})
     index = INDEX if known.index is None else known.index
     check_name(index)
@@ -223,10 +225,12 @@ def access(engine: str, config: EngineConfig, environment: Mapping[str, str] | N
     if config.user is not None:
         login = (config.user, config.password or given.get(f"{prefix}_PASSWORD", ""))
     key = config.api_key
+    # the environment is asked only where the config is silent
     if login is None and key is None:
         key = given.get(f"{prefix}_API_KEY")
         if key is None and (password := given.get(f"{prefix}_PASSWORD")):
             login = (given.get(f"{prefix}_USERNAME", "elastic" if prefix == "ELASTIC" else "admin"), password)
+    # one of the two: Elasticsearch's client refuses both
     return Access(tuple(hosts), None if key else login, key)
 
 
@@ -235,6 +239,7 @@ def _host(text: str) -> tuple[str, tuple[str, str] | None]:
     parts = urlsplit(text if "://" in text else f"http://{text}")
     scheme = "https" if parts.scheme.endswith("https") else "http"
     try:
+        # read only here; the text stays out of the error, and so does the cause, for both may show a password
         port = parts.port or 9200
     except ValueError:
         raise SchemaError("the port of a host must be a number") from None

@@ -85,6 +85,7 @@ class Fields:
         infos = change(self.layout.schema.vectors)
         layout = replace(self.layout, schema=replace(self.layout.schema, vectors=infos))
         await self._map({"_meta": layout.to_meta()})
+        # the last of two writers of `_meta` wins, and neither is told: whether it was this one shows now
         now = await self.writer.places.find()
         return now is not None and now.layout.schema.vectors == infos
 
@@ -120,6 +121,7 @@ class Fields:
         parts = encoder.vectors(request.info.name, made[there["at"]])
         lines = [_update(target, part, encoder.now) for target, part in zip(there["targets"], parts, strict=True)]
         tally = await self.writer.updated(self.held, lines)
+        # a row that was written meanwhile keeps what it has, and comes again with its new text
         failed = {page.token[there["at"][row]]: why for row, why in tally.failed.items() if CONFLICT not in why}
         if failed:
             raise PartialWriteError(failed, tally.replaced) from tally.lost
@@ -129,6 +131,7 @@ class Fields:
         """Find the rows of a page that have the same text and no vector, and which write made them so."""
         paths = [self.layout.paths[name] for name in (*request.text, request.info.name)]
         docs = [{"_id": name, "_source": paths} for name in page.token]
+        # by name, which sees rows that no search sees before the next refresh
         answer = await self.writer.wire.ask("POST", f"/{quote(self.held.concrete)}/_mget", {"docs": docs})
         at, targets = [], []
         for row, one in enumerate(answer["docs"]):

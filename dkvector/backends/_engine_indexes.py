@@ -83,9 +83,11 @@ class Indexes:
         Returns:
             Its name; None where another was quicker.
         """
+        # the first has one name for all: of two processes that make it, the engine refuses one
         concrete = f"{self.name}-000001" if first else f"{self.name}-{uuid.uuid4().hex[:12]}"
         body: dict[str, Any] = {
             "settings": {**self.settings, **self.dialect.settings(layout)},
+            # strict: a field that nobody has mapped would get the type of its first value
             "mappings": {"dynamic": "strict", "_meta": layout.to_meta(), "properties": self._properties(layout)},
         }
         if first:
@@ -121,6 +123,7 @@ class Indexes:
     async def ready(self) -> None:
         """Wait until an index that another process makes can be read."""
         for _ in range(READY):
+            # an index is listed before its shards can answer
             health = await self.wire.ask("GET", f"/_cluster/health/{quote(self.name)}", allow=(404,)) or {}
             held = await self.find()
             shards = 0 if held is None else int(held.settings.get("number_of_shards", 1))

@@ -21,6 +21,7 @@ def keyword_body(request: KeywordRequest, reader: Reader) -> dict[str, Any]:
     """Write a search by words: rows with more of them rank first, whichever column has them."""
     layout, where = reader.layout, reader.query(request.where)
     paths = [layout.paths[name] for name in request.on]
+    # cross_fields: by default a row ranks by its best column alone
     words: Query = {"multi_match": {"query": request.text, "fields": paths, "type": "cross_fields", "operator": "or"}}
     if len(paths) == 1:
         words = {"match": {paths[0]: {"query": request.text}}}

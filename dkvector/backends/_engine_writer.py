@@ -94,6 +94,7 @@ class Writer:
         try:
             tally = await self._write(held, batch, texts, {}, "index", progress=progress)
             if before is not None:
+                # an index that lacks rows never takes the other's place
                 self._raise(tally, batch, stored=False)
                 await self.places.swap(concrete, before.concrete)
         except BaseException:
@@ -114,6 +115,7 @@ class Writer:
         await self.places.widen(held, layout)
         after = replace(held, layout=layout)
         created = {name: source[CREATED] for name, source in known.items() if CREATED in source}
+        # "create": an id that came since the look is refused, not written over
         tally = await self._write(after, batch, texts, created, "create" if insert else "index", progress=progress)
         self._raise(tally, batch)
         return Stored(after, Written(tally.created, tally.replaced, batch.dropped, batch.labels))
@@ -130,6 +132,7 @@ class Writer:
     ) -> Tally:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         encoder = Encoder(held.layout, action, self.dialect.packed, self.dialect.units, now, created)
+        # each refresh leaves a segment with a graph of its own, to be merged with the others later
         big = len(batch) >= BIG or self.patient
         if big and held.settings.get("refresh_interval") != NEVER:
             await self.places.set(held.concrete, {"refresh_interval": NEVER})
@@ -158,9 +161,8 @@ class Writer:
         await self.places.refresh(concrete)
 
     def _bulk(self, concrete: str, done: Any = lambda _: None) -> Bulk:
-        wait = (
-            f"{min(WAIT, math.ceil(self.config.timeout / 2))}s"  # the engine's own, for a shard: within the request's
-        )
+        # the engine's own wait for a shard, within that of the request
+        wait = f"{min(WAIT, math.ceil(self.config.timeout / 2))}s"
         params = {**_TOLD, **self.config.params, "timeout": wait}
         return Bulk(self.wire, f"/{quote(concrete)}/_bulk", params, self.config.effort, done)
 
@@ -170,6 +172,7 @@ class Writer:
         if not tally.failed:
             return
         count = tally.created + tally.replaced if stored else 0
+        # nothing is stored: the reason says more than a list of all rows
         if tally.lost is not None and not count:
             raise tally.lost
         labels = batch.labels
@@ -221,6 +224,7 @@ class Writer:
             await self.places.swap(concrete, held.concrete)
         except BaseException:
             await self.places.remove(concrete)
+            # the one before goes on as it was
             await self.places.set(held.concrete, {"blocks.write": None})
             raise
         return Held(concrete, layout, held.settings)

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from dkvector.errors import SchemaError, some
 
+# the usual context rounds to 28 digits, of which Arrow's decimals have up to 76
 _WIDE = Context(prec=100)
 LONGEST = 10_922  # UTF-16 units of an exact text: Lucene takes 32,766 bytes, and a unit has up to three
 _FINE = {"us", "ns"}  # units that the engines' dates cut
@@ -74,6 +75,7 @@ def field_type(kind: pa.DataType) -> FieldType:  # noqa: PLR0911, C901 - one rul
     if types.is_boolean(kind):
         return FieldType({"type": "boolean"}, lambda values: pa.array(values, kind))
     if types.is_uint64(kind):
+        # `long` is signed; 20 digits hold every unsigned 64-bit number
         return _padded(kind, 20, 0, int, lambda number: number)
     if types.is_integer(kind):
         return FieldType({"type": "long"}, lambda values: pa.array(values, kind))
@@ -193,6 +195,7 @@ def _binary(kind: pa.DataType) -> FieldType:
 
     if kind == pa.binary(16):  # a UUID: base64 of one length, which is only compared for equality
         return FieldType({"type": "keyword"}, decode, encode, "", lambda value: base64.b64encode(value).decode())
+    # with doc values, by which `exists` finds it
     return FieldType({"type": "binary", "doc_values": True}, decode, encode)
 
 
@@ -264,6 +267,7 @@ def check_fits(name: str, values: pa.Array, labels: pd.Index) -> None:
     if pa.types.is_floating(kind):
         bad, what = pc.is_inf(values.cast(pa.float64())), "infinity, which search engines can't hold"
     elif (pa.types.is_timestamp(kind) or pa.types.is_date(kind)) and len(values):
+        # the engines' years have four digits; days can be compared whatever the unit of the column
         days = pc.cast(values, pa.date32(), safe=False).cast(pa.int32())
         bad, what = (
             pc.invert(pc.and_(pc.greater_equal(days, _FIRST), pc.less_equal(days, _LAST))),

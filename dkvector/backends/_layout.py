@@ -111,6 +111,7 @@ class Layout:
 
     def to_meta(self) -> dict[str, Any]:
         """Give what the mapping can't tell, for its `_meta`."""
+        # as Arrow writes a schema: JSON has no words for zones, decimals and the dtypes of pandas
         columns = pa.schema([self.schema.id, *self.schema.payload])
         return {
             META: {
@@ -199,12 +200,14 @@ def given(ids: Sequence[Scalar], kind: pa.DataType) -> list[str]:
     try:
         return id_texts(_array(index, kind))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        # one misfit must not hide the ids beside it
         one_by_one = (_one(value, kind) for value in index)
         return [text for texts in one_by_one for text in texts]
 
 
 def _array(index: pd.Index, kind: pa.DataType) -> pa.Array:
     plain = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    # the cast below makes them 0 and 1, and would find those rows
     if pa.types.is_integer(plain) and index.dtype == bool:
         raise TypeError("truth is no number")
     made = pa.array(index, from_pandas=True) if len(index) else pa.array([], plain)

@@ -107,7 +107,8 @@ class ElasticsearchDialect(Dialect):
 
     def _query_vector(self, ask: Ask) -> Any:
         vector = ask.vector
-        if ask.metric is DistanceMetric.COSINE:  # the engine itself would leave what is nearly a unit vector as it is
+        if ask.metric is DistanceMetric.COSINE:
+            # the engine itself would leave what is nearly a unit vector as it is
             vector = (vector / np.linalg.norm(vector.astype(np.float64))).astype(np.float32)
         return encoded_vectors(vector[None], packed=True)[0] if self.packed else vector
 
@@ -190,6 +191,7 @@ class ElasticsearchWire(Wire):
             api_key=found.api_key,
             request_timeout=config.timeout,
             http_compress=config.compress,
+            # of connections only: what is refused for want of room is sent again after a pause, see `_bulk`
             max_retries=2,
             retry_on_status=(),
             serializers={JSON: _Json()},
