@@ -65,16 +65,19 @@ class Builder:
         except BackendUnavailableError as exc:
             if not isinstance(exc.__cause__, pg.InsufficientResourcesError):
                 raise
+            # workers share memory by /dev/shm, of which a container often has 64 MB only
             await self._build(statement, name, memory, 0)
 
     async def _build(self, statement: str, name: str, memory: int, workers: int) -> None:
         async with self.connections.transaction() as connection:
             wanted = self.config.maintenance_work_mem or f"{memory >> 10}kB"
             settings = {"maintenance_work_mem": wanted, "max_parallel_maintenance_workers": str(workers)}
+            # the limit of the config is meant for searches: a build takes as long as it takes
             for setting, value in (settings | {"statement_timeout": "0"}).items():
                 await connection.fetchval("SELECT set_config($1, $2, true)", setting, value)
             async with self._shown(connection, name):
                 await connection.execute(statement)
+            # in the same transaction: an index without it is taken for another's, and never replaced
             await connection.execute(f"COMMENT ON INDEX {self._named(name)} IS {literal(COMMENT)}")
 
     def _named(self, index: str) -> str:

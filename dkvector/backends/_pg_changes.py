@@ -27,6 +27,8 @@ from dkvector.errors import SchemaError, UnsupportedError
 
 XID = '"dkvector_xid"'
 NOW = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+# runs as the owner of the table, for who writes there need not have rights to the table of changes;
+# so the path is fixed, lest somebody's own function of one of these names is run with the owner's rights
 FUNCTION = """
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $dkvector$
@@ -40,10 +42,12 @@ BEGIN
     RETURN NULL;
 END $dkvector$
 """
+# in the order of the keys: two writers that note the same rows wait for each other in line, and not in a circle
 NOTE = (
     "INSERT INTO {changes} ({keys}, {xid}) SELECT {keys}, pg_current_xact_id() FROM {rows} ORDER BY {keys} "
     "ON CONFLICT ({keys}) DO UPDATE SET {xid} = EXCLUDED.{xid}"
 )
+# TRUNCATE has no transition tables: its rows are noted before, while they are still there
 TRIGGERS = {
     "insert": "AFTER INSERT ON {table} REFERENCING NEW TABLE AS fresh",
     "update": "AFTER UPDATE ON {table} REFERENCING OLD TABLE AS stale NEW TABLE AS fresh",
@@ -135,6 +139,7 @@ class ChangeFeed:
             AccessDeniedError: the table is another's.
         """
         async with self._connections.transaction() as connection:
+            # no row is written between two of the statements, and goes unnoted
             await connection.execute(f"LOCK TABLE {self.table.sql} IN SHARE ROW EXCLUSIVE MODE")
             await self._removed(connection)
             for statement in self.statements():
@@ -164,6 +169,7 @@ class ChangeFeed:
         wanted = Wanted(self.table, (), include_vectors=False)
         looked = f"SELECT {', '.join(wanted.select)}, {XID}::text::bigint FROM {self._changes}"
         async with self._connections.transaction(read=True) as connection:
+            # in the snapshot that the changes are read in: what ends later is not below it
             now = int(await connection.fetchval(NOW))
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_class WHERE oid = $1)", self.oid):
                 raise SchemaError(f"the table {self.table.name!r} is gone, or was made anew")
@@ -190,6 +196,7 @@ class ChangeFeed:
             connection = await asyncpg.connect(**self._config.connection)
             try:
                 await SettingUp(self._config).prepare(connection)
+                # who waits for a notice must learn that none will come
                 connection.add_termination_listener(lambda _: woken())
                 await connection.add_listener(self._channel, lambda *_: woken())
             except BaseException:

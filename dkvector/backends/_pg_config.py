@@ -13,6 +13,7 @@ from dkvector.errors import SchemaError
 from dkvector.indexes import HNSW, IVF, IndexSpec, as_spec, knobs_of
 from dkvector.metrics import DistanceMetric
 
+# SQLAlchemy's URLs name a driver, which the server's own know nothing of
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+:")
 _QUALIFIED = re.compile(r"(\w+)\.(\w+)")
 

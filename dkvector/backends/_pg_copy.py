@@ -27,6 +27,7 @@ _SIZED = re.compile(r"(?<!numeric)\(\d+\)")
 Bytes = NDArray[np.uint8]
 Half = Literal["vector", "halfvec"]
 
+# the server's numbers of its types, the same in every database
 _ELEMENTS = {"boolean": 16, "bytea": 17, "bigint": 20, "smallint": 21, "integer": 23, "text": 25, "real": 700}
 _ELEMENTS["double precision"] = 701
 
@@ -56,6 +57,7 @@ def packed(columns: Sequence[Cells], count: int) -> memoryview:
     """
     parts: list[list[Bytes]] = [[_big(np.full(count, len(columns)), ">i2")]]
     joined: list[Any] = []
+    # neighbours of one width are glued as bytes; where a column has others, Arrow joins row by row
     for one in columns:
         parts[-1].append(_big(one.sizes, ">i4"))
         if isinstance(one.body, np.ndarray):
@@ -107,6 +109,7 @@ def vector_cells(matrix: Floats, kind: str) -> Cells:
     width = 4 if kind == "vector" else 2
     made = np.empty((rows, 4 + dimensions * width), np.uint8)
     made[:, :4] = np.frombuffer(np.array([dimensions, 0], ">i2").tobytes(), np.uint8)
+    # assigned as whole numbers, so that bytes are swapped on the way into their place, and nothing is converted
     numbers = made[:, 4:].view(">u4" if width == 4 else ">u2")  # noqa: PLR2004 - bytes of a float32
     if kind == "vector":
         numbers[...] = np.ascontiguousarray(matrix, np.float32).view(np.uint32)
@@ -228,6 +231,7 @@ def _list_cells(array: pa.Array, element: str, name: str) -> Cells:
     slices = _binary(ends[starts], elements.buffers()[2] or b"")
     head = np.column_stack([lengths > 0, np.zeros_like(lengths), np.full_like(lengths, _ELEMENTS[element])])
     head[:, 1] = _lists_with_nulls(inner.sizes, starts)
+    # a list of nothing has no dimension, and so no bounds
     bounds = _fixed(
         pa.array(np.ones(len(lengths)), mask=lengths == 0),
         np.column_stack([lengths, np.ones_like(lengths)]).astype(">i4").view(np.uint8).reshape(-1, 8),
@@ -285,6 +289,7 @@ def _days(array: pa.Array, _name: str) -> Bytes:
 
 
 def _intervals(array: pa.Array, name: str) -> Bytes:
+    # an interval's days and months, which no duration has, are 0
     return np.concatenate([_big(_micros(array, name), ">i8"), np.zeros((len(array), 8), np.uint8)], axis=1)
 
 
@@ -311,6 +316,7 @@ def _numeric(value: Decimal | float) -> bytes:
         return np.array([0, 0, kind, 0], ">u2").tobytes()
     sign, digits, exponent = number.as_tuple()
     scale = max(0, -int(exponent))
+    # groups of four digits begin at the point: the fraction is filled up with zeros
     whole = int("".join(map(str, digits))) * 10 ** max(0, int(exponent)) * 10 ** (-scale % 4)
     groups: list[int] = []
     while whole:

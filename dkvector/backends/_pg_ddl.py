@@ -19,6 +19,7 @@ from dkvector.schema import Schema, VectorInfo
 LONGEST = 63  # bytes of a name, past which the server would cut it
 DIMENSIONS = 16_000  # of a vector that pgvector keeps
 LISTED = 10_000  # categories that are remembered
+# every table has columns of these names already
 SYSTEM = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 TYPES = {"float32": "vector", "float16": "halfvec"}
 
@@ -82,6 +83,7 @@ def _typed(field: pa.Field) -> str:
     kind = sql_type(field.type)
     if kind is None:
         raise SchemaError(f"PostgreSQL has no type for {field.name!r}, which is {field.type}")
+    # filters compare by code point: an index of the column only serves them where it is ordered so
     return f"{quoted(field.name)} {kind}{' COLLATE ' + quoted('C') if kind == 'text' else ''}"
 
 
@@ -121,6 +123,7 @@ def widen(table: Table, payload: pa.Schema) -> list[str]:
     known = pa.schema([one.field for one in table.columns])
     if payload.equals(known, check_metadata=True):
         return []
+    # a column that held nothing but nulls waited in the JSONB column for its type
     new = [one for one in payload if one.name not in there or (there[one.name].type is None and sql_type(one.type))]
     if new and not (table.ours and table.json is not None):
         raise SchemaError(

@@ -55,6 +55,7 @@ async def verified(connection: Any, made: Search, explained: Explanation) -> Exp
     async with connection.transaction(readonly=True):
         if made.plan.forced:
             await connection.execute(FORCE)
+        # no timing: a look at the clock for every row can take longer than the search
         ways = "EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF, FORMAT JSON) "
         answer = await connection.fetchval(ways + made.sql, first, *made.parameters)
     plan = orjson.loads(answer)[0]["Plan"]

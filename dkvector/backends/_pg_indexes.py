@@ -20,8 +20,10 @@ LIMITS = {None: 2_000, "float16": 4_000, "binary": 64_000}  # dimensions that pg
 OPERATORS = {DistanceMetric.COSINE: "<=>", DistanceMetric.EUCLIDEAN: "<->", DistanceMetric.DOT_PRODUCT: "<#>"}
 _CLASSES = {DistanceMetric.COSINE: "cosine", DistanceMetric.EUCLIDEAN: "l2", DistanceMetric.DOT_PRODUCT: "ip"}
 _METRICS = {f"{kind}_{name}_ops": metric for metric, name in _CLASSES.items() for kind in ("vector", "halfvec")}
+# the server tells an expression in its own words: casts and parentheses are not always those that it was given
 _COLUMN = re.compile(r'^\(*(?:binary_quantize\()?\(*("(?:[^"]|"")+"|\w+)\)*::')
 
+# a key is what ON CONFLICT takes and what tells all rows apart: checked at once, whole, of columns without nulls
 INDEXES = """
 SELECT i.indexrelid::regclass::text AS sql, c.relname AS name, m.amname AS method, c.reloptions AS options,
     o.opcname AS class, pg_get_expr(i.indexprs, i.indrelid) AS expression,

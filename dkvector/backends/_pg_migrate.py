@@ -47,10 +47,12 @@ async def redescribe(
     """Change what is known of the vector columns, one after another who does: see `Migration._redescribe`."""
     async with connections.transaction() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", config.lock_name)
+        # anew, under the lock: what another has described meanwhile is kept
         table = await read_table(connection, config)
         if table is None:
             raise SchemaError(f"the table {config.table!r} is no longer there")
-        if whole is not None:  # no row comes in that lacks it, before the others know
+        if whole is not None:
+            # no row comes in that lacks it, before the others know
             await connection.execute(f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
             check_whole(whole, await connection.fetchval(_lacking_one(table, whole)))
         for before, after in zip(table.infos, change(table.infos), strict=True):
@@ -89,6 +91,7 @@ async def _batch(connections: Connections, table: Table, request: Backfill, last
     keys = ", ".join(quoted(one.field.name) for one in table.keys)
     if last is not None:
         places = [f"${len(parameters) + at + 1}::{one.type}" for at, one in enumerate(table.keys)]
+        # behind the last key, not by an offset: rows that were filled meanwhile no longer count
         after = f" AND ({keys}) > ({', '.join(places)})"
         parameters = [*parameters, *last]
     text = _joined(table, request)

@@ -74,6 +74,8 @@ def _starved(request: Request, index: PgIndex, matching: float, share: float) ->
         probes = _probes(request, lists) / share
         return probes > lists / 2 or exact < matching / share * probes / lists * ROW
     wide = _ef(request, _wanted(request, index)) / share
+    # past this an iterative scan still fills k, but found .73 to .94 of the neighbours of 1 % of 200k rows, in
+    # 18 ms and more; to compare those rows took 3
     if wide > WIDEST and matching <= PATIENT:
         return True
     return exact < START + CANDIDATE * min(wide, WIDEST)
@@ -94,6 +96,7 @@ def _indexed(request: Request, index: PgIndex, share: float, rows: float) -> Pla
         return Plan("hnsw", index, settings, candidates, forced)
     lists = index.spec.lists if index.spec.lists != "auto" else 1
     probes = min(lists, max(1, round(_probes(request, lists) / share)))
+    # lists know no strict order; hits are put in order here in any case
     settings = {"ivfflat.probes": str(probes), "ivfflat.iterative_scan": "relaxed_order"}
     settings["ivfflat.max_probes"] = str(max(lists, probes) if rows else probes)
     return Plan("ivf", index, settings, candidates, forced)

@@ -63,7 +63,8 @@ class Planner:
         if len(self._searches) >= MOST:
             self._searches.clear()
         made = search(request, table, await self.plan(request, table))
-        if table is self._table:  # and has not changed meanwhile
+        if table is self._table:
+            # and has not changed meanwhile
             self._searches[shape] = made
         return made
 
@@ -94,6 +95,7 @@ class Planner:
         if self.rows < 0:
             known = "SELECT greatest(reltuples, 0)::float8 FROM pg_class WHERE oid = to_regclass($1)"
             told = await self._connections.fetch(known, table.sql)
+            # before its first ANALYZE the server knows of no rows
             told = told if told[0][0] else await self._connections.fetch(f"SELECT count(*) FROM {table.sql}")
             self.rows = float(told[0][0])
         return self.rows

@@ -83,6 +83,7 @@ def translated() -> Iterator[None]:
     """Turn the driver's and the server's errors into ours."""
     try:
         yield
+    # some of ours are OSErrors too, such as BackendUnavailableError
     except DkvectorError:
         raise
     except (TimeoutError, pg.PostgresError, pg.InterfaceError, pg.InternalClientError, OSError) as exc:
@@ -94,6 +95,7 @@ def ours(exc: BaseException) -> DkvectorError:
     for kinds, error, what in ERRORS:
         if isinstance(exc, kinds):
             detail = getattr(exc, "detail", None) or getattr(exc, "hint", None)
+            # the driver puts detail and hint into the text as well
             said = re.split(r"\n(?:DETAIL|HINT): ", str(exc))[0]
             return error(f"{what}: {said}" + (f" ({' '.join(detail.split())})" if detail else ""))
     return DkvectorError(str(exc))
@@ -101,7 +103,8 @@ def ours(exc: BaseException) -> DkvectorError:
 
 def lost(exc: BaseException) -> bool:
     """Tell whether the connection is gone, rather than the statement wrong."""
-    if isinstance(exc, pg.InternalClientError):  # news of the end came while a statement was being sent
+    if isinstance(exc, pg.InternalClientError):
+        # news of the end came while a statement was being sent
         return "cannot switch to state" in str(exc)
     return isinstance(exc, LOST) or (isinstance(exc, pg.InterfaceError) and "closed" in str(exc))
 
@@ -143,6 +146,7 @@ class SettingUp:
             place = {"schema": found["nspname"], "format": "binary"}
             await connection.set_type_codec(name, encoder=bytes, decoder=bytes, **place)
         if not found["visible"]:
+            # operators are looked for along the path: without its schema `<=>` is unknown
             path = "current_setting('search_path') || ', ' || quote_ident($1)"
             await connection.fetchval(f"SELECT set_config('search_path', {path}, false)", found["nspname"])
 
@@ -159,14 +163,16 @@ class Connections:
         self._pool: Any = None
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._opening = asyncio.Lock()
-        self._spare: Any = None  # a connection kept at hand: the pool's own ways cost a tenth of a search
+        # a connection kept at hand: the pool's own ways cost a tenth of a search
+        self._spare: Any = None
         self._setting_up = SettingUp(config)
         self._gone: Any = None
 
     async def pool(self) -> Any:
         """Give the pool, opened at the first call."""
         owner = _here()
-        if self._owner is not None and self._owner != owner:  # a fork, or another loop: what was open is not ours
+        if self._owner is not None and self._owner != owner:
+            # a fork, or another loop: what was open is not ours
             self._pool, self._spare, self._opening = None, None, asyncio.Lock()
         self._owner = owner
         async with self._opening:
@@ -175,6 +181,7 @@ class Connections:
                 ways = self._config.connection | sizes
                 self._pool = await asyncpg.create_pool(**ways, init=self._setting_up.prepare, reset=_untouched)
                 self._gone = weakref.finalize(self, _abandoned, self._pool, owner[1])
+                # at the end of the process its connections close by themselves
                 self._gone.atexit = False
         return self._pool
 
@@ -210,6 +217,7 @@ class Connections:
             pool = await self.pool()
             return pool, await pool.acquire()
         connection, self._spare = self._spare, None
+        # it may have been lost while it lay at hand
         if connection.is_closed():
             await pool.release(connection)
             connection = await pool.acquire()

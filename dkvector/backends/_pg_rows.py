@@ -55,6 +55,7 @@ class Wanted:
         keys = self.table.keys
         values = [[record[at] for record in records] for at in range(start, start + len(self.select))]
         arrays = [self._ids(values[: len(keys)])]
+        # not strict: behind the columns come the vectors
         arrays += [_column(one, column) for one, column in zip(values[len(keys) :], self.columns, strict=False)]
         fields = [self.table.id, *(one.field for one in self.columns)]
         for info, cells in zip(self.infos, values[len(keys) + len(self.columns) :], strict=True):
@@ -70,6 +71,7 @@ class Wanted:
 
     @cached_property
     def _no_labels(self) -> pd.Index:
+        # which dtype ids have is to_index's to say: that of no rows is that of all
         return to_index(self._ids([[] for _ in self.table.keys]), self.table.id)
 
     def labels(self, records: Sequence[Any], start: int) -> pd.Index:

@@ -114,13 +114,15 @@ def _nearest(request: Request, table: Table, plan: Plan, wanted: Wanted, where: 
     distance = f"{column} {operator(None, request.metric)} {query}"
     aliased = [f"{sql} AS {name}" for sql, name in zip(wanted.select, wanted.names(), strict=True)]
     keys = ", ".join(one.test.ordered for one in table.keys)
-    if plan.index is None:  # the addition hides the distance from any index
+    if plan.index is None:
+        # the addition hides the distance from any index
         order = f"({distance}) + 0, {keys}"
         selected = ", ".join([f"{distance} AS distance", *aliased])
         return f"SELECT {selected} FROM {table.sql} WHERE {where} ORDER BY {order} LIMIT {k}"
     spec = plan.index.spec
     way = operator(spec, request.metric)
     order = f"{indexed(request.info.name, spec, request.info)} {way} {compared(query, spec, request.info)}"
+    # by the distance alone: with the keys beside it no index would serve, and ties are for `hits` to order
     if plan.candidates is None:
         selected = ", ".join([f"{distance} AS distance", *aliased])
         return f"SELECT {selected} FROM {table.sql} WHERE {where} ORDER BY {order} LIMIT {k}"
@@ -157,6 +159,7 @@ async def answered(found: Search, fetch: Any, workers: int) -> list[tuple[int, l
     parts: list[tuple[int, list[Any]]] = []
 
     async def work() -> None:
+        # one iterator for all: whoever is done takes the next
         for start in starts:
             some = vectors[start : start + size]
             parts.append((start, await fetch(lambda connection, some=some: found.run(connection, some))))
@@ -165,6 +168,7 @@ async def answered(found: Search, fetch: Any, workers: int) -> list[tuple[int, l
     try:
         await asyncio.gather(*tasks)
     finally:
+        # where one fails, the others would go on for nobody
         for task in tasks:
             task.cancel()
     return sorted(parts, key=itemgetter(0))
@@ -198,6 +202,7 @@ def _order(queries: Any, distances: Floats, rows: pa.Table) -> Any:
     """Give the order by query, distance and id; None where it is kept, and no two of a query are as near."""
     same = np.diff(queries) == 0
     step = np.diff(distances)
+    # the cosine with a vector of zeros, which a table of others may hold: no neighbour
     missing = np.isnan(distances)
     if not missing.any() and (np.diff(queries) >= 0).all() and (step[same] > 0).all():
         return None

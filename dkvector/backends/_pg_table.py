@@ -27,6 +27,7 @@ _TOLD = {"model", "version", "probes", "of", "turn", "partial"}  # of a vector f
 OURS = "dkvector"  # the key of our part of a comment
 VECTORS = {"vector": "float32", "halfvec": "float16"}
 
+# what others hang on a table, views or foreign keys, depends on it by kind n; its own indexes and defaults do not
 RELATION = """
 SELECT c.oid, n.nspname, c.relname, c.relkind::text AS kind, obj_description(c.oid, 'pg_class') AS comment,
     pg_has_role(c.relowner, 'USAGE') AS owned, row_security_active(c.oid) AS restricted,
@@ -34,6 +35,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text AS kind, obj_description(c.o
     OR EXISTS (SELECT FROM pg_depend d WHERE d.refobjid = c.oid AND d.deptype = 'n') AS bound
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)
 """
+# datlocprovider is asked for by way of JSON, for servers before 15 have no such column
 COLUMNS = """
 SELECT a.attnum, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS full_type, t.typname AS type,
     a.atttypmod AS modifier, col_description(a.attrelid, a.attnum) AS comment,
@@ -161,6 +163,7 @@ async def read_table(
     unsized = {}
     for one in columns:
         if one["type"] in VECTORS and one["modifier"] < 0:
+            # a column that is plain `vector` does not tell its dimensions: one of its rows does
             sized = (
                 f"SELECT vector_dims({quoted(one['name'])}) FROM {full} WHERE {quoted(one['name'])} IS NOT NULL LIMIT 1"
             )

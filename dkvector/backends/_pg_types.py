@@ -94,6 +94,7 @@ def found_type(name: str, modifier: int) -> pa.DataType | None:
         modifier: its `atttypmod`.
     """
     if name == "numeric" and modifier >= 0:
+        # a scale below 0, which PostgreSQL 15 has, comes out past every precision here
         precision, scale = (modifier - 4) >> 16 & 0xFFFF, (modifier - 4) & 0x7FF
         return pa.decimal128(precision, scale) if scale <= precision <= DIGITS else None
     if name.startswith("_"):
@@ -138,7 +139,8 @@ def from_json(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
     if isinstance(kind, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(kind, from_json(texts, kind.storage_type))
     made = pa.array([None if text is None else _read(orjson.loads(text), kind) for text in texts], kind)
-    if pa.types.is_struct(kind):  # an extension type may look at the parts of what is missing
+    if pa.types.is_struct(kind):
+        # an extension type may look at the parts of what is missing
         return pa.StructArray.from_arrays(made.flatten(), fields=list(kind), mask=made.is_null())
     return made
 

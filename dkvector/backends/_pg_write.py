@@ -100,8 +100,10 @@ class Writer:
         table = await read_table(connection, self.config) or table
         if self.mode == "replace":
             await connection.execute(f"DELETE FROM {table.sql}")
+        # under row-level security a table can look empty that is not
         if not table.restricted and not await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table.sql})"):
             with suppress(pg.UniqueViolationError):  # another writer was first
+                # within a savepoint: else the error would take the whole transaction with it
                 async with connection.transaction():
                     return await self._copied(connection, table, (table.schema, table.name))
         return await self._merged(connection, table)
@@ -139,6 +141,7 @@ class Writer:
         names = ", ".join(quoted(name) for name in self._names(table))
         made = f"CREATE TEMPORARY TABLE {stage} ON COMMIT DROP AS SELECT {names} FROM {table.sql} WITH NO DATA"
         await connection.execute(made)
+        # without the quotes, which the driver puts around it itself
         await self._copied(connection, table, (None, stage[1:-1]))
         keys = [quoted(one.field.name) for one in table.keys]
         if self.mode == "insert":
@@ -149,6 +152,7 @@ class Writer:
         conflict = f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(sets)}" if self.mode != "insert" else ""
         # in the order of the keys, so that two writers of the same rows wait for each other, and never both
         insert = f"INSERT INTO {table.sql} ({names}) SELECT {names} FROM {stage} ORDER BY {', '.join(keys)} {conflict}"
+        # xmax is 0 in a row that is new, and the transaction's number in one that was there
         counted = f"WITH w AS ({insert} RETURNING xmax = 0 AS new) SELECT count(*) FILTER (WHERE new) FROM w"
         inserted = await connection.fetchval(counted)
         batch = self.batch
@@ -190,6 +194,7 @@ class Writer:
         from tqdm.auto import tqdm  # noqa: PLC0415 - only where it is shown
 
         width = sum(info.dimensions * 4 for info in self.batch.schema.vectors)
+        # 64 bytes of a row are taken to be what is no vector
         size = max(1, CHUNK // (width + 64))
         yield _pg_copy.HEADER
         with tqdm(total=len(self.batch), desc=f"rows to {table.name}", disable=not self.progress, unit="row") as bar:

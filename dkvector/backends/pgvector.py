@@ -171,6 +171,7 @@ class PgVectorStore(AsyncVectorStore):
         where = statement.ids(tuple(ids))
         sql = f"SELECT {', '.join(wanted.select)} FROM {self.table.sql} WHERE {where}"  # noqa: S608 - likewise
         rows = wanted.rows(await self._connections.fetch(sql, *statement.parameters))
+        # the server gives rows in an order of its own
         places = to_index(rows.column(0), rows.schema.field(0)).get_indexer(ids)
         if (places < 0).any():
             raise NotFoundError.ids(ids[places < 0])
@@ -185,6 +186,7 @@ class PgVectorStore(AsyncVectorStore):
         table = self.table
         made = await self._planner.search(request, table)
         found = await self._answered(made)
+        # k rows for every query: whether more of them match is nobody's question, and to count them takes time
         if made.plan.index is None or len(found.distances) == len(request.queries) * request.k:
             return found, made, None
         matching = await self._with_vectors(request)
@@ -319,6 +321,7 @@ class PgVectorStore(AsyncVectorStore):
         if self.table.kind not in {"r", "p"}:
             raise SchemaError(f"{self.table.name!r} is a view, which was there before: drop it where it was made")
         async with self._connections.transaction() as connection:
+            # no CASCADE: what others have hung on the table is not ours to drop
             await connection.execute(f"DROP TABLE IF EXISTS {self.table.sql}")
         self._take(None)
 
