@@ -43,10 +43,12 @@ class _Call(Generic[T]):
             self._loop.call_soon_threadsafe(self._start)
             self._done.acquire()
         except BaseException:
+            # after `_start` in the loop's queue: what was begun is there to be cancelled
             self._loop.call_soon_threadsafe(self._cancel)
             raise
         if self._error is not None:
-            error, self._error = self._error, None  # else its traceback would keep it alive, and all that it holds
+            # else its traceback would keep it alive, and all that it holds
+            error, self._error = self._error, None
             try:
                 raise error
             finally:
@@ -60,6 +62,7 @@ class _Call(Generic[T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        # a coroutine that nobody has begun warns when it goes, unless it is closed
         if not self._began:
             self._coro.close()
 
@@ -93,7 +96,8 @@ class LoopThread:
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             alive = self._thread is not None and self._thread.is_alive()
-            if self._loop is None or not alive or self._pid != os.getpid():  # threads do not survive a fork
+            if self._loop is None or not alive or self._pid != os.getpid():
+                # threads do not survive a fork
                 self._pid, self._loop = os.getpid(), asyncio.new_event_loop()
                 self._thread = threading.Thread(target=_serve, args=(self._loop,), name="dkvector", daemon=True)
                 self._thread.start()

@@ -41,6 +41,7 @@ def framed(method: Method[P, R], frame: Callable[[R], S]) -> Callable[Concatenat
 
     @functools.wraps(method)
     def call(self: VectorStore, *args: P.args, **kwargs: P.kwargs) -> S:
+        # looked up by its name: a view or a backend may have one of its own
         return frame(self._run(getattr(self.store, method.__name__)(*args, **kwargs)))
 
     return cast("Callable[Concatenate[VectorStore, P], S]", call)
@@ -156,7 +157,8 @@ class VectorStore:
             return pd.DataFrame()
         scan = self.store.scan(where, columns, 1 << 16, include_vectors=include_vectors)
         tables = list(self._each(scan, lambda table: table))
-        if not tables:  # a get of nothing knows the columns and dtypes
+        if not tables:
+            # a get of nothing knows the columns and dtypes
             tables = [self._run(self.store.get([], columns, include_vectors=include_vectors))]
         return as_frame(pa.concat_tables(tables))
 
@@ -167,9 +169,11 @@ class VectorStore:
             return []
 
         try:
+            # in a list, so that an item that is false, or None, is not the end
             while item := self._run(following()):
                 yield turn(item[0])
-        finally:  # left early: let go of the engine's cursor, unless it is the loop itself that collects the garbage
+        finally:
+            # left early: let go of the engine's cursor, unless it is the loop itself that collects the garbage
             with suppress(RuntimeError):
                 self._run(items.aclose())
 

@@ -186,6 +186,7 @@ def _table(rows: Any) -> pa.Table:
         lazy = "; collect() it" if hasattr(rows, "collect") else ""
         raise SchemaError(f"rows must be a DataFrame, an Arrow table or records, not {type(rows).__name__}{lazy}")
     table = rows if isinstance(rows, pa.Table) else pa.table(rows)
+    # views of text are new to Arrow, and much of what follows does not take them
     plain = pa.schema([one.with_type(without_views(one.type)) for one in table.schema], table.schema.metadata)
     return table if plain == table.schema else table.cast(plain)
 
@@ -234,6 +235,7 @@ def _batch(rows: _Columns, known: Schema | None, reading: Reading, *, composite:
 
 
 def _unique(batch: Batch) -> Batch:
+    # one row is never twice: its index is not built to find that out
     if len(batch) > 1 and not (labels := batch.labels).is_unique:
         raise DuplicateIdError(f"ids given more than once: {some(labels[labels.duplicated()].unique())}")
     return batch
@@ -304,6 +306,7 @@ def _vectors(
     every = [np.arange(len(rows.index)) if one.rows is None else one.rows for one in read.values()]
     kept = every[0]
     for good in every[1:]:
+        # both ascend and hold no row twice, as read_vectors gives them
         kept = np.intersect1d(kept, good, assume_unique=True)
     return {
         name: one.matrix[np.searchsorted(good, kept)] for (name, one), good in zip(read.items(), every, strict=True)
@@ -331,4 +334,5 @@ def _payload(rows: _Columns, vectors: Sequence[str], reading: Reading) -> pa.Tab
             raise NotFoundError.of("column", name, rows.names)
     made = [to_arrow(rows.column(name), name) for name in names]
     table = pa.Table.from_arrays([array for _, array in made], schema=pa.schema([field for field, _ in made]))
+    # of no columns, a table made directly has no rows; one whose columns were taken away keeps their number
     return table if made else pa.table({"": pa.nulls(len(rows.index))}).select([])

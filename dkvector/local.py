@@ -38,6 +38,7 @@ os.setuid(int(sys.argv[1]))
 os.execv(sys.argv[3], sys.argv[3:])"""
 # nobody replicates it: a table that is made and filled in one transaction goes straight to disk, and not to the log too
 SETTINGS = ("-c", "listen_addresses=", "-c", "wal_level=minimal", "-c", "max_wal_senders=0")
+# a temporary one is never opened again: there is nothing that must outlive the machine
 TRANSIENT = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
@@ -80,7 +81,8 @@ class LocalPostgres:
         if self._users.closed:
             return
         self._users.close()
-        if self._pid != os.getpid():  # a fork: the parent goes on
+        if self._pid != os.getpid():
+            # a fork: the parent goes on
             return
         with suppress(FileNotFoundError), _keeper.starting(self.path), _keeper.users(self.path) as others:
             if _waited(lambda: _keeper.unused(others), HESITATION):
@@ -135,9 +137,11 @@ def postgres(path: str | PathLike[str] | None = None) -> LocalPostgres:
 def _running(folder: Path) -> Running | None:
     """Find the server of a folder, if it answers."""
     with suppress(OSError, ValueError, IndexError):
+        # by line: process, folder, start, port, folder of the socket, address, shared memory, state
         lines = (folder / "data" / "postmaster.pid").read_text("utf-8").splitlines()
         sockets = Path(lines[4])
         with socket.socket(socket.AF_UNIX) as client:
+            # the file outlives a server that was killed: only an answer counts
             client.connect(str(sockets / f".s.PGSQL.{lines[3]}"))
         return Running(int(lines[0]), sockets) if lines[7].strip() == "ready" else None
     return None
@@ -208,12 +212,14 @@ def _runs(command: Sequence[str]) -> bool:
 
 
 def _initialise(programs: Path, data: Path, user: ServerUser, *, temporary: bool) -> None:
-    shutil.rmtree(data, ignore_errors=True)  # of an attempt that was interrupted
+    # of an attempt that was interrupted
+    shutil.rmtree(data, ignore_errors=True)
     data.mkdir(mode=0o700)
     os.chown(data, user.uid, user.gid)
     locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     options = ["-D", str(data), "-U", "postgres", "--auth=trust", *locale, *(["--no-sync"] if temporary else [])]
     command = [*user.prefix, str(programs / "initdb"), *options]
+    # from the root: the server's user need not be let into the folder that we are in
     made = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")  # noqa: S603 - our own
     if made.returncode:
         shutil.rmtree(data, ignore_errors=True)

@@ -94,11 +94,13 @@ class Primitives(Shown, Explaining, Loading, Versions):
         """
         if mode not in MODES:
             raise SchemaError(f"no mode {mode!r}; {hint(mode, MODES)}")
+        # rows that replace all others need not fit them
         known = None if self.empty or mode == "replace" else self.schema
         how = self._promised(reading or Reading())
         batch = as_batch(rows, known=known, reading=how, composite=self.supports.composite_ids)
         for info in batch.schema.vectors:
             self.supports.check_metric(self.name, info.metric, info.metric)
+            # a version that does not serve may be of another model, with vectors of another length
             if self.dimension not in {None, info.dimensions} and (known is None or info.name in _names(known.serving)):
                 raise SchemaError(f"the config says dimension {self.dimension}, {info.name!r} has {info.dimensions}")
         if known is not None:
@@ -111,6 +113,7 @@ class Primitives(Shown, Explaining, Loading, Versions):
     async def _check_maker(reading: Reading, batch: Batch, known: Schema) -> None:
         if reading.encoder is not None:
             for name in batch.vectors:
+                # it may embed the probes, which can take a model seconds
                 await offload(as_encoder(reading.encoder).check_field, known.vector(name))
 
     def _promised(self, reading: Reading) -> Reading:
@@ -202,6 +205,7 @@ class Primitives(Shown, Explaining, Loading, Versions):
         asked = Search(
             queries, k, text, like, field, where, metric, knobs, columns, include_vectors, fusion, text_on, refine
         )
+        # together: where a search fails, `last` stays what the one before did
         hits, self.last = await self._answer(asked, self._verifying(barring(self._search), verify))
         return hits
 
@@ -230,7 +234,8 @@ class Primitives(Shown, Explaining, Loading, Versions):
             return
         names = self.known.select(columns)
         batches = self._scan(self._where(where), names, batch_size, include_vectors=include_vectors)
-        async with aclosing(batches) as each:  # what its reader leaves is closed at once, down to the engine's cursor
+        async with aclosing(batches) as each:
+            # what its reader leaves is closed at once, down to the engine's cursor
             async for batch in each:
                 yield batch
 

@@ -52,6 +52,7 @@ class Backend:
         try:
             loaded: type[AsyncVectorStore] = getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as exc:
+            # a module of ours that is missing is a bug, which no extra brings
             if self.package is None or exc.name is None or exc.name.startswith("dkvector"):
                 raise
             raise MissingExtraError.of(self.package, self.extra) from exc
@@ -128,6 +129,7 @@ def read_target(
         name = config.pop("backend", None)
         if name is None:
             raise SchemaError(f"the config names no 'backend'; {hint('', backends())}")
+    # a text with a slash is a folder; with a colon too it is a URL
     elif isinstance(target, PathLike) or (isinstance(target, str) and "/" in target and ":" not in target):
         name, config = "faiss", {"index_path": fspath(target)}
     elif isinstance(target, str):
@@ -158,7 +160,8 @@ def _read_url(url: str) -> tuple[str, dict[str, Any]]:
         return url, {}
     if parts.scheme == "faiss":
         return "faiss", {"index_path": unquote(parts.netloc + parts.path)}
-    return parts.scheme.partition("+")[0], {"url": url}  # what follows names a driver or a transport
+    # what follows names a driver or a transport
+    return parts.scheme.partition("+")[0], {"url": url}
 
 
 def connect(
@@ -202,6 +205,7 @@ def connect(
     cls = backend(name)
     embeds = None if encoder is None else as_encoder(encoder)
     tuning = _tuning(config)
+    # a limit waits, for which a coroutine that is stepped inline has no loop
     store = VectorStore(lambda: _opened(cls, config, limit, cache, audit), inline=cls.inline and limit is None)
     store.tuning = tuning
     try:

@@ -64,6 +64,7 @@ def read_source(source: Any, rows: int, *, id: str | None = None) -> Source:  # 
         total = len(source) if isinstance(source, pa.Table) else None
         reader = pa.RecordBatchReader.from_stream(source)
         return Source(_framed(_joined(reader, rows), reader.schema, id), total)
+    # one after another, and none opened before the one in front of it is read
     if isinstance(source, Iterable) and not isinstance(source, bytes):
         return Source(frame for one in source for frame in read_source(one, rows, id=id).frames)
     raise SchemaError(f"rows are read from parquet files, Arrow or DataFrames, not from {type(source).__name__}")

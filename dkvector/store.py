@@ -81,6 +81,7 @@ class AsyncVectorStore(Primitives):
         Raises:
             SchemaError: a file of the newest commit is damaged: names it; the snapshot stays as it was.
         """
+        # which raises where the store was closed
         _ = self.empty
         return False
 
@@ -122,6 +123,7 @@ class AsyncVectorStore(Primitives):
     ) -> Scored:
         """Find the k records nearest to one vector, best first."""
         hits = await self.search(query_vector, k, where=filter, metric=metric, include_vectors=self._gives_vectors)
+        # the id is the first column, whatever it is called
         records = table_to_records(hits.rows, hits.rows.column_names[0])
         return list(zip(records, hits.scores.tolist(), strict=True))
 
@@ -167,6 +169,7 @@ class AsyncVectorStore(Primitives):
         """Replace a record; False where there is none of that id."""
         if await self._record(id, include_vectors=False) is None:
             return False
+        # under the id that was asked for, whatever the record says of itself
         await self.upsert([Record(record.fields, id=id, metadata=record.metadata)])
         return True
 
@@ -241,6 +244,7 @@ class AsyncVectorStore(Primitives):
 
 def _arranged(records: list[Record], query: Query) -> list[Record]:
     """Apply a query's order, offset and limit; records that miss the value come last."""
+    # sorting keeps the order of equals: the column that counts most comes last
     for column, ascending in reversed(query.order):
         present = [one for one in records if one.get(column) is not None]
         missing = [one for one in records if one.get(column) is None]

@@ -74,11 +74,13 @@ async def batches(source: Any, size: int, *, id: str | None = None) -> AsyncIter
             yield batch
         return
     drawn = _drawn(source, _Cut(size, id))
+    # a source may take its time over the next row, in which the loop serves others
     while (one := await offload(next, drawn, None)) is not None:
         yield one
 
 
 def _drawn(source: Any, cut: _Cut) -> Iterator[Rows]:
+    # a record gives its names when it is iterated, a text its letters
     whole = hasattr(source, "__arrow_c_stream__") or isinstance(source, str | Record)
     for item in [source] if whole or not isinstance(source, Iterable) else source:
         yield from cut.of(item)
