@@ -186,7 +186,6 @@ def _table(rows: Any) -> pa.Table:
         lazy = "; collect() it" if hasattr(rows, "collect") else ""
         raise SchemaError(f"rows must be a DataFrame, an Arrow table or records, not {type(rows).__name__}{lazy}")
     table = rows if isinstance(rows, pa.Table) else pa.table(rows)
-    # views of text are new to Arrow, and much of what follows does not take them
     plain = pa.schema([one.with_type(without_views(one.type)) for one in table.schema], table.schema.metadata)
     return table if plain == table.schema else table.cast(plain)
 

@@ -94,7 +94,7 @@ class Primitives(Shown, Explaining, Loading, Versions):
         """
         if mode not in MODES:
             raise SchemaError(f"no mode {mode!r}; {hint(mode, MODES)}")
-        # rows that replace all others need not fit them
+        # rows that replace all others need not have their columns
         known = None if self.empty or mode == "replace" else self.schema
         how = self._promised(reading or Reading())
         batch = as_batch(rows, known=known, reading=how, composite=self.supports.composite_ids)

@@ -224,7 +224,6 @@ class Writer:
             await self.places.swap(concrete, held.concrete)
         except BaseException:
             await self.places.remove(concrete)
-            # the one before goes on as it was
             await self.places.set(held.concrete, {"blocks.write": None})
             raise
         return Held(concrete, layout, held.settings)

@@ -73,7 +73,7 @@ class FaissKnn:
         lengths = np.sqrt(squared_norms(queries))
         # a product rounds by the size of its terms: those of ‖q‖² + ‖v‖² - 2q·v, or of q·v
         scale = (lengths + self.space.longest) ** 2 if euclidean else lengths * self.space.longest
-        # not >, in place of <=: NaN counts as tied too
+        # not more, rather than at most: NaN counts as tied too
         tied = np.flatnonzero(~(spread > 2 * _topk.SLACK * scale))
         return near if not len(tied) else patched(near, tied, slowly(queries[tied]))
 

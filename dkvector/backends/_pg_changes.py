@@ -169,7 +169,7 @@ class ChangeFeed:
         wanted = Wanted(self.table, (), include_vectors=False)
         looked = f"SELECT {', '.join(wanted.select)}, {XID}::text::bigint FROM {self._changes}"
         async with self._connections.transaction(read=True) as connection:
-            # in the snapshot that the changes are read in: what ends later is not below it
+            # of the snapshot that the changes are read in: a transaction that it does not show is no older than this
             now = int(await connection.fetchval(NOW))
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_class WHERE oid = $1)", self.oid):
                 raise SchemaError(f"the table {self.table.name!r} is gone, or was made anew")

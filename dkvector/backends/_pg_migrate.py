@@ -91,7 +91,7 @@ async def _batch(connections: Connections, table: Table, request: Backfill, last
     keys = ", ".join(quoted(one.field.name) for one in table.keys)
     if last is not None:
         places = [f"${len(parameters) + at + 1}::{one.type}" for at, one in enumerate(table.keys)]
-        # behind the last key, not by an offset: rows that were filled meanwhile no longer count
+        # behind the last key, not by an offset: rows that were filled meanwhile are no longer among them
         after = f" AND ({keys}) > ({', '.join(places)})"
         parameters = [*parameters, *last]
     text = _joined(table, request)
