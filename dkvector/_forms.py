@@ -76,6 +76,7 @@ def _from_arrow(column: pa.Array | pa.ChunkedArray, dimensions: int | None) -> P
         raise VectorError(f"a column of {kind} holds no vectors")
     if not _numeric(kind.value_type):
         raise VectorError(f"vectors must be real numbers, these are lists of {kind.value_type}")
+    # a column of no rows may have no chunk either
     chunks = (column.chunks or [pa.array([], column.type)]) if isinstance(column, pa.ChunkedArray) else [column]
     chunks = [chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk for chunk in chunks]
     if pa.types.is_fixed_size_list(kind):
@@ -99,6 +100,7 @@ def _lengths(column: pa.Array) -> NDArray[np.int64]:
 
 def _usual(lengths: NDArray[np.int64], dimensions: int | None) -> int:
     """Tell how long most rows of a list column are."""
+    # where all are alike, as nearly always, one row tells and none has to be counted
     alike = len(lengths) > 0 and bool((lengths == lengths[0]).all())
     known = lengths[:1] if alike else lengths
     return width_of(Counter(known[known >= 0].tolist()), dimensions)
@@ -113,6 +115,7 @@ def _from_lists(column: pa.Array, lengths: NDArray[np.int64] | None, width: int)
         if bad.any():
             found, left_out = f"list of length {lengths[bad.argmax()]}", other
             column = column.filter(pa.array(~other))
+    # flatten() minds slices and leaves missing rows out; .values does neither
     numbers = float32(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
     return Parsed(numbers if left_out is None else spread(numbers, left_out), missing, bad if found else None, found)
 

@@ -68,6 +68,7 @@ def memory_of(call: Callable[..., Any]) -> Memory:
             _MEMORIES[id(owner)] = {}
     except TypeError:  # it can't be watched, so that its `id` is no name for it
         return Memory(REMEMBERED)
+    # two threads may come at once: both get the memory that stands there first
     return _MEMORIES[id(owner)].setdefault(method, Memory(REMEMBERED))
 
 

@@ -51,6 +51,7 @@ def width_of(lengths: Counter[int], dimensions: int | None) -> int:
     if not lengths:
         return unknown() if dimensions is None else dimensions
     usual = lengths.most_common(1)[0][0]
+    # where no row is as long as expected, the whole column is wrong, and naming its rows would help nobody
     if dimensions is None or dimensions not in lengths:
         check_length(usual, dimensions)
     return dimensions or usual

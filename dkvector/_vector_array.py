@@ -191,6 +191,7 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
             element = np.result_type(element, other.dtype.element)
         with np.errstate(all="ignore"):  # as pandas: a division by zero shows in the result
             rows = op(values, self._matrix) if swapped else op(self._matrix, values)
+        # one vector comes as float64, and must not widen a column of float32
         return type(self)(rows.astype(element, copy=False), self._mask | missing)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -201,6 +202,7 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
             raise TypeError(f"{self.dtype} does not support {ufunc.__name__}: take the matrix, series.array.matrix")
         if inputs[0] is self:
             return op(*inputs)
+        # the operator of an ndarray on the left would end here again
         return op(self, inputs[0]) if op in (operator.eq, operator.ne) else self._combine(inputs[0], op, swapped=True)
 
     def __add__(self, other: Any) -> Any:

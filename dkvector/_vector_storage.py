@@ -136,6 +136,7 @@ class VectorStorage(ExtensionArray):
         if np.ndim(item) > 1:  # pandas ends here when it has tried in vain to sort the keys of a groupby
             raise TypeError(f"rows are chosen along one dimension; {NO_ORDER}")
         part = type(self)(self._matrix[item], self._mask[item])
+        # only a slice shares the memory that is locked
         part._readonly = self._readonly and isinstance(item, slice)
         return part
 
@@ -203,6 +204,7 @@ class VectorStorage(ExtensionArray):
         if self._readonly:
             raise ValueError("Cannot modify read-only array")
         key = check_array_indexer(self, key)
+        # read before anything is written: a bad row leaves the column as it was
         matrix, mask = self._incoming(value)
         spots = np.shape(self._mask[key])
         if matrix.ndim == 2 and len(matrix) != (spots[0] if spots else 1):  # noqa: PLR2004 -- rows, not one vector

@@ -29,6 +29,7 @@ _METHODS = ("isna", "isnull", "notna", "notnull", "isin", "between", "like")
 _TEXT_METHODS = ("contains", "startswith")
 
 _TOKEN = re.compile(
+    # quoted texts come before words and spaces, so that nothing inside them is replaced
     r"""(?P<triple>'''|\"\"\")
     | (?P<string> '(?:\\[^\n]|[^'\\\n])*' | "(?:\\[^\n]|[^"\\\n])*" )
     | `(?P<name>(?:[^`]|``)*)`
@@ -117,6 +118,7 @@ class _Source:
         if len(text) > MAX_LENGTH:
             raise FilterError(f"a filter of {len(text):,} characters is past the limit of {MAX_LENGTH:,}")
         self._prefix = "_c"
+        # a placeholder must not be a name of the text, which Python reads in its NFKC form
         while self._prefix in unicodedata.normalize("NFKC", self.text):
             self._prefix += "_"
         self.code = self._rewritten()
@@ -144,6 +146,7 @@ class _Source:
             case "word":
                 return " and " if found == "&" else " or "
             case "space":
+                # a line break would end the expression
                 return " " if found != " " else None
             case "name":
                 placeholder = f"{self._prefix}{len(self.names)}_"

@@ -164,6 +164,7 @@ class VecAccessor(Relating, Deduplicating, Exploring):
             on_bad,
         )
         spec = None if index is None else as_spec(index)
+        # last, so that a mistake in the arguments opens nothing
         store = connect(target, path=path, table=table, encoder=embeds)
 
         def write(one: VectorStore) -> None:

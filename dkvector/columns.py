@@ -89,6 +89,7 @@ def _field(name: str, kind: pa.DataType, dtype: Any) -> pa.Field:
 
 def _from_dtype(values: pd.Series | pd.Index, dtype: Any) -> pa.Array | pa.ChunkedArray:
     if isinstance(dtype, np.dtype):
+        # NaN is missing, as pandas has it
         return pa.array(values.to_numpy(), from_pandas=True)
     return _from_categories(values.array) if isinstance(dtype, pd.CategoricalDtype) else pa.array(values.array)
 
@@ -166,6 +167,7 @@ def _converted(values: pa.ChunkedArray, dtype: Any) -> Any:
     if dtype == _OBJECT and _is_kept_whole(values.type):
         return _objects(values)
     series = values.to_pandas()
+    # integers that lack some come back as floats, and can't become integers again
     if dtype is not None and series.dtype != dtype and not (values.null_count and series.dtype.kind == "f"):
         series = series.astype(dtype)
     return series.array if isinstance(series.dtype, pd.api.extensions.ExtensionDtype) else series.to_numpy()
@@ -217,6 +219,7 @@ def _parsed(name: str) -> Any:
 @lru_cache(maxsize=256)
 def _natural(kind: pa.DataType) -> Any:
     if pa.types.is_large_string(kind) or pa.types.is_string(kind):
+        # pandas 3 has a dtype for text, pandas 2 keeps objects
         return pd.Series(["a"]).dtype if pd.Series(["a"]).dtype != object else None
     return None
 
@@ -236,5 +239,6 @@ def to_index(values: pa.ChunkedArray | pa.Array, field: pa.Field) -> pd.Index:
     metadata = field.metadata or {}
     name = None if _UNNAMED in metadata else metadata.get(_CALLED, field.name.encode()).decode()
     made = to_pandas(values, field)
+    # with its dtype: pandas would guess another for objects
     index: pd.Index = pd.Index(made, dtype=made.dtype, name=name, copy=False)
     return index

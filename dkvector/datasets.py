@@ -43,6 +43,7 @@ def load_wordnet() -> pd.DataFrame:
     """
     table = _read("wordnet.parquet")
     frame = _frame(table).set_index("name")
+    # pandas makes arrays of lists
     frame["lemmas"] = pd.Series(table["lemmas"].to_pylist(), index=frame.index, dtype=object)
     return frame
 
@@ -120,6 +121,7 @@ def make_clustered(
             raise SchemaError(f"{name} must be at least {smallest}, not {number}")
     if intrinsic >= dimensions:
         raise SchemaError(f"intrinsic={intrinsic} must be less than dimensions={dimensions}")
+    # a stream for each, so that more rows leave the first ones as they are
     flats, kinds, places = (np.random.default_rng(one) for one in np.random.SeedSequence(seed).spawn(3))
     cluster = kinds.integers(0, clusters, n, np.int32)
     along = places.standard_normal((n, intrinsic), np.float32) * np.float32(spread / np.sqrt(intrinsic))

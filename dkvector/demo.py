@@ -53,6 +53,7 @@ def measure(words: pd.DataFrame, queries: pd.Series, exact: pd.DataFrame) -> Ite
 def speed(store: dkv.VectorStore, queries: pd.Series, tuning: dkv.Tuning) -> float:
     """Measure queries a second, the whole call counted: the median of 100 single ones."""
     took = []
+    # the first ten only warm up
     for query in queries.iloc[:110]:
         start = time.perf_counter()
         store.search(query, K, tuning=tuning)

@@ -52,6 +52,7 @@ def is_text_column(series: pd.Series) -> bool:
 
 
 def _first(series: pd.Series) -> Any:
+    # most columns begin with a value: what is missing for long is passed over in ever longer steps
     start, stop = 0, 64
     while start < len(series):
         for value in series.array[start:stop]:
@@ -63,6 +64,7 @@ def _first(series: pd.Series) -> Any:
 
 def _holds_vectors(kind: pa.DataType, series: pd.Series) -> bool:
     if pa.types.is_fixed_size_list(kind):
+        # a fixed length makes vectors of whole numbers too, which in lists of any length are codes
         return bool(pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return bool(pa.types.is_floating(kind.value_type))

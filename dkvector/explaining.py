@@ -113,6 +113,7 @@ class _Recorder:
 
     async def find(self, request: Request) -> Found:
         self.vectors.append((request.info.name, await self.store._compile(request)))  # noqa: SLF001 - part of it
+        # fewer than asked for, which says that there are no more: nobody goes on to a second question
         counts = np.zeros(len(request.queries), np.intp)
         hits = Hits(self._nothing(request.columns), np.empty(0, np.float32), counts, request.metric, request.labels)
         metric, queries = request.metric.value, len(request.queries)

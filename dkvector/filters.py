@@ -140,6 +140,7 @@ def as_filter(where: object, *, index: pd.Index[Any] | None = None) -> Filter | 
             return _true_labels(pd.Series(where, index=index))
         case np.ndarray() | list():
             raise FilterError("a boolean array has no labels: use a boolean Series, whose index names the rows")
+    # a Query, whose module stands on this one
     if hasattr(where, "where_filter"):
         return as_filter(where.where_filter, index=index)
     raise FilterError(

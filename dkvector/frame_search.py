@@ -140,6 +140,7 @@ def search(
         source = Placed(rows, positions, {str(at): one for at, one in enumerate(columns)}, named=True)
         return replace(hits, source=source).to_frame()
 
+    # nothing in it waits: it runs to its end here, without the way to a loop's thread and back
     return run_inline(found())
 
 

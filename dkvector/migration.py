@@ -222,5 +222,6 @@ def encoded(encoder: Encoder, texts: Sequence[str], info: VectorInfo) -> Floats:
         SchemaError: vectors of another length than the field's.
     """
     made = encoder.encode(texts, progress=False)
+    # once more: by now the encoder's length is known
     encoder.check_field(info)
     return read_vectors(made, dimensions=info.dimensions, metric=info.metric, name=info.name).matrix
