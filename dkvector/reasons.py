@@ -163,6 +163,7 @@ class Case:
     async def _rank(self, request: Request, far: float, own: pd.Index | None) -> tuple[int, float]:
         """Give the row's place by exact search, and the distance of the k-th."""
         k = self.search.k
+        # one more, as the row that is searched like may come first
         wide = replace(request, k=max(WIDE, 10 * k) + 1, tuning=Tuning(exact=True))
         hits, _ = await self.store._search(wide)  # noqa: SLF001
         others = np.asarray(~hits.ids.isin([] if own is None else own), bool)

@@ -62,6 +62,7 @@ class Ways:
 
     def _diverse(self, find: Find, knob: MMR) -> Find:
         async def found(request: Request) -> Found:
+            # no payload yet: most candidates are left out again
             wide = replace(request, k=max(request.k, knob.candidates), columns=(), include_vectors=True)
             hits, told = await find(wide)
             best = await dressed(hits.taken(_chosen(hits, request, knob)), request, self.get)

@@ -117,6 +117,7 @@ def read_vectors(
     faults = _faults(parsed, metric)
     if not faults:
         return Vectors(parsed.matrix)
+    # where no row can be read at all nothing tells the dimensions, and dropping would leave no column
     if on_bad != "drop" or not parsed.matrix.shape[1]:
         raise _error(faults[0], labels_of(column, labels), name, way_out if parsed.matrix.shape[1] else "")
     kept = np.flatnonzero(~np.logical_or.reduce([fault.rows for fault in faults]))

@@ -197,6 +197,7 @@ class HybridVectorDatabase:
             else:
                 return await self._by_ids(vector, await self.data.ids(structured_filter), k, vector_field)
         pairs, stale = await self._true(found, structured_filter)
+        # fewer than match in the data: the vectors lag behind, or their index has missed some
         if not stale and len(pairs) >= min(k, plan.matching or 0):
             self.last = plan
             return pairs
@@ -237,6 +238,7 @@ class HybridVectorDatabase:
             them. Empty where the two are in step.
         """
         data: dict[Any, str] = {}
+        # the vectors first: a record written meanwhile looks missing then, not orphaned, which repair() would delete
         vectors = await self._digests()
         with bar(len(vectors), "verify", unit="records", show=shown(progress, len(vectors))) as done:
             async for batch in self.data.scan():

@@ -242,6 +242,7 @@ def _satisfying(records: list[Record], where: Filter) -> list[Record]:
         return []
     missing = [name for name in where.columns() if not any(name in one for one in records)]
     plain = [Record({n: f for n, f in one.fields.items() if not isinstance(f, VectorField)}, one.id) for one in records]
+    # one null makes a column of what no record has, which the filter may ask for
     plain[0].fields |= {name: Field(None) for name in missing}
     table = records_to_table(plain, [])
     labels = pd.Index([one.id for one in records])

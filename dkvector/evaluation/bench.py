@@ -137,6 +137,7 @@ class Bench:
 
     def _key(self, label: str, spec: IndexSpec | None, setting: Setting) -> str:
         """Name a run by all that it depends on."""
+        # where no run is kept, digesting all rows would be for nothing
         if self.kept.path is None:
             return ""
         return digest(self._content, label, spec, setting.tuning, setting.k, str(setting.filter))

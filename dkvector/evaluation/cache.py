@@ -45,6 +45,7 @@ def load(folder: Path, key: str) -> Truth | None:
     try:
         with pa.OSFile(str(path)) as file:
             hits, queries, facts = (pa.ipc.open_stream(file).read_all() for _ in range(3))
+        # files used long ago are removed first
         os.utime(path)
     except (OSError, pa.ArrowException):
         return None
@@ -76,6 +77,7 @@ def save(folder: Path, key: str, truth: Truth) -> None:
                 with pa.ipc.new_stream(file, table.schema) as stream:
                     stream.write_table(table)
         Path(file.name).replace(folder / f"{key}.arrow")
+        # any other folder is the caller's own to clear
         if folder == _users():
             _prune(folder)
 

@@ -109,6 +109,7 @@ def fit_fusion(
     labels, words = _labelled(queries, texts)
     pairs = list(pairs_of(relevances))
     rows = pd.Index([row for _, row, _ in pairs]).unique()
+    # only to refuse rows that are not there before anything is asked
     store.get(rows, columns=[])
     fusions = [Weighted(0.5, one, max(window, k)) for one in normalise]
     legs = _legs(store, queries, words, window=max(window, k), field=field, where=where, on=text_on, progress=progress)
@@ -127,6 +128,7 @@ def fit_fusion(
     alpha, by = settings[_best(scores[:, judged], settings)]
     low, high = interval(held)
     curve = pd.DataFrame(settings, columns=["alpha", "normalise"]).assign(ndcg=[mean(one) for one in scores])
+    # all the weight on one leg is that leg alone
     ends = fit.scores(fusions[0], np.eye(2))
     rrf = fit.scores(RRF(window=max(window, k)), np.ones((1, 2)))[0]
     worth = (mean(held), low, high, mean(ends[0]), mean(ends[1]), mean(rrf))

@@ -112,6 +112,7 @@ def truth_of(
     folder = caching.folder_of(cache)
     first = next(chunks)
     small = len(first.matrix) * asked.matrix.size < caching.LEAST
+    # a folder that is named keeps even what is found quickly
     if folder is None or (small and isinstance(cache, bool)):
         return _found(_again(first, chunks), asked, wanted)
     content = source.key

@@ -103,6 +103,7 @@ class Relevances:
         at = np.minimum(np.searchsorted(keys, wanted, sorter=order), max(len(keys) - 1, 0))
         if not len(keys):
             return np.zeros(len(wanted))
+        # -1 gives the key of the last row of the query before
         same = (keys[order[at]] == wanted) & (found.row >= 0)
         return np.where(same, self.gain[order[at]], 0.0)
 
@@ -168,6 +169,7 @@ def interval(values: Values, seed: int = 0, level: float = LEVEL) -> tuple[float
     if not len(known):
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
+    # how often each query is drawn: one product then gives all the means
     times = rng.multinomial(len(known), np.full(len(known), 1 / len(known)), size=RESAMPLES)
     means = times @ known / len(known)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])

@@ -141,6 +141,7 @@ class DatasetSource:
                 table[self.name], metric=metric, on_bad=self.on_bad, labels=labels, name=self.name, way_out=""
             )
             payload = table.drop_columns([self.name, *([label] if label and label not in columns else [])])
+            # what pandas wrote beside the columns would make an index of them
             frame = payload.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True).set_axis(labels, axis=0)
             yield Chunk(at, read.matrix, frame if read.rows is None else frame.iloc[read.rows])
             at += len(read.matrix)

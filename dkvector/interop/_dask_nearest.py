@@ -55,6 +55,7 @@ class Nearest:
         found = [one for one in parts if one is not None and len(one)]
         if not found:
             return next((one for one in parts if one is not None), None)
+        # Dask's own unites the categories of partitions, where pandas' makes objects of them
         whole = concat(found) if len(found) > 1 else found[0]
         query = whole["query"].to_numpy()
         order = np.lexsort((whole["distance"].to_numpy(), query))
