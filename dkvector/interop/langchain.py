@@ -199,6 +199,7 @@ class DkvectorVectorStore(LangChainStore):
             tuning=kwargs.get("tuning"),
             include_vectors=include_vectors,
             fusion=kwargs.get("fusion"),
+            # the documents' text, and not whatever text their metadata hold
             text_on=kwargs.get("text_on", self.text) if words is not None else None,
         )
 

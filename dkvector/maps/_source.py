@@ -144,6 +144,7 @@ def _of_store(store: VectorStore, asked: Asked) -> Rows:
         none = np.empty((0, 1), np.float32)
         return Rows(pd.Index([]), {}, by, np.empty(0, np.intp), none, lambda: iter(()))
     name = store.schema.vector(asked.on).name
+    # without the filter, which the store has applied
     few = Asked(name, None, asked.n, asked.columns, by, asked.diverse, asked.seed, asked.on_bad, asked.progress)
     if store.count(asked.where) <= asked.n:
         return _of_frame(store.to_frame(asked.where, columns), name, few)

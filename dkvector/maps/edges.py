@@ -148,6 +148,7 @@ def hit(exact: Nearest, answers: Nearest, rows: int) -> NDArray[np.bool_]:
     beside = np.abs(answers.distances - last[answered]) <= slack[answered]
     lost = np.flatnonzero(tied & ~given)
     too_few = np.bincount(asks[tied], minlength=count) - np.bincount(answered[beside], minlength=count)
+    # answers as far as the last stand for as many of those lost; the first of them stay lost
     place = ranks(np.bincount(asks[lost], minlength=count))
     given[lost[place > too_few[asks[lost]]]] = True
     return given

@@ -85,6 +85,7 @@ def label_ends(ax: Any, ends: Sequence[End], *, size: float = 8.5) -> None:
 def _height(ax: Any) -> float:
     """Tell the height of the axes in inches."""
     figure = ax.get_figure()
+    # matplotlib's own margins leave the axes 0.77 of the height
     return float(ax.get_position().height * figure.get_size_inches()[1] / 0.77)
 
 

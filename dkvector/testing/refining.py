@@ -32,6 +32,7 @@ class RefineTests(StoreBase):
         await self.filled(store, frame, metric)
         queries = sample_queries(3)
         near = [naive_search(frame, one, 20, metric) for one in queries]
+        # between the tenth and the eleventh, so that rounding decides nothing
         limit = (near[0][9][1] + near[0][10][1]) / 2
         expected = [[label for label, distance in one if distance <= limit] for one in near]
         knobs = [Cut(max_distance=limit), Cut(min_score=naive_score(limit, metric)), Cut(-1e9, limit)]

@@ -61,6 +61,7 @@ def _threshold(subject: Subject) -> float:
     if subject.by is DistanceMetric.COSINE:
         return 1 - NEAR
     spread = float(np.sqrt(subject.few.matrix.var(axis=0, dtype=np.float64).sum()))
+    # unit vectors with a cosine of 1 - NEAR are √(2·NEAR) apart: the spread takes the place of their length
     return float(f"{1 / (1 + np.sqrt(2 * NEAR) * spread):.2g}")
 
 

@@ -57,8 +57,11 @@ class Graph:
         for _ in range(STEPS):
             values -= flat * (flat.T @ values)
             values = np.linalg.qr(values)[0]
+            # a further row, for reduceat may have to start behind the last pair
             walked = np.add.reduceat(np.append((values / root)[far], [values[0] * 0], axis=0), starts)
+            # of no pairs reduceat gives what comes next
             walked[degree == 0] = 0
+            # half a step: vectors that flip from side to side, whose values are negative, fall behind
             values, before = (values + walked / root) / 2, values
         strength, turn = np.linalg.eigh(before.T @ values)
         found: Doubles = (before @ turn / root)[:, np.argsort(-strength)]

@@ -111,6 +111,7 @@ def join(left: Side, right: Side, joining: Joining, *, progress: bool | None) ->
     query = np.repeat(np.arange(len(near.counts)), near.counts)
     pairs = _Pairs(left.positions(query), right.positions(near.positions), near.distances, ranks(near.counts))
     if joining.min_score is not None:
+        # in the precision of the scores, so that one right at the threshold counts
         pairs = pairs.take(score(near.distances, left.rows.metric) >= np.float32(joining.min_score))
     _check(pairs, left.whole.index, right.whole.index, joining.validate)
     if joining.how == "left":

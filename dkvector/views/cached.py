@@ -91,6 +91,7 @@ class Cached(View):
         made = await offload(detached, await answer())
         with self._lock:
             self._notice()
+            # where a write came between, nobody knows which state the answer is of
             if changes == self._changes and _bytes(made) <= self._kept.maxsize:
                 self._kept[key] = made
         return _given(made)  # type: ignore[no-any-return]

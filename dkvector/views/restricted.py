@@ -69,6 +69,7 @@ class Restricted(View):
 
     def __init__(self, store: AsyncVectorStore, can: str | Iterable[str] | None = None, where: Any = None) -> None:
         super().__init__(store)
+        # of a view of a view: never more than the one below can
         self._can &= as_permissions(can)
         self._own_filter = as_filter(where)
         self._left = False
