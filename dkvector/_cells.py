@@ -114,7 +114,8 @@ def _json(values: Sequence[Any]) -> Floats | None:
     import orjson  # noqa: PLC0415 - few need it, and `import dkvector` must stay cheap
 
     if any("u" in text or "s" in text for text in values if isinstance(text, str)):
-        return None  # true or false, which struct would take for 1 and 0; one letter is found ten times faster
+        # true or false, which struct would take for 1 and 0; one letter is found ten times faster
+        return None
     # NumPy prints blanks between numbers: with commas in their place it is JSON
     read = orjson.loads if "," in str(values[0]) else lambda text: orjson.loads(f"[{_inside(text)}]")
     try:

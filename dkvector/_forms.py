@@ -43,7 +43,8 @@ def parse(column: Any, dimensions: int | None = None) -> Parsed:
 
 def _filled(values: Any) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "fiu":
-        values = np.ma.filled(values.astype(np.float64), np.nan)  # what lies under the mask is no number
+        # what lies under the mask is no number
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     return np.asarray(values)
 
 
@@ -67,7 +68,8 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def _from_arrow(column: pa.Array | pa.ChunkedArray, dimensions: int | None) -> Parsed:
-    kind = getattr(column.type, "storage_type", column.type)  # an extension type lays its own name over another
+    # an extension type lays its own name over another
+    kind = getattr(column.type, "storage_type", column.type)
     if is_text(kind):
         return from_objects(column.to_pylist(), dimensions)
     if pa.types.is_null(kind):

@@ -43,7 +43,8 @@ class Memory:
                 if self._size + vector.nbytes > self._limit:
                     return
                 if text not in self._held:
-                    self._held[text] = vector.copy()  # a row of its own: it must not keep its whole batch alive
+                    # a row of its own: it must not keep its whole batch alive
+                    self._held[text] = vector.copy()
                     self._size += vector.nbytes
                     using += 1
 

@@ -42,7 +42,8 @@ def check_length(got: int, expected: int | None) -> None:
 
 def float32(array: NDArray[Any]) -> Floats:
     """Give numbers of any type as float32, C-contiguous."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found with the other infinities
+    # what overflows is found with the other infinities
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(array, np.float32)
 
 

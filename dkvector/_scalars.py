@@ -38,7 +38,8 @@ def scalar(value: object) -> Scalar:
         >>> scalar(np.int16(3)), scalar(np.datetime64("2024-01-01"))
         (3, Timestamp('2024-01-01 00:00:00'))
     """
-    if type(value) in {int, str}:  # a long list of ids, several times as fast as by way of pandas
+    # a long list of ids, several times as fast as by way of pandas
+    if type(value) in {int, str}:
         return _PLAIN[type(value)](value)
     if _is_missing(value):
         raise FilterError(f"{value!r} is a missing value, which equals nothing: use is_null(), in a text .isna()")
@@ -128,7 +129,8 @@ READERS: dict[str, Callable[[str], Scalar]] = {
 
 def _as_text(value: Scalar) -> str:
     if isinstance(value, pd.Timestamp) and (offset := value.utcoffset()) and offset.seconds % 60:
-        value = value.tz_convert("UTC")  # the offsets of old local times have seconds, which ISO 8601 has not
+        # the offsets of old local times have seconds, which ISO 8601 has not
+        value = value.tz_convert("UTC")
     return value.isoformat() if isinstance(value, date) else str(value)
 
 

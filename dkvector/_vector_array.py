@@ -165,6 +165,7 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
     def _operand(self, other: Any) -> tuple[Any, Any]:
         """Read the other side: a number, one vector (d,), or a row for each row; and which of them are missing."""
         if is_missing(other):
+            # which number it is does not matter: every row of the result is missing
             return self.dtype.element.type(0), True
         if isinstance(other, (int, float, np.number)):
             return other, False
@@ -241,11 +242,13 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
     def __eq__(self, other: object) -> Any:
         if isinstance(other, _Frames):
             return NotImplemented
+        # no vector equals a number or a text
         if isinstance(other, (int, float, str)) and not is_missing(other):
             return pd.arrays.BooleanArray(np.zeros(len(self), dtype=bool), self._mask.copy())
         values, missing = self._operand(other)
         if np.ndim(values) == 1:
-            values = values.astype(self.dtype.element)  # [0.1, 0.2] is what became of it in the column
+            # [0.1, 0.2] is what became of it in the column
+            values = values.astype(self.dtype.element)
         return pd.arrays.BooleanArray((self._matrix == values).all(axis=1), self._mask | missing)
 
     def __ne__(self, other: object) -> Any:

@@ -35,7 +35,8 @@ def text(row: Matrix) -> str:
         >>> text(np.float32([0.1, -2]))
         '[0.1,-2.0]'
     """
-    return f"[{','.join(map(str, row))}]"  # NumPy writes the shortest text of each number's own precision
+    # NumPy writes the shortest text of each number's own precision
+    return f"[{','.join(map(str, row))}]"
 
 
 def keys(matrix: Matrix, mask: Mask) -> NDArray[np.object_]:

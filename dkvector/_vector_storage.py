@@ -133,7 +133,8 @@ class VectorStorage(ExtensionArray):
         if not (isinstance(item, slice) or is_list_like(item)):
             raise IndexError(_BAD_KEY)
         item = check_array_indexer(self, item)
-        if np.ndim(item) > 1:  # pandas ends here when it has tried in vain to sort the keys of a groupby
+        # pandas ends here when it has tried in vain to sort the keys of a groupby
+        if np.ndim(item) > 1:
             raise TypeError(f"rows are chosen along one dimension; {NO_ORDER}")
         part = type(self)(self._matrix[item], self._mask[item])
         # only a slice shares the memory that is locked
@@ -269,10 +270,12 @@ class VectorStorage(ExtensionArray):
             The filled array.
         """
         if isinstance(value, dict):
-            raise TypeError("ExtensionArray.fillna does not support filling with a dict")  # in pandas' words
+            # in pandas' words
+            raise TypeError("ExtensionArray.fillna does not support filling with a dict")
         if not (is_missing(value) or is_vector(value)) and len(value) != len(self):
             raise ValueError(f"Length of 'value' does not match. Got ({len(value)})  expected {len(self)}")
         spots = self._mask & (limit is None or np.cumsum(self._mask) <= limit)
+        # a slice shares the memory: without a copy this array is filled itself
         filled = self.copy() if copy else self[:]
         if spots.any():
             filled._putmask(spots, value)

@@ -67,7 +67,8 @@ def to_arrow(values: pd.Series | pd.Index, name: str) -> tuple[pa.Field, pa.Arra
     """
     dtype = values.dtype
     try:
-        objects = isinstance(dtype, np.dtype) and dtype == _OBJECT  # one of HDF5's texts is no other, but has metadata
+        # one of HDF5's texts is no other, but has metadata
+        objects = isinstance(dtype, np.dtype) and dtype == _OBJECT
         array = _from_objects(values) if objects else _from_dtype(values, dtype)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         if isinstance(values, pd.Index):
@@ -182,7 +183,8 @@ def _is_kept_whole(kind: pa.DataType) -> bool:
 
 def _objects(values: pa.ChunkedArray) -> Any:
     made = np.empty(len(values), object)
-    for at, value in enumerate(values.to_pylist()):  # NumPy would spread lists of one length over a second axis
+    # NumPy would spread lists of one length over a second axis
+    for at, value in enumerate(values.to_pylist()):
         made[at] = value
     return made
 
@@ -194,7 +196,8 @@ def kept(values: Any) -> Any:
         >>> kept(pd.Series([1, 2]).array)
         array([1, 2])
     """
-    plain = type(values) is pd.arrays.NumpyExtensionArray  # those derived from it have a dtype of their own
+    # those derived from it have a dtype of their own
+    plain = type(values) is pd.arrays.NumpyExtensionArray
     array = values.to_numpy() if plain else values
     return array.copy() if isinstance(array, np.ndarray) and not array.flags.writeable else array
 

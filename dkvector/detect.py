@@ -80,7 +80,8 @@ def _looks_like_vector(value: Any) -> bool:
         return False
     kinds = set(map(type, value))
     numbers = bool not in kinds and all(issubclass(kind, Real) for kind in kinds)
-    return numbers and not all(issubclass(kind, Integral) for kind in kinds)  # whole numbers are codes
+    # whole numbers are codes
+    return numbers and not all(issubclass(kind, Integral) for kind in kinds)
 
 
 def is_spread(frame: pd.DataFrame) -> bool:

@@ -276,7 +276,8 @@ def _matrix(made: Any, count: int) -> Floats:
         made = list(made)
     try:
         with np.errstate(over="ignore"):  # what float32 can't hold is found as infinity
-            matrix: Floats = np.array(made, np.float32, order="C")  # a copy: an encoder may use its buffer again
+            # a copy: an encoder may use its buffer again
+            matrix: Floats = np.array(made, np.float32, order="C")
     except (TypeError, ValueError) as exc:
         raise VectorError(f"the encoder gave no vectors of one length for {count} texts: {exc}") from exc
     if matrix.ndim != 2 or len(matrix) != count or not matrix.shape[1]:  # noqa: PLR2004 - rows and dimensions

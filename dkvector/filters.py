@@ -81,6 +81,7 @@ class col:  # noqa: N801 - reads as a function, like pandas.col and polars.col
 
     def isin(self, values: Iterable[Scalar]) -> Filter:
         """Keep rows whose value is one of ``values``."""
+        # a text goes on as it is, to be refused: its letters are no list of values
         return IsIn(self.name, tuple(values) if not isinstance(values, str) else values)  # type: ignore[arg-type]
 
     def between(self, low: Scalar, high: Scalar) -> Filter:

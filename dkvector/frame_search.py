@@ -137,6 +137,7 @@ def search(
         rows = next(iter(fields.values()))
         hits, _ = await _answered(rows, tuple(requests), asked, find)
         positions = hits.ids.to_numpy(np.intp)
+        # the keys only have to differ: 1 and "1" are two columns
         source = Placed(rows, positions, {str(at): one for at, one in enumerate(columns)}, named=True)
         return replace(hits, source=source).to_frame()
 
@@ -180,6 +181,7 @@ def _asked(rows: FrameRows, asked: Search, plain: Request, encoder: Any) -> Requ
         own, single, labels = located(rows.frame.index, asked.like)
         vectors = pd.Series(list(rows.matrix[own]), index=labels, dtype=object)
         request = plain.of(vectors.iloc[0] if single else vectors)
+        # by position, as several rows may have one label
         return replace(request, own=tuple(pd.Index([at]) for at in own))
     blends = as_blends(asked.queries)
     if blends is None:

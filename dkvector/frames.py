@@ -130,7 +130,8 @@ def matching(frame: pd.DataFrame, where: Any) -> NDArray[np.bool_] | None:
     read = as_filter(where)
     if read is None:
         return None
-    columns = {str(name): name for name in frame.columns}  # a filter knows columns by their text
+    # a filter knows columns by their text
+    columns = {str(name): name for name in frame.columns}
     levels: dict[str, Any] = {str(name): name for name in frame.index.names if name is not None}
     check_columns(read, [*columns, *levels])
 

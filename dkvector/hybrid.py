@@ -87,6 +87,7 @@ class Hybrid:
     @property
     def legs(self) -> tuple[str, ...]:
         """What the legs are called: a single field "vector", one of several by its name."""
+        # a field may have the name of the words' leg
         taken = {WORDS} if self.words is not None else set()
         fields = [free(one.info.name, taken) for one in self.requests] if len(self.requests) > 1 else ["vector"]
         return (*fields, *([] if self.words is None else [WORDS]))

@@ -147,7 +147,8 @@ class Migration(VectorOperations):
         def known(one: VectorInfo) -> VectorInfo:
             return replace(one, probes=one.probes or probes, model=one.model or encoder.model)
 
-        with suppress(AccessDeniedError):  # who may write vectors need not be one who may describe them
+        # who may write vectors need not be one who may describe them
+        with suppress(AccessDeniedError):
             await self._redescribe(lambda infos: put(infos, request.info.name, known), None)
 
     async def index_columns(self, columns: str | Sequence[str], *, words: bool = False) -> None:

@@ -173,6 +173,7 @@ class Case:
         if len(at):
             return int(at[0]) + 1, kth
         nearer = 0
+        # farther out the rank is a count of the rows nearer by, which nothing has to sort
         async for batch in self.store.scan(request.where, [], 1 << 14, include_vectors=True):
             matrix, missing = to_matrix(batch.column(request.info.name))
             there = matrix if missing is None else matrix[~missing]

@@ -47,7 +47,8 @@ class Ways:
         return find
 
     def _judging(self, find: Find, knob: Evidence) -> Find:
-        known: list[tuple[Chance, int]] = []  # of the first request: those that follow it ask among some of its rows
+        # of the first request: those that follow it ask among some of its rows
+        known: list[tuple[Chance, int]] = []
 
         async def found(request: Request) -> Found:
             hits, told = await find(request)

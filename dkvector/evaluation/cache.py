@@ -59,7 +59,8 @@ def load(folder: Path, key: str) -> Truth | None:
         queries["count"].to_numpy().astype(np.intp),
         known["k"],
         DistanceMetric.of(known["metric"]),
-        to_index(queries["count"], queries.schema.field("count")),  # the caller's own labels take their place
+        # the caller's own labels take their place
+        to_index(queries["count"], queries.schema.field("count")),
         queries["own"].to_numpy().astype(np.intp),
         known["matching"],
         known["rows"],

@@ -174,7 +174,8 @@ def _of_chunk(chunk: Chunk, asked: Queries, among: Positions | None, own: Positi
     if among is None:
         block, inside = chunk.block, own
     else:
-        places = np.full(len(chunk.matrix) + 1, -1, np.intp)  # the last is for those that are no row: own is -1
+        # the last is for those that are no row: own is -1
+        places = np.full(len(chunk.matrix) + 1, -1, np.intp)
         places[among] = np.arange(len(among))
         block, inside = Block(0, chunk.matrix[among]), places[own]
     some = inside if (inside >= 0).any() else None

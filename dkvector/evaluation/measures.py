@@ -36,7 +36,9 @@ class Answers:
     def first(self, k: int) -> Answers:
         """Give the first k of each query, and of a row that comes twice only the first."""
         pair = self.query * (int(self.row.max(initial=0)) + 1) + self.row
-        pair = np.where(self.row < 0, -1 - np.arange(len(pair)), pair)  # those that are no row are all different
+        # those that are no row are all different
+        pair = np.where(self.row < 0, -1 - np.arange(len(pair)), pair)
+        # back in the order of the ranks
         once = np.sort(np.unique(pair, return_index=True)[1])
         query = self.query[once]
         once = once[_place(query, self.queries) < k]

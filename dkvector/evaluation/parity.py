@@ -224,7 +224,8 @@ def _divergence(one: pd.DataFrame, other: pd.DataFrame) -> int:
     for at in range(min(len(mine), len(theirs))):
         if mine[at] == theirs[at]:
             continue
-        there = places.get(theirs[at])  # where it is not among ours, it may be as near as the last of ours
+        # where it is not among ours, it may be as near as the last of ours
+        there = places.get(theirs[at])
         swapped = _tied(near[at], near[at if there is None else there])
         if not swapped or (there is None and not (_tied(near[at], near[-1]) and _tied(near[at], far[at]))):
             return at + 1

@@ -234,6 +234,7 @@ def as_frames(outcomes: list[Outcome], asked: Queries, by: Sequence[str]) -> tup
     Returns:
         A row for each run, and a row for each query of each run.
     """
+    # runs that failed lack the figures
     rows = pd.DataFrame([outcome["run"] for outcome in outcomes]).reindex(columns=list(COLUMNS))
     texts = {name: rows[name].astype(object).fillna("").astype("str") for name in TEXTS}
     counts = {name: rows[name].astype("int64") for name in COUNTS}

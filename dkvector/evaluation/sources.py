@@ -84,7 +84,8 @@ class FrameSource:
     name: Any
     on_bad: OnBad = "raise"
     metric: DistanceMetric = DistanceMetric.COSINE
-    key: str | None = None  # a frame's chunk is in memory, so that its digest is taken from there
+    # a frame's chunk is in memory, so that its digest is taken from there
+    key: str | None = None
 
     def chunks(self, columns: Sequence[str], metric: DistanceMetric) -> Iterator[Chunk]:
         """Give all rows at once."""

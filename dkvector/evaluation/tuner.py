@@ -118,6 +118,7 @@ class Tuner:
                 high = middle
             else:
                 low = middle + 1
+        # once more, now by the clock
         chosen = self._measured(build, made, efforts[low], timed=True)
         if chosen.sure >= self.target.recall:
             at = len(self.trials) - 1

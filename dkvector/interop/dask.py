@@ -282,7 +282,8 @@ def register(name: str = "vec") -> str:
         warnings.warn(f"another package holds ddf.{name}; dkvector is at ddf.dk{name}", stacklevel=2)
         return register("dk" + name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Dask warns when we meet ourselves after a reload
+        # Dask warns when we meet ourselves after a reload
+        warnings.simplefilter("ignore", UserWarning)
         register_dataframe_accessor(name)(DaskVecAccessor)
     return name
 

@@ -116,6 +116,7 @@ def push_database(
         SchemaError: records that don't fit; likewise.
     """
     parts = _parts(database, query, batch_size)
+    # the first records tell which fields are vectors
     first = next(parts, [])
     return push(
         map(as_table, chain([first] if first else [], parts)),

@@ -73,6 +73,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
 
     def __init__(self, store: VectorStore, *, text: str = "text", field: str | None = None) -> None:
         super().__init__(text=text, field=field)  # type: ignore[call-arg]  # pydantic's, of our own fields
+        # not before pydantic has made room for private attributes
         self._store = store
 
     @classmethod

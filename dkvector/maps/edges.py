@@ -102,7 +102,8 @@ class Asking:
             like=own, k=self.k, field=self.field, where=self.where, tuning=self.tuning, columns=[]
         )
         query, positions = own.get_indexer(pd.Index(frame["query"])), index.get_indexer(frame.index)
-        known = positions >= 0  # a row that came since the vectors were read is none of the exact neighbours
+        # a row that came since the vectors were read is none of the exact neighbours
+        known = positions >= 0
         counts = np.bincount(query[known], minlength=len(own))
         return Nearest(positions[known], frame["distance"].to_numpy()[known], counts)
 

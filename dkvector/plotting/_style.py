@@ -103,7 +103,8 @@ def _apart(heights: Sequence[float], gap: float) -> list[float]:
             groups[-2:] = [groups[-2] + groups[-1]]
     spread = [_bottom(group, gap) + gap * at for group in groups for at in range(len(group))]
     over = max(0.0, (spread[-1] if spread else 0) - 1)
-    for at in range(len(spread) - 1, -1, -1):  # from the top down, what stands out is pushed in
+    # from the top down, what stands out is pushed in
+    for at in range(len(spread) - 1, -1, -1):
         limit = 1.0 if at == len(spread) - 1 else spread[at + 1] - gap
         spread[at] = min(spread[at], limit) if over else spread[at]
     return spread
@@ -128,7 +129,8 @@ def stretch_recall(ax: Any) -> None:
     low = ax.dataLim.x0
     ax.set_xlim(max(0.0, low - 0.06 * (1 + NEAR - low) - 1e-3), 1 + 0.2 * NEAR)
     apart: list[float] = []
-    for tick in RECALLS[::-1]:  # from full recall down, each as far from the one before as its figures need
+    # from full recall down, each as far from the one before as its figures need
+    for tick in RECALLS[::-1]:
         room = not apart or forward(apart[-1]) - forward(tick) > TICK * (forward(1.0) - forward(low))
         if room and tick >= low - 0.05 * (1 - low):
             apart.append(tick)
@@ -140,7 +142,8 @@ def label_points(ax: Any, points: Sequence[End], *, size: float = 7) -> None:
     """Write beside points what they are, the first ones first, and leave out what would cover another."""
     from matplotlib.text import Text  # noqa: PLC0415 - an extra
 
-    taken = [Text.get_window_extent(one) for one in ax.texts]  # the words, without the line to their point
+    # the words, without the line to their point
+    taken = [Text.get_window_extent(one) for one in ax.texts]
     for one in points:
         for offset, ha in (((5, 4), "left"), ((-5, -9), "right"), ((5, -9), "left"), ((-5, 4), "right")):
             note = ax.annotate(

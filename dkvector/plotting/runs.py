@@ -105,7 +105,8 @@ def plot_frontier(runs: pd.DataFrame, ax: Any = None, *, where: str | None = Non
     stretch_recall(ax)
     plain_numbers(ax.yaxis)
     label_ends(ax, [points[-1] for points in drawn])
-    ax.get_figure().draw_without_rendering()  # lays the figure out, so that it is known what would cover what
+    # lays the figure out, so that it is known what would cover what
+    ax.get_figure().draw_without_rendering()
     label_points(ax, [_knob(point) for points in drawn for point in points[:-1]])
     return ax
 

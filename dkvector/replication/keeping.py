@@ -54,7 +54,8 @@ class Keeping:
         self._source, self._target, self._file = source, target, folder / STATE
         self._feed: Any = None
         self._lock = asyncio.Lock()
-        self._applied: dict[Any, int] = {}  # changes past the position that are in the replica already
+        # changes past the position that are in the replica already
+        self._applied: dict[Any, int] = {}
         self._task: asyncio.Task[None] | None = None
         self.state: State | None = None
         self.error: DkvectorError | None = None
@@ -172,7 +173,8 @@ class Keeping:
         task, self._task = self._task, None
         if task is None:
             return
-        with suppress(TimeoutError, asyncio.TimeoutError):  # a write that is under way comes to its end
+        # a write that is under way comes to its end
+        with suppress(TimeoutError, asyncio.TimeoutError):
             async with asyncio.timeout(PATIENCE), self._lock:
                 task.cancel()
         task.cancel()

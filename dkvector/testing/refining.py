@@ -83,7 +83,8 @@ class RefineTests(StoreBase):
         query = sample_queries(1)[0]
         near = [label for label, _ in naive_search(frame, query, len(frame), COSINE)]
         users: list[Any] = ["crowd"] * (len(near) - 30) + [f"user {at % 6}" for at in range(30)]
-        users[2], users[40] = "user 0", None  # near, while its other rows are the farthest of all
+        # near, while its other rows are the farthest of all
+        users[2], users[40] = "user 0", None
         crowded = frame.assign(user=pd.Series(users, index=near, dtype="str").reindex(frame.index))
         await self.filled(store, crowded)
         found = (await store.search(query, k=3, refine=Group("user", 5), tuning=EXACTLY, columns=["x"])).to_frame()

@@ -91,7 +91,8 @@ def _kmeans(vectors: Floats, k: int, metric: DistanceMetric, seed: int) -> Any:
     except ModuleNotFoundError as exc:
         raise MissingExtraError.of("faiss-cpu", "faiss") from exc
     every = {"niter": 1, "min_points_per_centroid": 1, "max_points_per_centroid": len(vectors)}
-    if spread := getattr(faiss, "ClusteringInitMethod_KMEANS_PLUS_PLUS", None):  # not in Faiss before 1.14
+    # not in Faiss before 1.14
+    if spread := getattr(faiss, "ClusteringInitMethod_KMEANS_PLUS_PLUS", None):
         every["init_method"] = spread
     spherical = metric is DistanceMetric.COSINE
     return faiss.Kmeans(vectors.shape[1], k, spherical=spherical, seed=seed, **every)

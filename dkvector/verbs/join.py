@@ -172,6 +172,7 @@ def _together(left: Side, right: Side, pairs: _Pairs, joining: Joining) -> pd.Da
     ours, theirs = _names(left.columns, right.columns, joining.suffixes)
     columns = {name: left.whole[one].array.take(pairs.left) for name, one in ours.items()}
     labels = right.whole.index
+    # a column holds no MultiIndex: its labels become tuples
     labels = pd.Index(labels.to_numpy(), tupleize_cols=False) if isinstance(labels, pd.MultiIndex) else labels
     columns["match"] = _maybe(labels.array, pairs, joining.how)
     counted = joining.how == "left"

@@ -78,7 +78,8 @@ class View(Guarded, AsyncVectorStore):
 
     async def _ask_each(self, asked: Asked, answers: Batches) -> Batches:  # noqa: ARG002
         """Have the inner store answer batch by batch."""
-        async with aclosing(answers) as each:  # what its reader leaves is closed at once, down to the engine's cursor
+        # what its reader leaves is closed at once, down to the engine's cursor
+        async with aclosing(answers) as each:
             async for one in each:
                 yield one
 
