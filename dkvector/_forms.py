@@ -34,6 +34,7 @@ def parse(column: Any, dimensions: int | None = None) -> Parsed:
     values: Any = column.array if isinstance(column, pd.Series | pd.Index) else column
     if getattr(getattr(values, "dtype", None), "dimensions", None) is not None and not values.missing.any():
         return _from_array(values.matrix, dimensions)  # a `vector[d]` column, seen as it is
+    # an extension array of pandas, a `vector[d]` with rows missing among them
     if hasattr(values, "__arrow_array__") and not isinstance(values.dtype, np.dtype):
         return _from_arrow(pa.array(values), dimensions)
     if isinstance(values, list | tuple):

@@ -72,6 +72,7 @@ def timestamp(text: str) -> pd.Timestamp:
         Timestamp('2024-01-31 12:00:00')
     """
     try:
+        # pandas alone reads "1/2/2024", "now" and much else
         if _ISO.fullmatch(text):
             return pd.Timestamp(text)
     except (ValueError, OverflowError):
@@ -91,6 +92,7 @@ def write(value: Scalar) -> str:
 def encode(value: Scalar) -> Any:
     """Turn a value into JSON: itself, or ``{type: text}`` for what JSON has no type for."""
     tag = type(value).__name__
+    # JSON has no infinity
     if tag in READERS or (isinstance(value, float) and not math.isfinite(value)):
         return {tag: _as_text(value)}
     return value

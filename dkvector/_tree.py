@@ -79,6 +79,7 @@ class Filter(ABC):
         """
         values = dict(data)
         kind = values.pop("filter", None)
+        # a mapping can name no class but these
         if kind not in _NODES:
             raise FilterError(f"{kind!r} is not a kind of filter; {hint(str(kind), _NODES)}")
         try:

@@ -50,6 +50,7 @@ class VectorStorage(ExtensionArray):
         if missing.shape != (len(rows),):
             raise VectorError(f"the mask has shape {missing.shape}, expected ({len(rows)},)")
         self._dtype = VectorDtype(rows.shape[1], rows.dtype.newbyteorder("="))
+        # Arrow reads the memory as it is: each row in one piece, in the machine's own byte order
         scattered = rows.strides[1] != rows.itemsize or not rows.dtype.isnative
         self._matrix: Matrix = rows.astype(self._dtype.element, order="C", copy=True) if copy or scattered else rows
         self._mask: Mask = missing.copy() if copy else missing

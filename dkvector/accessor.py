@@ -160,7 +160,7 @@ class VecAccessor(Relating, Deduplicating, Exploring):
             None if on is None else tuple(listed(on) or ()),
             None if columns is None else tuple(listed(columns) or ()),
             None if metric is None else DistanceMetric.of(metric),
-            # one encoder made not every column
+            # of several columns one encoder need not have made every one
             told if len(listed(on) or self._names()) == 1 else model,
             version,
             on_bad,

@@ -67,7 +67,7 @@ def to_arrow(values: pd.Series | pd.Index, name: str) -> tuple[pa.Field, pa.Arra
     """
     dtype = values.dtype
     try:
-        # one of HDF5's texts is no other, but has metadata
+        # by ==, as the dtype that HDF5 gives texts is object too, with metadata
         objects = isinstance(dtype, np.dtype) and dtype == _OBJECT
         array = _from_objects(values) if objects else _from_dtype(values, dtype)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:

@@ -129,6 +129,7 @@ def make_clustered(
     for one in range(clusters):
         axes = np.linalg.qr(flats.standard_normal((dimensions, intrinsic + 1)))[0].astype(np.float32)
         own = cluster == one
+        # the first axis is the centre, of unit length; the others span the flat
         matrix[own] = axes[:, 0] + along[own] @ axes[:, 1:].T
     return pd.DataFrame({"cluster": cluster, "embedding": VectorArray(normalize(matrix))})
 

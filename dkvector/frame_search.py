@@ -158,6 +158,7 @@ def _fields(
         frame, mask = frame.iloc[kept], None if mask is None else mask[kept]
     made = {}
     for name, one, rows in zip(names, read, every, strict=True):
+        # both ascend, so that places are found by bisection
         matrix = one.matrix if len(kept) == len(rows) else one.matrix[np.searchsorted(rows, kept)]
         made[str(name)] = FrameRows(frame, matrix, VectorInfo(str(name), matrix.shape[1], metric), mask)
     return made

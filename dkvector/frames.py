@@ -67,6 +67,7 @@ def search(
         labels = pd.RangeIndex(len(queries)) if labels is None else labels
     else:
         own, single, labels = located(frame.index, asked.like)
+        # one more, for a row finds itself too
         wide = _topk.search(blocks, matrix[own], asked.k + 1, asked.metric, rows=rows)
         near = _knn.without_own(wide, own, asked.k)
     return assemble(

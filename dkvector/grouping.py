@@ -51,6 +51,7 @@ class Grouping:
         """Give the hits, without payload: `group` and `rank` are among them."""
         k, groups = self.request.k, self.knob.groups
         wide = max(LEAST, ROOM * k * groups)
+        # only what tells the groups: the other columns are fetched of the rows that stay
         bare = replace(self.request, k=wide, columns=(self.knob.by,), include_vectors=False)
         hits, told = await self._found(bare)
         rankings = [_Ranking() for _ in range(self.request.count)]

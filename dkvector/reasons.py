@@ -88,7 +88,9 @@ class Case:
         try:
             stored = await self.store.get([self.row], include_vectors=True)
         except (NotFoundError, SchemaError):
+            # a label of another type than the ids is a SchemaError
             return self._not_stored()
+        # from the reason that is found at once to the one that takes searches
         spoiled = _spoiled(stored.column(request.info.name), request.metric)
         if spoiled:
             return WhyNot(self.row, "no vector", f"its {request.info.name!r} {spoiled}: no search can find it")

@@ -185,7 +185,7 @@ class DatabaseSide(DataSide):
         """Read a filter, also one in the database's own words as far as ours have them."""
         if not _is_theirs(where):
             return as_filter(where)
-        # whose case is each database's own
+        # but for like, whose case is each database's own
         known = {one.value for one in Operator} - {"like", "not_like"}
         terms = [(one.field, one.operator.value, one.value) for one in getattr(where, "filters", ())]
         if not hasattr(where, "filters") or any(operator not in known for _, operator, _ in terms):

@@ -111,6 +111,7 @@ class Bench:
         try:
             outcome = run(made, setting, self.ground, truth, self.timing)
         except Exception as exc:  # noqa: BLE001 - likewise
+            # not kept: the next time it is tried again
             return self._failed(head, exc)
         outcome = {"run": {**head, **outcome["run"], "error": ""}, "queries": outcome["queries"]}
         self.kept.add(key, outcome)

@@ -83,6 +83,7 @@ def _filled(store: VectorStore, spec: IndexSpec, subject: Subject, columns: Sequ
     start = time.perf_counter()
     store.upsert(frame, reading=Reading(vectors=(subject.name,), metric=subject.metric), progress=False)
     written = time.perf_counter()
+    # between the two clocks, so that neither counts it
     before = store.stats()
     ready = time.perf_counter()
     made = store.build_index(spec, subject.name, progress=False)

@@ -174,7 +174,7 @@ def _of_chunk(chunk: Chunk, asked: Queries, among: Positions | None, own: Positi
     if among is None:
         block, inside = chunk.block, own
     else:
-        # the last is for those that are no row: own is -1
+        # the last place is for queries that are no row: own is -1
         places = np.full(len(chunk.matrix) + 1, -1, np.intp)
         places[among] = np.arange(len(among))
         block, inside = Block(0, chunk.matrix[among]), places[own]

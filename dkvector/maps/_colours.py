@@ -42,6 +42,7 @@ class Groups:
     @property
     def of_rows(self) -> NDArray[Any]:
         """The colour of each row, `(n,)`."""
+        # -1, which is missing, takes the last
         return np.array([*self.colours, GREY])[self.codes]
 
 

@@ -64,6 +64,7 @@ def ink(colour: Any, *, text: float = 0.3) -> tuple[float, ...]:
 
 def label_ends(ax: Any, ends: Sequence[End], *, size: float = 8.5) -> None:
     """Name series in the right margin, each at the height of its last point as far as the others leave room."""
+    # matplotlib settles limits as late as it can, and heights depend on them
     ax.autoscale_view()
     to_share = ax.transData + ax.transAxes.inverted()
     placed = sorted(((float(to_share.transform((one.x, one.y))[1]), one) for one in ends), key=lambda pair: pair[0])

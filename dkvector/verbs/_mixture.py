@@ -119,6 +119,7 @@ def _sweep(graph: Graph, values: Doubles, least: float) -> tuple[Mask, float]:
     place = np.empty(graph.rows, np.intp)
     place[np.argsort(values, kind="stable")] = np.arange(graph.rows)
     one, other = place[graph.one], place[graph.other]
+    # a pair is across at every place between its ends: pairs that have begun, less those that have ended
     begun = np.bincount(np.minimum(one, other), minlength=graph.rows)
     ended = np.bincount(np.maximum(one, other), minlength=graph.rows)
     volume = np.cumsum(np.bincount(one, minlength=graph.rows) + np.bincount(other, minlength=graph.rows))

@@ -72,6 +72,7 @@ class Cached(View):
             return await self._answered(asked, answer)
         if asked.operation not in FORGET:
             made = await answer()
+            # a server does not tell whether anything is new
             if asked.operation == "refresh" and (made or self._snapshot() is None):
                 self._forget()
             return self._measured(made) if asked.operation == "stats" else made
@@ -124,6 +125,7 @@ def _kept(size: int, seconds: float | None) -> Any:
         raise MissingExtraError.of("cachetools", "cache") from exc
     if seconds is None:
         return cachetools.LRUCache(size, getsizeof=_bytes)
+    # not by the clock on the wall, which may be set back
     return cachetools.TTLCache(size, seconds, timer=time.monotonic, getsizeof=_bytes)
 
 
