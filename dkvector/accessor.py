@@ -95,6 +95,7 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         if asked.hybrid:
             raise UnsupportedError('vector and text together are searched for in a store: df.vec.push("exact") is one')
         names = [self.column(on if one.field is None else one.field) for one in asked.by_field()]
+        # a VectorQuery brings its own
         by = DistanceMetric.of(asked.metric or metric)
         if text is not None:
             asked = replace(asked, text=None, queries=queries_of(text, needed(encoder, "search(text=…, encoder=…)")))

@@ -133,6 +133,7 @@ class Answering(KeywordSearch, Evident):
     @encoder.setter
     def encoder(self, encoder: Any) -> None:
         embeds = None if encoder is None else as_encoder(encoder)
+        # of several fields it may be meant for any: then a search looks whether it fits
         if embeds is not None and self.schema is not None and len(self.schema.serving) == 1:
             embeds.check_field(self.schema.vector())
         self._encoder = embeds

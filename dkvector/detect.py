@@ -16,7 +16,7 @@ from dkvector.vectors import to_matrix
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _NUMBERED = re.compile(r"(.*?)\d+$")
-# at least two numbers: "[1]" is a footnote rather than a vector
+# at least two numbers, as one is no vector
 _TEXT = re.compile(rf"\s*\[\s*{_NUMBER}(?:\s*,\s*|\s+){_NUMBER}(?:[-+.,e\d\s]|nan|null|inf)*\]\s*", re.IGNORECASE)
 
 

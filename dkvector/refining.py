@@ -52,6 +52,7 @@ class Ways:
 
         async def found(request: Request) -> Found:
             hits, told = await find(request)
+            # nothing to weigh: no rows are drawn for it, and the columns come all the same
             if not len(hits.distances):
                 none = np.empty(0)
                 return replace(hits, extra={**hits.extra, "p_value": none, "e_value": none}), told

@@ -69,6 +69,7 @@ class Search:
     @property
     def hybrid(self) -> bool:
         """Whether words are searched for beside a vector."""
+        # over several fields fusion= is of their answers
         fused = self.text_on is not None or (self.fusion is not None and not self.several)
         return self.text is not None and (self.queries is not None or fused)
 

@@ -95,6 +95,7 @@ class Bench:
             return
         try:
             with built(build, self.subject, self.columns) as made:
+                # a store that was open already tells only now which index it has
                 for setting in settings or self._settings(made.spec):
                     yield self._of_setting(build, made, setting)
         except Exception as exc:  # noqa: BLE001 - a backend that is not there must not end the others' runs
@@ -103,6 +104,7 @@ class Bench:
                 yield self._failed(self._head(build.label, build.spec, setting), exc)
 
     def _of_setting(self, build: Build, made: Built, setting: Setting) -> Outcome:
+        # by the index as it was asked for, so that a run is known before anything is built
         key = self._key(build.label, build.spec or made.spec, setting)
         if key in self.kept.known:
             return self.kept.known[key]

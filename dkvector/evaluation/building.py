@@ -88,7 +88,7 @@ def _filled(store: VectorStore, spec: IndexSpec, subject: Subject, columns: Sequ
     ready = time.perf_counter()
     made = store.build_index(spec, subject.name, progress=False)
     done = time.perf_counter()
-    # an index may be loaded by the first search only, and is to be weighed whole
+    # what the first search makes and keeps, such as norms, is weighed too
     store.search(subject.rows.matrix[0], 1, field=subject.name, columns=[])
     facts: dict[str, Any] = {
         "insert_s": written - start,

@@ -73,6 +73,7 @@ def save(folder: Path, key: str, truth: Truth) -> None:
     with suppress(OSError, SchemaError):
         tables = _tables(truth)
         folder.mkdir(parents=True, exist_ok=True)
+        # beside the others: only within one file system is the replacement one step
         with NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
             for table in tables:
                 with pa.ipc.new_stream(file, table.schema) as stream:

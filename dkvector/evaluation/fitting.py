@@ -111,8 +111,10 @@ def fit_fusion(
     rows = pd.Index([row for _, row, _ in pairs]).unique()
     # only to refuse rows that are not there before anything is asked
     store.get(rows, columns=[])
+    # which weight stands here does not matter, as all are tried
     fusions = [Weighted(0.5, one, max(window, k)) for one in normalise]
     legs = _legs(store, queries, words, window=max(window, k), field=field, where=where, on=text_on, progress=progress)
+    # those that are right, and those that any leg has found
     known = rows.append([leg.ids for both in legs for leg in both]).unique()
     relevant = read_relevances(relevances, labels, known)
     if relevant is None:

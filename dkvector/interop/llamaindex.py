@@ -234,6 +234,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
 
     def _nodes(self, rows: pa.Table) -> list[BaseNode]:
         vectors = [info.name for info in self._store.store.known.vectors]
+        # before to_pylist(), which would make Python lists of them
         rows = rows.drop_columns([name for name in vectors if name in rows.column_names])
         return [self._node(row, rows.column_names[0]) for row in rows.to_pylist()]
 

@@ -40,6 +40,7 @@ def plot_shrink(forms: pd.DataFrame, ax: Any = None) -> Any:
     ax.set_xticks(sizes, [f"{size:,.0f}" for size in sizes], fontsize=8)
     ax.minorticks_off()
     ax.margins(0.1)
+    # the layout must stand before it is known what would cover what
     ax.get_figure().draw_without_rendering()
     label_points(ax, points, size=8)
     return ax

@@ -149,6 +149,7 @@ class Restricted(View):
     async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table:
         if (own := self._only(None)) is None:
             return await super()._get(ids, columns, include_vectors=include_vectors)
+        # what the filter reads comes along, and is left out again
         extra = [name for name in self.known.payload.names if name in own.columns() and name not in columns]
         try:
             rows = await super()._get(ids, [*columns, *extra], include_vectors=include_vectors)
