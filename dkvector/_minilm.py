@@ -20,6 +20,7 @@ from dkvector._weights import MODEL, TOKENIZER, WEIGHTS
 from dkvector.errors import MissingExtraError
 from dkvector.metrics import Floats
 
+# as in the model's config.json
 LAYERS, HEADS, EPSILON = 6, 12, np.float32(1e-12)
 LONGEST = 256  # tokens, as in the model's sentence_bert_config.json; what is longer is cut
 AT_ONCE = 4096  # tokens in a forward pass: products are large, and the widest layer takes 25 MB

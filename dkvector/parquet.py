@@ -85,6 +85,7 @@ def _as_table(frame: pd.DataFrame) -> tuple[pa.Table, dict[str, str]]:
     for at in range(frame.shape[1]):
         array = frame.iloc[:, at].array
         if isinstance(array, VectorArray):
+            # Arrow puts the index behind the columns, whose places stay
             name = table.column_names[at]
             vectors[name] = str(array.dtype)
             table = table.set_column(at, name, to_lists(array.matrix, array.missing))

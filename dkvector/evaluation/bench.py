@@ -62,6 +62,7 @@ class Bench:
                 for _ in self.each(builds):
                     done(1)
             except KeyboardInterrupt:
+                # with nothing to give it is an interrupt like any other
                 if not self.outcomes:
                     raise
                 warnings.warn(f"interrupted: these are the {len(self.outcomes)} runs that were finished", stacklevel=4)

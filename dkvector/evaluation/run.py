@@ -95,6 +95,7 @@ def run(made: Built, setting: Setting, ground: Ground, truth: Truth, timing: Tim
         The figures, and those of each query.
     """
     has_own = bool((truth.own >= 0).any())
+    # one more, for a query that is a row finds itself
     trial = Trial(made.store, made.name, setting, setting.k + has_own)
     times = measure(trial, ground.queries.matrix, timing)
     among = ground.rows.matching(setting.filter)

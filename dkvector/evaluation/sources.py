@@ -220,6 +220,7 @@ def _is_vector(kind: pa.DataType) -> bool:
 def _label_column(schema: pa.Schema) -> str | None:
     """Find the column of the labels: the index that pandas wrote, or one called "id"."""
     told = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    # what is no text describes a range, which is in no column
     if len(told) == 1 and isinstance(told[0], str) and told[0] in schema.names:
         return told[0]
     return "id" if "id" in schema.names else None

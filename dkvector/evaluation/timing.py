@@ -117,6 +117,7 @@ def measure(trial: Trial, queries: Floats, timing: Timing) -> Times:
     times, rng = Times(), np.random.default_rng(timing.seed)
     if not timing.repeats:
         times.found = [one for _, one in _parts(trial.search(queries), len(queries))]
+        # one call has answered them all
         times.plans = [_plan(trial.store)] * len(queries)
         return times
     for at in rng.permutation(len(queries))[: timing.warmup]:

@@ -177,6 +177,7 @@ class Keeping:
         with suppress(TimeoutError, asyncio.TimeoutError):
             async with asyncio.timeout(PATIENCE), self._lock:
                 task.cancel()
+        # in the end also where the wait was too long
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

@@ -60,6 +60,7 @@ def cluster(rows: Ground, k: int, effort: Effort, *, progress: bool | None) -> P
         seeds = np.random.default_rng(effort.seed).integers(2**31, size=effort.restarts).tolist()
         runs = [_run(_kmeans(vectors, k, rows.metric, seed), vectors, effort.iterations, done) for seed in seeds]
     centroids = max(runs, key=lambda run: run[0])[1]
+    # under cosine both are of unit length, where either metric has the same order
     labels = nearest(Block(0, centroids), vectors, 1, DistanceMetric.EUCLIDEAN).positions
     places = np.empty(k, np.intp)
     places[np.argsort(-np.bincount(labels, minlength=k), kind="stable")] = np.arange(k)

@@ -147,6 +147,7 @@ class Restricted(View):
         return await Primitives._among_ours(self, ids)  # noqa: SLF001 - by a scan, through the filter
 
     async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table:
+        # by this way too searches like a row read it: what a hidden one is like is not told
         if (own := self._only(None)) is None:
             return await super()._get(ids, columns, include_vectors=include_vectors)
         # what the filter reads comes along, and is left out again
