@@ -48,6 +48,7 @@ class Explaining(Answering, Verifying):
         Takes what `search` takes, and raises what it raises.
         """
         knobs = self.tuning if tuning is None else tuning
+        # without payload, on which nothing depends that is told
         search = Search(queries, k, text, like, field, where, metric, knobs, (), False, fusion, text_on, refine)  # noqa: FBT003 - in the order of its fields
         _, told = await self._answer(search, self._verifying(barring(self._explain), verify))
         return told

@@ -22,7 +22,7 @@ class FrameColumns:
         # by position, as several columns may have one name
         columns = [frame.iloc[:, at] for at in range(frame.shape[1])]
         if not any(map(is_vector_column, columns)) and not is_spread(frame) and not any(map(is_text_column, columns)):
-            # what pandas expects of an accessor: hasattr(df, "vec") tells then
+            # what pandas expects of an accessor: hasattr(df, "vec") is False then
             raise AttributeError(
                 "no column of this frame holds vectors, or text to embed; without rows only a vector[d] column tells"
             )

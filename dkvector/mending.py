@@ -172,7 +172,7 @@ class Diff:
         store = self._store.store
         if store.empty:
             return pd.DataFrame(index=labels)
-        # at least one, so that no rows come with their columns too
+        # at least one part, so that no rows still have their columns
         parts = range(0, max(len(labels), 1), 10_000)
         tables = [self._store._run(store.get(labels[at : at + 10_000])) for at in parts]  # noqa: SLF001
         return as_frame(pa.concat_tables(tables))

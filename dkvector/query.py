@@ -213,6 +213,7 @@ class Query:
         )
 
 
+# == of arrays is no truth value, and is written out below
 @dataclass(frozen=True, eq=False)
 class VectorQuery:
     """A search for the vectors nearest to one.

@@ -268,6 +268,7 @@ class HybridVectorDatabase:
         behind = [*drift.missing, *drift.changed]
         with bar(len(drift), "repair", unit="records", show=shown(progress, len(drift))) as done:
             for at in range(0, len(behind), BATCH):
+                # as they are by now, which may be later than the comparison
                 records = await self.data.read(behind[at : at + BATCH])
                 derived = [self._derived(one) for one in records.values() if _has_vector(one)]
                 if derived:

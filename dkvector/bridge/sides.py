@@ -229,7 +229,7 @@ def _query(where: Filter) -> Any:
         match term:
             case Compare(name, op, value) if op in {"==", "!="} and isinstance(value, str | int | float):
                 found.append(made(name, operators(_SIGNS[op]), value))
-            # in which order texts are is each database's own
+            # not texts, whose order is each database's own
             case Compare(name, op, value) if isinstance(value, int | float) and not isinstance(value, bool):
                 found.append(made(name, operators(_SIGNS[op]), value))
             case IsIn(name, values, negated=False) if all(isinstance(one, str | int) for one in values):

@@ -153,6 +153,7 @@ class _Fit:
             beside = aligned(both, fusion)
             order = np.argsort(beside.ids, kind="stable")  # ties by id, as in a search
             place, values = self.rows.get_indexer(beside.ids.take(order)), beside.added[:, order]
+            # as a search rounds them, so that the same rows tie
             totals = np.round(weights @ values, 12)
             best = np.argsort(-totals, axis=1, kind="stable")[:, : self.k]
             for mine, at in zip(found, best, strict=True):

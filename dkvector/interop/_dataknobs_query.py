@@ -80,7 +80,7 @@ class Reader:
 
     def _one(self, asked: Any) -> Filter:
         name, operator, value = asked.field, asked.operator.value, asked.value
-        # dataknobs calls the id so, whatever the store calls it
+        # dataknobs says "id", whatever the store calls its ids
         column = self.known.id.name if name == ID and ID not in self.known.payload.names else name
         if operator in _WITHOUT_VALUE:
             there = self._there(column)

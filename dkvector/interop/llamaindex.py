@@ -65,6 +65,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
         {'page': 1}
     """
 
+    # LlamaIndex asks for these: texts are here, and metadata may be nested
     stores_text: bool = True
     flat_metadata: bool = False
     text: str = "text"
@@ -279,6 +280,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
 
 def _written(node: BaseNode) -> dict[str, Any]:
     """Give what brings a node back, but for its text."""
+    # the text has a column of its own
     whole = node_to_metadata_dict(node, remove_text=True)
     return {CONTENT: whole[CONTENT], TYPE: whole[TYPE], REF: node.ref_doc_id}
 

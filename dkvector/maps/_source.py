@@ -150,6 +150,7 @@ def _of_store(store: VectorStore, asked: Asked) -> Rows:
         return _of_frame(store.to_frame(asked.where, columns), name, few)
     if asked.diverse:
         raise UnsupportedError(f"diverse=True needs all vectors in memory, and the store holds more than n={asked.n:,}")
+    # of all rows all but the vectors, which are read in parts
     known = store.to_frame(asked.where, columns, include_vectors=False)
     drawn = np.sort(np.random.default_rng(asked.seed).choice(len(known), asked.n, replace=False))
     chosen, vectors = _usable(store, known.index.take(drawn), name, few)

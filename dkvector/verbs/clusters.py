@@ -82,7 +82,7 @@ def _run(means: Any, vectors: Floats, iterations: int, done: Callable[[int], obj
             done(iterations - step - 1)
             break
         before = now
-    # the objective is a sum of cosines there, of squared distances here
+    # Faiss's objective is a sum of cosines where means are spherical, of squared distances elsewhere
     return now if means.cp.spherical else -now, np.ascontiguousarray(centroids)
 
 

@@ -120,6 +120,7 @@ class View(Guarded, AsyncVectorStore):
 
     @planned.setter
     def planned(self, spec: IndexSpec | None) -> None:
+        # a property, which the guard of methods does not see
         check(self.can, "build_index")
         self._inner.planned = spec
 
