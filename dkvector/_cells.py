@@ -37,10 +37,12 @@ def from_objects(values: list[Any], dimensions: int | None) -> Parsed:
     present = (value for value in values if not is_missing(value))
     if (first := next(present, None)) is None:
         return nothing(len(values), dimensions)
+    # the first value that can be read decides: junk in the first row must not condemn the column
     read = next(filter(None, map(_reader, chain([first], present))), None)
     if read is None:
         raise VectorError(f"a column of {type(first).__name__} holds no vectors")
     missing = None
+    # most columns lack nothing: gaps are looked for only where reading all at once fails
     if (whole := read(values)) is None:
         missing = np.fromiter(map(is_missing, values), np.bool_, len(values))
         there = [value for value, gone in zip(values, missing, strict=True) if not gone]
@@ -74,6 +76,7 @@ def _arrays(values: Sequence[Any]) -> Floats | None:
         except TypeError:  # rows that are not contiguous
             pass
     with np.errstate(over="ignore", invalid="ignore"):
+        # converted on the way: np.stack and then astype takes nearly twenty times as long
         return np.concatenate(values, dtype=np.float32, casting="unsafe").reshape(shape)
 
 
@@ -89,6 +92,7 @@ def _lists(values: Sequence[Any]) -> Floats | None:
     first = values[0]
     if not set(map(type, values)) <= {list, tuple} or not first or _TRUTHS & set(map(type, first)):
         return None
+    # struct packs a row of Python floats faster than NumPy or Arrow convert it: 817 ms against 1,182 for 200k of 384
     row = struct.Struct(f"={len(first)}f")
     matrix = np.empty((len(values), len(first)), np.float32)
     space = matrix.data.cast("B")
@@ -110,7 +114,9 @@ def _json(values: Sequence[Any]) -> Floats | None:
     import orjson  # noqa: PLC0415 - few need it, and `import dkvector` must stay cheap
 
     if any("u" in text or "s" in text for text in values if isinstance(text, str)):
-        return None  # true or false, which struct would take for 1 and 0; one letter is found ten times faster
+        # true or false, which struct would take for 1 and 0; one letter is found ten times faster
+        return None
+    # NumPy prints blanks between numbers: with commas in their place it is JSON
     read = orjson.loads if "," in str(values[0]) else lambda text: orjson.loads(f"[{_inside(text)}]")
     try:
         parts = [_lists(list(map(read, values[at : at + LINES]))) for at in range(0, len(values), LINES)]
@@ -128,6 +134,7 @@ def _csv(values: Sequence[Any]) -> Floats | None:
         matrix = np.empty((len(values), width), np.float32)
         for at in range(0, len(values), LINES):
             rows = list(map(_inside, values[at : at + LINES]))
+            # row by row: one that is too long and one that is too short would still add up to whole rows
             if {row.count(",") for row in rows} != {width - 1}:
                 return None
             matrix[at : at + LINES] = _numbers(",".join(rows)).reshape(-1, width)
@@ -144,6 +151,7 @@ def _inside(text: str) -> str:
     inside = text[1:-1]
     if "," not in inside:
         return ",".join(inside.split())
+    # to the CSV reader a line break would end a number
     return inside if "\n" not in inside and "\r" not in inside else " ".join(inside.split())
 
 
@@ -151,6 +159,7 @@ def _numbers(text: str) -> Floats:
     """Read numbers set apart by commas as a CSV file of one column, for numbers that JSON does not know."""
     from pyarrow import csv  # noqa: PLC0415 - few need it, and `import dkvector` must stay cheap
 
+    # by default "nan" would be read as missing; here it is a number, and "NA" an error
     table = csv.read_csv(
         pa.py_buffer(text.replace(",", "\n").encode()),
         read_options=csv.ReadOptions(column_names=["n"], use_threads=False),

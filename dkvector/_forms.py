@@ -34,6 +34,7 @@ def parse(column: Any, dimensions: int | None = None) -> Parsed:
     values: Any = column.array if isinstance(column, pd.Series | pd.Index) else column
     if getattr(getattr(values, "dtype", None), "dimensions", None) is not None and not values.missing.any():
         return _from_array(values.matrix, dimensions)  # a `vector[d]` column, seen as it is
+    # an extension array of pandas, a `vector[d]` with rows missing among them
     if hasattr(values, "__arrow_array__") and not isinstance(values.dtype, np.dtype):
         return _from_arrow(pa.array(values), dimensions)
     if isinstance(values, list | tuple):
@@ -43,7 +44,8 @@ def parse(column: Any, dimensions: int | None = None) -> Parsed:
 
 def _filled(values: Any) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "fiu":
-        values = np.ma.filled(values.astype(np.float64), np.nan)  # what lies under the mask is no number
+        # what lies under the mask is no number
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     return np.asarray(values)
 
 
@@ -67,7 +69,8 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def _from_arrow(column: pa.Array | pa.ChunkedArray, dimensions: int | None) -> Parsed:
-    kind = getattr(column.type, "storage_type", column.type)  # an extension type lays its own name over another
+    # an extension type lays its own name over another
+    kind = getattr(column.type, "storage_type", column.type)
     if is_text(kind):
         return from_objects(column.to_pylist(), dimensions)
     if pa.types.is_null(kind):
@@ -76,6 +79,7 @@ def _from_arrow(column: pa.Array | pa.ChunkedArray, dimensions: int | None) -> P
         raise VectorError(f"a column of {kind} holds no vectors")
     if not _numeric(kind.value_type):
         raise VectorError(f"vectors must be real numbers, these are lists of {kind.value_type}")
+    # a column of no rows may have no chunk either
     chunks = (column.chunks or [pa.array([], column.type)]) if isinstance(column, pa.ChunkedArray) else [column]
     chunks = [chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk for chunk in chunks]
     if pa.types.is_fixed_size_list(kind):
@@ -99,6 +103,7 @@ def _lengths(column: pa.Array) -> NDArray[np.int64]:
 
 def _usual(lengths: NDArray[np.int64], dimensions: int | None) -> int:
     """Tell how long most rows of a list column are."""
+    # where all are alike, as nearly always, one row tells and none has to be counted
     alike = len(lengths) > 0 and bool((lengths == lengths[0]).all())
     known = lengths[:1] if alike else lengths
     return width_of(Counter(known[known >= 0].tolist()), dimensions)
@@ -113,6 +118,7 @@ def _from_lists(column: pa.Array, lengths: NDArray[np.int64] | None, width: int)
         if bad.any():
             found, left_out = f"list of length {lengths[bad.argmax()]}", other
             column = column.filter(pa.array(~other))
+    # flatten() minds slices and leaves missing rows out; .values does neither
     numbers = float32(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
     return Parsed(numbers if left_out is None else spread(numbers, left_out), missing, bad if found else None, found)
 

@@ -48,6 +48,7 @@ def keep(folder: Path, command: Sequence[str], *, temporary: bool) -> None:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603 - our own
     # a server that ends by itself interrupts the wait below
     signal.signal(signal.SIGCHLD, lambda *_: None if server.poll() is None else sys.exit())
+    # it may have ended before anyone listened
     if server.poll() is None:
         _wait(folder, server, linger=0 if temporary else LINGER)
     if temporary:
@@ -58,9 +59,11 @@ def _wait(folder: Path, server: subprocess.Popen[bytes], *, linger: float) -> No
     with suppress(SystemExit), users(folder) as file:
         while True:
             fcntl.flock(file, fcntl.LOCK_EX)
+            # let go again: whoever comes during the pause finds the server and does not wait
             fcntl.flock(file, fcntl.LOCK_UN)
             time.sleep(linger)
             with starting(folder):
+                # nobody starts meanwhile, so that what is unused now stays so until the server is down
                 if unused(file):
                     server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
                     server.wait()
@@ -70,5 +73,6 @@ def _wait(folder: Path, server: subprocess.Popen[bytes], *, linger: float) -> No
 if __name__ == "__main__":
     if os.fork():  # so that nobody has to wait for this process
         os._exit(0)
+    # its own session: what interrupts the kernel, or closes its terminal, must not reach it
     os.setsid()
     keep(Path(sys.argv[1]), sys.argv[3:], temporary=sys.argv[2] == "temporary")

@@ -43,7 +43,8 @@ class Memory:
                 if self._size + vector.nbytes > self._limit:
                     return
                 if text not in self._held:
-                    self._held[text] = vector.copy()  # a row of its own: it must not keep its whole batch alive
+                    # a row of its own: it must not keep its whole batch alive
+                    self._held[text] = vector.copy()
                     self._size += vector.nbytes
                     using += 1
 
@@ -68,6 +69,7 @@ def memory_of(call: Callable[..., Any]) -> Memory:
             _MEMORIES[id(owner)] = {}
     except TypeError:  # it can't be watched, so that its `id` is no name for it
         return Memory(REMEMBERED)
+    # two threads may come at once: both get the memory that stands there first
     return _MEMORIES[id(owner)].setdefault(method, Memory(REMEMBERED))
 
 

@@ -20,6 +20,7 @@ from dkvector._weights import MODEL, TOKENIZER, WEIGHTS
 from dkvector.errors import MissingExtraError
 from dkvector.metrics import Floats
 
+# as in the model's config.json
 LAYERS, HEADS, EPSILON = 6, 12, np.float32(1e-12)
 LONGEST = 256  # tokens, as in the model's sentence_bert_config.json; what is longer is cut
 AT_ONCE = 4096  # tokens in a forward pass: products are large, and the widest layer takes 25 MB
@@ -44,6 +45,7 @@ class Layer:
         def pair(name: str) -> tuple[Floats, Floats]:
             stem = f"encoder.layer.{at}.{name}"
             weight = weights[f"{stem}.weight"]
+            # PyTorch keeps the matrix of a layer as (out, in)
             return weight.T if weight.ndim > 1 else weight, weights[f"{stem}.bias"]
 
         parts = [pair(f"attention.self.{name}") for name in ("query", "key", "value")]
@@ -89,9 +91,11 @@ def attention(three: Floats, groups: Sequence[Group]) -> Floats:
     wide = three.shape[1] // 3
     mixed = np.empty((len(three), wide), np.float32)
     for tokens, length in groups:
+        # (text, token, which of the three, head, size of a head), then which and head to the front
         heads = three[tokens].reshape(-1, length, 3, HEADS, wide // HEADS)
         query, key, value = heads.transpose(2, 0, 3, 1, 4)
         near = query @ key.swapaxes(2, 3)
+        # the shares stay the same, and no exponential overflows
         near -= near.max(axis=3, keepdims=True)
         np.exp(near, out=near)
         near /= near.sum(axis=3, keepdims=True)
@@ -147,6 +151,7 @@ class MiniLM:
         groups = _groups(lengths)
         for layer in self._layers:
             x = layer(x, groups)
+        # a divisor of int64 would make the vectors float64
         means = np.add.reduceat(x, starts) / lengths[:, None].astype(np.float32)
         unit: Floats = means / np.linalg.norm(means, axis=1, keepdims=True)
         return unit
@@ -162,6 +167,7 @@ def _read(folder: Path) -> tuple[dict[str, Floats], Any]:
     except ImportError as exc:
         raise MissingExtraError.of("tokenizers and safetensors", "text") from exc
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    # the file may ask for a padding and a length of its own
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length=LONGEST)
     return load_file(folder / WEIGHTS), tokenizer

@@ -42,7 +42,8 @@ def check_length(got: int, expected: int | None) -> None:
 
 def float32(array: NDArray[Any]) -> Floats:
     """Give numbers of any type as float32, C-contiguous."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found with the other infinities
+    # what overflows is found with the other infinities
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(array, np.float32)
 
 
@@ -51,6 +52,7 @@ def width_of(lengths: Counter[int], dimensions: int | None) -> int:
     if not lengths:
         return unknown() if dimensions is None else dimensions
     usual = lengths.most_common(1)[0][0]
+    # where no row is as long as expected, the whole column is wrong, and naming its rows would help nobody
     if dimensions is None or dimensions not in lengths:
         check_length(usual, dimensions)
     return dimensions or usual

@@ -38,10 +38,12 @@ def scalar(value: object) -> Scalar:
         >>> scalar(np.int16(3)), scalar(np.datetime64("2024-01-01"))
         (3, Timestamp('2024-01-01 00:00:00'))
     """
-    if type(value) in {int, str}:  # a long list of ids, several times as fast as by way of pandas
+    # a long list of ids, several times as fast as by way of pandas
+    if type(value) in {int, str}:
         return _PLAIN[type(value)](value)
     if _is_missing(value):
         raise FilterError(f"{value!r} is a missing value, which equals nothing: use is_null(), in a text .isna()")
+    # item() of a datetime64 in nanoseconds is a bare integer
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
         value = value.item()
     for kind, plain in _PLAIN.items():
@@ -70,6 +72,7 @@ def timestamp(text: str) -> pd.Timestamp:
         Timestamp('2024-01-31 12:00:00')
     """
     try:
+        # pandas alone reads "1/2/2024", "now" and much else
         if _ISO.fullmatch(text):
             return pd.Timestamp(text)
     except (ValueError, OverflowError):
@@ -80,6 +83,7 @@ def timestamp(text: str) -> pd.Timestamp:
 def write(value: Scalar) -> str:
     """Write a value as the string form of filters has it; `read` and Python's own literals turn it back."""
     if isinstance(value, float) and math.isinf(value):
+        # Python has no literal for infinity, but reads a number past float64 as one
         return "1e999" if value > 0 else "-1e999"
     tag = type(value).__name__
     return f"{tag}({_as_text(value)!r})" if tag in READERS else repr(value)
@@ -88,6 +92,7 @@ def write(value: Scalar) -> str:
 def encode(value: Scalar) -> Any:
     """Turn a value into JSON: itself, or ``{type: text}`` for what JSON has no type for."""
     tag = type(value).__name__
+    # JSON has no infinity
     if tag in READERS or (isinstance(value, float) and not math.isfinite(value)):
         return {tag: _as_text(value)}
     return value
@@ -109,6 +114,7 @@ def read(tag: str, text: object) -> Scalar:
         raise FilterError(f"{tag}({_short(text)}) is not a value; known are {', '.join(READERS)}, each of one text")
     try:
         return scalar(READERS[tag](text))
+    # a ValueError itself, which says more than the words below
     except FilterError:
         raise
     except (ValueError, ArithmeticError) as error:
@@ -125,7 +131,8 @@ READERS: dict[str, Callable[[str], Scalar]] = {
 
 def _as_text(value: Scalar) -> str:
     if isinstance(value, pd.Timestamp) and (offset := value.utcoffset()) and offset.seconds % 60:
-        value = value.tz_convert("UTC")  # the offsets of old local times have seconds, which ISO 8601 has not
+        # the offsets of old local times have seconds, which ISO 8601 has not
+        value = value.tz_convert("UTC")
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
@@ -169,6 +176,7 @@ def _integer(value: int) -> int:
 def _decimal(value: Decimal) -> Decimal | float:
     if value.is_infinite():
         return float(value)
+    # zero stays zero whatever its exponent
     if not -_MAX_EXPONENT < int(value.as_tuple().exponent) <= value.adjusted() < _MAX_EXPONENT and value:
         raise FilterError(f"{_short(value)} is past what any column holds")
     return Decimal(value)
@@ -177,6 +185,7 @@ def _decimal(value: Decimal) -> Decimal | float:
 def _time(value: datetime | np.datetime64) -> pd.Timestamp:
     try:
         stamp = pd.Timestamp(value)
+        # in UTC, as a column keeps it: there the first hours of year 1 may lie in year 0
         year = (stamp if stamp.tzinfo is None else stamp.tz_convert("UTC")).year
     except (ValueError, OverflowError) as error:
         raise FilterError(f"{value!r} is not a time that a column holds: {error}") from error

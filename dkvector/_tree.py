@@ -79,6 +79,7 @@ class Filter(ABC):
         """
         values = dict(data)
         kind = values.pop("filter", None)
+        # a mapping can name no class but these
         if kind not in _NODES:
             raise FilterError(f"{kind!r} is not a kind of filter; {hint(str(kind), _NODES)}")
         try:
@@ -235,6 +236,7 @@ class _Junction(Filter):
 
     def __post_init__(self) -> None:
         flat = (term.terms if isinstance(term, type(self)) else (_filter(term),) for term in self.terms)
+        # a loop of & would otherwise build a tree as deep as it is long, and compilers descend by recursion
         object.__setattr__(self, "terms", tuple(term for terms in flat for term in terms))
 
     def columns(self) -> frozenset[str]:
@@ -282,6 +284,7 @@ def _scalars_of(values: Iterable[object]) -> tuple[Scalar, ...]:
 
 
 def _quoted(column: str) -> str:
+    # Python reads an identifier by its NFKC form, which may be another column's name
     plain = column.isidentifier() and not keyword.iskeyword(column) and unicodedata.normalize("NFKC", column) == column
     return column if plain else "`" + column.replace("`", "``") + "`"
 

@@ -165,6 +165,7 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
     def _operand(self, other: Any) -> tuple[Any, Any]:
         """Read the other side: a number, one vector (d,), or a row for each row; and which of them are missing."""
         if is_missing(other):
+            # which number it is does not matter: every row of the result is missing
             return self.dtype.element.type(0), True
         if isinstance(other, (int, float, np.number)):
             return other, False
@@ -191,6 +192,7 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
             element = np.result_type(element, other.dtype.element)
         with np.errstate(all="ignore"):  # as pandas: a division by zero shows in the result
             rows = op(values, self._matrix) if swapped else op(self._matrix, values)
+        # one vector comes as float64, and must not widen a column of float32
         return type(self)(rows.astype(element, copy=False), self._mask | missing)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -201,6 +203,7 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
             raise TypeError(f"{self.dtype} does not support {ufunc.__name__}: take the matrix, series.array.matrix")
         if inputs[0] is self:
             return op(*inputs)
+        # the operator of an ndarray on the left would end here again
         return op(self, inputs[0]) if op in (operator.eq, operator.ne) else self._combine(inputs[0], op, swapped=True)
 
     def __add__(self, other: Any) -> Any:
@@ -239,11 +242,13 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
     def __eq__(self, other: object) -> Any:
         if isinstance(other, _Frames):
             return NotImplemented
+        # no vector equals a number or a text
         if isinstance(other, (int, float, str)) and not is_missing(other):
             return pd.arrays.BooleanArray(np.zeros(len(self), dtype=bool), self._mask.copy())
         values, missing = self._operand(other)
         if np.ndim(values) == 1:
-            values = values.astype(self.dtype.element)  # [0.1, 0.2] is what became of it in the column
+            # [0.1, 0.2] is what became of it in the column
+            values = values.astype(self.dtype.element)
         return pd.arrays.BooleanArray((self._matrix == values).all(axis=1), self._mask | missing)
 
     def __ne__(self, other: object) -> Any:

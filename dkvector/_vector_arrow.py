@@ -56,6 +56,7 @@ def _lists(matrix: Matrix, mask: Mask) -> pa.ListArray:
     np.cumsum(~mask * matrix.shape[1], out=offsets[1:])
     # Parquet can't write a missing list that hides numbers, so missing rows leave the values
     values = pa.array((matrix[~mask] if gaps else matrix).reshape(-1))
+    # Parquet's own name for what a list holds: the type comes back as it went
     kind = pa.list_(pa.field("element", values.type))
     return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind, mask=pa.array(mask) if gaps else None)
 
@@ -106,6 +107,7 @@ def _width(chunks: list[pa.Array], kind: pa.DataType) -> int:
 
 def _matrix(chunk: pa.Array, dimensions: int, element: np.dtype[Any], first: int) -> tuple[Matrix, Mask]:
     mask: Mask = chunk.is_null().to_numpy(zero_copy_only=False)
+    # also Arrow's null type, which is no list
     if mask.all():
         return np.zeros((len(chunk), dimensions), dtype=element), mask
     _check_lengths(chunk, dimensions, first)

@@ -38,6 +38,7 @@ class VectorDtype(ExtensionDtype):
     type = np.ndarray
     kind = "O"
     na_value = pd.NA
+    # by these pandas compares dtypes
     _metadata = ("dimensions", "element")
 
     def __init__(self, dimensions: int | None = None, element: DTypeLike = "float32") -> None:

@@ -35,7 +35,8 @@ def text(row: Matrix) -> str:
         >>> text(np.float32([0.1, -2]))
         '[0.1,-2.0]'
     """
-    return f"[{','.join(map(str, row))}]"  # NumPy writes the shortest text of each number's own precision
+    # NumPy writes the shortest text of each number's own precision
+    return f"[{','.join(map(str, row))}]"
 
 
 def keys(matrix: Matrix, mask: Mask) -> NDArray[np.object_]:
@@ -53,6 +54,7 @@ def keys(matrix: Matrix, mask: Mask) -> NDArray[np.object_]:
         >>> one == other
         True
     """
+    # adding zero turns -0.0, whose bytes differ, into 0.0
     rows = np.ascontiguousarray(matrix + matrix.dtype.type(0))
     values = np.empty(len(rows), dtype=object)
     values[:] = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))[:, 0].tolist()
@@ -77,6 +79,7 @@ def from_keys(values: Sequence[bytes | None], dimensions: int, element: np.dtype
     """
     mask = np.fromiter((value is None for value in values), dtype=bool, count=len(values))
     blank = bytes(dimensions * element.itemsize)
+    # over bytes NumPy's array would be read-only
     joined = bytearray().join(blank if value is None else value for value in values)
     return np.frombuffer(joined, dtype=element).reshape(-1, dimensions), mask
 
@@ -97,6 +100,7 @@ def group_sums(matrix: Matrix, ids: NDArray[np.intp], groups: int) -> tuple[NDAr
         (array([[0., 0.], [6., 8.]]), array([0, 2]))
     """
     sums = np.zeros((groups, matrix.shape[1]))
+    # by group, so that each stands once in a block: += adds to a repeated place only once
     order = np.argsort(ids, kind="stable")[np.count_nonzero(ids < 0) :]
     for start in range(0, len(order), _BLOCK):
         rows = order[start : start + _BLOCK]

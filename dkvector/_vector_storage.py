@@ -50,6 +50,7 @@ class VectorStorage(ExtensionArray):
         if missing.shape != (len(rows),):
             raise VectorError(f"the mask has shape {missing.shape}, expected ({len(rows)},)")
         self._dtype = VectorDtype(rows.shape[1], rows.dtype.newbyteorder("="))
+        # Arrow reads the memory as it is: each row in one piece, in the machine's own byte order
         scattered = rows.strides[1] != rows.itemsize or not rows.dtype.isnative
         self._matrix: Matrix = rows.astype(self._dtype.element, order="C", copy=True) if copy or scattered else rows
         self._mask: Mask = missing.copy() if copy else missing
@@ -133,9 +134,11 @@ class VectorStorage(ExtensionArray):
         if not (isinstance(item, slice) or is_list_like(item)):
             raise IndexError(_BAD_KEY)
         item = check_array_indexer(self, item)
-        if np.ndim(item) > 1:  # pandas ends here when it has tried in vain to sort the keys of a groupby
+        # pandas ends here when it has tried in vain to sort the keys of a groupby
+        if np.ndim(item) > 1:
             raise TypeError(f"rows are chosen along one dimension; {NO_ORDER}")
         part = type(self)(self._matrix[item], self._mask[item])
+        # only a slice shares the memory that is locked
         part._readonly = self._readonly and isinstance(item, slice)
         return part
 
@@ -203,6 +206,7 @@ class VectorStorage(ExtensionArray):
         if self._readonly:
             raise ValueError("Cannot modify read-only array")
         key = check_array_indexer(self, key)
+        # read before anything is written: a bad row leaves the column as it was
         matrix, mask = self._incoming(value)
         spots = np.shape(self._mask[key])
         if matrix.ndim == 2 and len(matrix) != (spots[0] if spots else 1):  # noqa: PLR2004 -- rows, not one vector
@@ -267,10 +271,12 @@ class VectorStorage(ExtensionArray):
             The filled array.
         """
         if isinstance(value, dict):
-            raise TypeError("ExtensionArray.fillna does not support filling with a dict")  # in pandas' words
+            # in pandas' words
+            raise TypeError("ExtensionArray.fillna does not support filling with a dict")
         if not (is_missing(value) or is_vector(value)) and len(value) != len(self):
             raise ValueError(f"Length of 'value' does not match. Got ({len(value)})  expected {len(self)}")
         spots = self._mask & (limit is None or np.cumsum(self._mask) <= limit)
+        # a slice shares the memory: without a copy this array is filled itself
         filled = self.copy() if copy else self[:]
         if spots.any():
             filled._putmask(spots, value)

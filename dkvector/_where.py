@@ -29,6 +29,7 @@ _METHODS = ("isna", "isnull", "notna", "notnull", "isin", "between", "like")
 _TEXT_METHODS = ("contains", "startswith")
 
 _TOKEN = re.compile(
+    # quoted texts come before words and spaces, so that nothing inside them is replaced
     r"""(?P<triple>'''|\"\"\")
     | (?P<string> '(?:\\[^\n]|[^'\\\n])*' | "(?:\\[^\n]|[^"\\\n])*" )
     | `(?P<name>(?:[^`]|``)*)`
@@ -94,6 +95,7 @@ def _syntax(source: _Source) -> ast.expr:
         at = (error.offset or 1) - 1
         way_out = "; two values are compared with ==" if source.code[at : at + 1] == "=" else ""
         raise source.error(f"this can't be read: {error.msg}{way_out}", source.origin(at)) from error
+    # what CPython's parser raises where conditions are nested deeper than its stack
     except (MemoryError, RecursionError) as error:
         raise source.error("this can't be read: nested too deeply", 0) from error
     except ValueError as error:  # null bytes
@@ -117,6 +119,7 @@ class _Source:
         if len(text) > MAX_LENGTH:
             raise FilterError(f"a filter of {len(text):,} characters is past the limit of {MAX_LENGTH:,}")
         self._prefix = "_c"
+        # a placeholder must not be a name of the text, which Python reads in its NFKC form
         while self._prefix in unicodedata.normalize("NFKC", self.text):
             self._prefix += "_"
         self.code = self._rewritten()
@@ -144,6 +147,7 @@ class _Source:
             case "word":
                 return " and " if found == "&" else " or "
             case "space":
+                # a line break would end the expression
                 return " " if found != " " else None
             case "name":
                 placeholder = f"{self._prefix}{len(self.names)}_"
@@ -156,7 +160,8 @@ class _Source:
     def origin(self, at: int) -> int:
         """Find the place in the text that the place ``at`` (in characters) of the code comes from."""
         piece = bisect_right(self._starts, at) - 1
-        replaced = piece % 2  # pieces left as they were and pieces put in their place take turns
+        # pieces left as they were and pieces put in their place take turns
+        replaced = piece % 2
         return self._origins[piece] + (0 if replaced else at - self._starts[piece])
 
     def error(self, what: str, at: int) -> FilterError:
@@ -209,6 +214,7 @@ class _Reader:
         if not isinstance(left, ast.Name):
             if not isinstance(right, ast.Name):
                 raise self.refused(left, None if self._is_no_value(left) else "one side must be a column")
+            # 4 < depth is depth > 4
             left, right, sign = right, left, _FLIPPED[sign]
         if isinstance(right, ast.Name):
             raise self.refused(right, "columns are compared with values, not with columns; quote a text: 'noun'")
@@ -242,6 +248,7 @@ class _Reader:
     def value(self, node: ast.expr) -> Scalar:
         try:
             match node:
+                # True is an int, but no number here
                 case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as number)) if not isinstance(number, bool):
                     return scalar(-number)
                 case ast.UnaryOp(ast.UAdd(), ast.Constant(int() | float() as number)) if not isinstance(number, bool):

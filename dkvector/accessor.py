@@ -95,10 +95,12 @@ class VecAccessor(Relating, Deduplicating, Exploring):
         if asked.hybrid:
             raise UnsupportedError('vector and text together are searched for in a store: df.vec.push("exact") is one')
         names = [self.column(on if one.field is None else one.field) for one in asked.by_field()]
+        # a VectorQuery brings its own
         by = DistanceMetric.of(asked.metric or metric)
         if text is not None:
             asked = replace(asked, text=None, queries=queries_of(text, needed(encoder, "search(text=…, encoder=…)")))
         payload = self._payload(columns, include_vectors=include_vectors)
+        # a plain search of one column goes the shorter way below
         if asked.several or asked.refinements or as_blends(asked.queries) is not None:
             return frame_search.search(self._frame, names, asked, by, encoder=encoder, columns=payload, on_bad=on_bad)
         return frames.search(
@@ -159,11 +161,13 @@ class VecAccessor(Relating, Deduplicating, Exploring):
             None if on is None else tuple(listed(on) or ()),
             None if columns is None else tuple(listed(columns) or ()),
             None if metric is None else DistanceMetric.of(metric),
-            told if len(listed(on) or self._names()) == 1 else model,  # one encoder made not every column
+            # of several columns one encoder need not have made every one
+            told if len(listed(on) or self._names()) == 1 else model,
             version,
             on_bad,
         )
         spec = None if index is None else as_spec(index)
+        # last, so that a mistake in the arguments opens nothing
         store = connect(target, path=path, table=table, encoder=embeds)
 
         def write(one: VectorStore) -> None:
@@ -280,7 +284,8 @@ def register(name: str = "vec") -> str:
             warnings.warn(f"another package holds df.{name}; dkvector is at df.dk{name}", stacklevel=2)
             return register("dk" + name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # pandas warns when we meet ourselves after a reload
+        # pandas warns when we meet ourselves after a reload
+        warnings.simplefilter("ignore", UserWarning)
         pd.api.extensions.register_dataframe_accessor(name)(VecAccessor)
         pd.api.extensions.register_series_accessor(name)(SeriesVecAccessor)
     return name

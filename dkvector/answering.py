@@ -54,6 +54,7 @@ class Answering(KeywordSearch, Evident):
             find_words: finds words; the backend's own way by default.
         """
         search = search.unfolded()
+        # all legs, before any text is embedded: a mistake in the second must not cost the time of the first
         each = [(one, one.checked(self.name, self.supports, self.known)) for one in search.by_field()]
         if search.hybrid:
             self.supports.check_keyword(self.name)
@@ -76,6 +77,7 @@ class Answering(KeywordSearch, Evident):
     async def _embedded(self, text: Any, info: VectorInfo) -> Any:
         known = self._embedders.get(info.name) or self.encoder
         encoder = needed(known, "connect(…, encoder=…) or store.encoder = …")
+        # an encoder may take seconds, in which the loop serves others
         await offload(encoder.check_field, info)
         return await offload(queries_of, text, encoder)
 
@@ -116,6 +118,7 @@ class Answering(KeywordSearch, Evident):
 
     async def _blended(self, blends: list[Blend], single: bool, request: Request) -> Request:
         """Read the vectors, rows and texts of blends, and make queries of them."""
+        # pandas would make a MultiIndex of labels that are tuples
         named = pd.Index([row for one in blends for row in one.named], tupleize_cols=False)
         texts = [text for one in blends for text in one.text]
         ids, stored = await self._stored(named, request.info) if len(named) else (named, None)
@@ -130,6 +133,7 @@ class Answering(KeywordSearch, Evident):
     @encoder.setter
     def encoder(self, encoder: Any) -> None:
         embeds = None if encoder is None else as_encoder(encoder)
+        # of several fields it may be meant for any: then a search looks whether it fits
         if embeds is not None and self.schema is not None and len(self.schema.serving) == 1:
             embeds.check_field(self.schema.vector())
         self._encoder = embeds

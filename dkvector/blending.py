@@ -130,9 +130,11 @@ def nearest_of(hits: Hits, request: Request, blend: Blended, k: int) -> Hits:
     """
     query = np.repeat(np.arange(request.count), blend.sizes)[hits.of_query]
     codes, uniques = pd.factorize(hits.ids, use_na_sentinel=False)
+    # ids of any type are compared once, here; below their ranks stand for them
     by_id = np.argsort(np.argsort(uniques, kind="stable"), kind="stable")[codes]
     order = np.lexsort((by_id, hits.distances, query))
     pair = query[order] * max(len(uniques), 1) + codes[order]
+    # the first place of a pair of query and row, which in this order is that of its nearest vector
     once = order[np.sort(np.unique(pair, return_index=True)[1])]
     keep = once[ranks(np.bincount(query[once], minlength=request.count)) <= k]
     counts, source = np.bincount(query[keep], minlength=request.count), Picked(hits.source, keep)
@@ -143,9 +145,11 @@ async def _away(find: Find, request: Request, blend: Blended) -> Found:
     """Look on until enough rows are nearer to what they should be like than to what they should not."""
     wide, first = 2 * request.k, np.cumsum(blend.sizes) - blend.sizes
     while True:
+        # bare: many of the rows are looked at and left out, and only those that stay get their payload
         hits, told = await find(replace(_apart(request, blend, wide), columns=(), include_vectors=True))
         near = nearest_of(hits, request, blend, wide)
         good = near.taken(np.flatnonzero(~_nearer_to_unlike(near, request, blend)))
+        # fewer than were asked for: there are no other rows to look at
         ended = np.maximum.reduceat(hits.counts, first) < wide
         if (ended | (good.counts >= request.k)).all():
             return good.taken(np.flatnonzero(ranks(good.counts) <= request.k)), told
@@ -201,11 +205,13 @@ def hybrid_hits(
     near: Hits, source: Picked, fused: Sequence[Fused], legs: tuple[str, ...], request: Request, *, words: bool = False
 ) -> HybridHits:
     """Make hits of fused rankings; their distance is that of the nearest vector that found them."""
+    # in front of all, so that no query at all still makes arrays of the right shape
     none = np.empty((len(legs), 0))
     scores: Floats = np.concatenate([none.astype(np.float32), *(one.of_legs for one in fused)], axis=1)
     vectors = scores[: len(legs) - words]
     return HybridHits(
         source,
+        # NaN where a leg has not found the row: fmax passes over it
         as_distance(np.fmax.reduce(vectors, axis=0), near.metric),
         np.array([len(one.ids) for one in fused], np.intp),
         near.metric,

@@ -18,6 +18,7 @@ Combine = Literal["mean", "max", "rrf"]
 Positions = NDArray[np.intp]
 
 
+# arrays among the values would make == an array, which has no truth value
 @dataclass(frozen=True, eq=False)
 class Blend:
     """Several vectors as one query; `search(like=[a, b])` is two queries, `search(Blend(like=[a, b]))` is one.
@@ -172,6 +173,7 @@ def read_vectors_of(blend: Blend, dimensions: int, metric: DistanceMetric) -> Fl
 
 
 def _listed(given: Any) -> tuple[Any, ...]:
+    # any other tuple is one label, of several columns
     many = isinstance(given, list | np.ndarray | pd.Index | pd.Series) or given == ()
     return tuple(given) if many else (given,)
 

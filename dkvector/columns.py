@@ -67,7 +67,8 @@ def to_arrow(values: pd.Series | pd.Index, name: str) -> tuple[pa.Field, pa.Arra
     """
     dtype = values.dtype
     try:
-        objects = isinstance(dtype, np.dtype) and dtype == _OBJECT  # one of HDF5's texts is no other, but has metadata
+        # by ==, as the dtype that HDF5 gives texts is object too, with metadata
+        objects = isinstance(dtype, np.dtype) and dtype == _OBJECT
         array = _from_objects(values) if objects else _from_dtype(values, dtype)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         if isinstance(values, pd.Index):
@@ -89,6 +90,7 @@ def _field(name: str, kind: pa.DataType, dtype: Any) -> pa.Field:
 
 def _from_dtype(values: pd.Series | pd.Index, dtype: Any) -> pa.Array | pa.ChunkedArray:
     if isinstance(dtype, np.dtype):
+        # NaN is missing, as pandas has it
         return pa.array(values.to_numpy(), from_pandas=True)
     return _from_categories(values.array) if isinstance(dtype, pd.CategoricalDtype) else pa.array(values.array)
 
@@ -166,6 +168,7 @@ def _converted(values: pa.ChunkedArray, dtype: Any) -> Any:
     if dtype == _OBJECT and _is_kept_whole(values.type):
         return _objects(values)
     series = values.to_pandas()
+    # integers that lack some come back as floats, and can't become integers again
     if dtype is not None and series.dtype != dtype and not (values.null_count and series.dtype.kind == "f"):
         series = series.astype(dtype)
     return series.array if isinstance(series.dtype, pd.api.extensions.ExtensionDtype) else series.to_numpy()
@@ -180,7 +183,8 @@ def _is_kept_whole(kind: pa.DataType) -> bool:
 
 def _objects(values: pa.ChunkedArray) -> Any:
     made = np.empty(len(values), object)
-    for at, value in enumerate(values.to_pylist()):  # NumPy would spread lists of one length over a second axis
+    # NumPy would spread lists of one length over a second axis
+    for at, value in enumerate(values.to_pylist()):
         made[at] = value
     return made
 
@@ -192,7 +196,8 @@ def kept(values: Any) -> Any:
         >>> kept(pd.Series([1, 2]).array)
         array([1, 2])
     """
-    plain = type(values) is pd.arrays.NumpyExtensionArray  # those derived from it have a dtype of their own
+    # those derived from it have a dtype of their own
+    plain = type(values) is pd.arrays.NumpyExtensionArray
     array = values.to_numpy() if plain else values
     return array.copy() if isinstance(array, np.ndarray) and not array.flags.writeable else array
 
@@ -217,6 +222,7 @@ def _parsed(name: str) -> Any:
 @lru_cache(maxsize=256)
 def _natural(kind: pa.DataType) -> Any:
     if pa.types.is_large_string(kind) or pa.types.is_string(kind):
+        # pandas 3 has a dtype for text, pandas 2 keeps objects
         return pd.Series(["a"]).dtype if pd.Series(["a"]).dtype != object else None
     return None
 
@@ -236,5 +242,6 @@ def to_index(values: pa.ChunkedArray | pa.Array, field: pa.Field) -> pd.Index:
     metadata = field.metadata or {}
     name = None if _UNNAMED in metadata else metadata.get(_CALLED, field.name.encode()).decode()
     made = to_pandas(values, field)
+    # with its dtype: pandas would guess another for objects
     index: pd.Index = pd.Index(made, dtype=made.dtype, name=name, copy=False)
     return index

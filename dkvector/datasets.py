@@ -43,6 +43,7 @@ def load_wordnet() -> pd.DataFrame:
     """
     table = _read("wordnet.parquet")
     frame = _frame(table).set_index("name")
+    # pandas makes arrays of lists
     frame["lemmas"] = pd.Series(table["lemmas"].to_pylist(), index=frame.index, dtype=object)
     return frame
 
@@ -120,6 +121,7 @@ def make_clustered(
             raise SchemaError(f"{name} must be at least {smallest}, not {number}")
     if intrinsic >= dimensions:
         raise SchemaError(f"intrinsic={intrinsic} must be less than dimensions={dimensions}")
+    # a stream for each, so that more rows leave the first ones as they are
     flats, kinds, places = (np.random.default_rng(one) for one in np.random.SeedSequence(seed).spawn(3))
     cluster = kinds.integers(0, clusters, n, np.int32)
     along = places.standard_normal((n, intrinsic), np.float32) * np.float32(spread / np.sqrt(intrinsic))
@@ -127,6 +129,7 @@ def make_clustered(
     for one in range(clusters):
         axes = np.linalg.qr(flats.standard_normal((dimensions, intrinsic + 1)))[0].astype(np.float32)
         own = cluster == one
+        # the first axis is the centre, of unit length; the others span the flat
         matrix[own] = axes[:, 0] + along[own] @ axes[:, 1:].T
     return pd.DataFrame({"cluster": cluster, "embedding": VectorArray(normalize(matrix))})
 

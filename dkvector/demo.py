@@ -53,6 +53,7 @@ def measure(words: pd.DataFrame, queries: pd.Series, exact: pd.DataFrame) -> Ite
 def speed(store: dkv.VectorStore, queries: pd.Series, tuning: dkv.Tuning) -> float:
     """Measure queries a second, the whole call counted: the median of 100 single ones."""
     took = []
+    # the first ten only warm up
     for query in queries.iloc[:110]:
         start = time.perf_counter()
         store.search(query, K, tuning=tuning)
@@ -71,7 +72,8 @@ def plot(runs: pd.DataFrame, path: Path) -> None:
     for name, run in runs.groupby("index", sort=False):
         colour = COLOURS[str(name)[:4] if name != "exact" else "exact"]
         axes.plot(run["recall"], run["rate"], "o-" if len(run) > 1 else "D", color=colour, label=name, markersize=5)
-        below = (5, -11) if colour == COLOURS["IVF,"] else (5, 5)  # two curves that cross keep their labels apart
+        # two curves that cross keep their labels apart
+        below = (5, -11) if colour == COLOURS["IVF,"] else (5, 5)
         for _, one in run.iterrows():
             axes.annotate(
                 str(one.knob), (one.recall, one.rate), below, textcoords="offset points", fontsize=8, color=colour

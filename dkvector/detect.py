@@ -16,6 +16,7 @@ from dkvector.vectors import to_matrix
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 _NUMBERED = re.compile(r"(.*?)\d+$")
+# at least two numbers, as one is no vector
 _TEXT = re.compile(rf"\s*\[\s*{_NUMBER}(?:\s*,\s*|\s+){_NUMBER}(?:[-+.,e\d\s]|nan|null|inf)*\]\s*", re.IGNORECASE)
 
 
@@ -52,6 +53,7 @@ def is_text_column(series: pd.Series) -> bool:
 
 
 def _first(series: pd.Series) -> Any:
+    # most columns begin with a value: what is missing for long is passed over in ever longer steps
     start, stop = 0, 64
     while start < len(series):
         for value in series.array[start:stop]:
@@ -63,6 +65,7 @@ def _first(series: pd.Series) -> Any:
 
 def _holds_vectors(kind: pa.DataType, series: pd.Series) -> bool:
     if pa.types.is_fixed_size_list(kind):
+        # a fixed length makes vectors of whole numbers too, which in lists of any length are codes
         return bool(pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return bool(pa.types.is_floating(kind.value_type))
@@ -78,7 +81,8 @@ def _looks_like_vector(value: Any) -> bool:
         return False
     kinds = set(map(type, value))
     numbers = bool not in kinds and all(issubclass(kind, Real) for kind in kinds)
-    return numbers and not all(issubclass(kind, Integral) for kind in kinds)  # whole numbers are codes
+    # whole numbers are codes
+    return numbers and not all(issubclass(kind, Integral) for kind in kinds)
 
 
 def is_spread(frame: pd.DataFrame) -> bool:

@@ -71,6 +71,7 @@ class _Comparing:
         lacking = np.zeros(len(rows), bool)
         for info in self.known.vectors:
             lacking |= np.asarray(rows.column(info.name).is_null())
+        # rows that were left out as bad are in the frame all the same
         beyond = (places < 0) & np.asarray(~labels.isin(list(self.batch.dropped)), bool)
         self.beyond.append(labels[beyond & ~lacking])
         self.orphans.append(labels[beyond & lacking])
@@ -139,6 +140,7 @@ async def difference(
     batch = as_batch(frame, known=known, reading=reading, composite=store.supports.composite_ids)
     if known is None:
         return _Comparing(batch, batch.schema, []).found()
+    # only for what it refuses: rows that could not be written there
     known.widened(batch.schema)
     comparing = _Comparing(batch, known, [name for name in known.payload.names if name in batch.payload.column_names])
     total = await store.count()

@@ -73,6 +73,7 @@ def chosen_of(relevance: Floats, vectors: Floats, k: int, balance: float, metric
 def _directions(vectors: Floats, metric: DistanceMetric) -> Floats:
     if metric is not DistanceMetric.COSINE:
         return vectors
+    # a vector without direction stays zero, and does not become NaN
     made: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
     return made
 

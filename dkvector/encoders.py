@@ -77,12 +77,14 @@ class Encoder:
         """
         texts = _texts(texts)
         known = self._memory.known(dict.fromkeys(texts))
+        # the memory is that of the model, which another wrapper may have asked
         self.dimensions = next((len(vector) for vector in known.values()), self.dimensions)
         # of like length together: an encoder that pads a batch wastes little
         new = sorted((text for text in dict.fromkeys(texts) if text not in known), key=len)
         size = self.batch_size if batch_size is None else _count(batch_size)
         for batch in _shown([new[at : at + size] for at in range(0, len(new), size)], len(new), progress):
             made = dict(zip(batch, self._embedded(batch), strict=True))
+            # after each batch, so that an interruption costs one
             self._memory.add(made, using=len(known))
             known |= made
         vectors = np.empty((len(texts), self.dimensions or 0), np.float32)
@@ -119,6 +121,7 @@ class Encoder:
     def _check_probes(self, info: VectorInfo, probes: Probes) -> None:
         """Embed the texts that a field keeps, and compare what comes with what its model made of them."""
         made = self.encode(probes.texts, progress=False)
+        # once more: only now is the length known of an encoder that does not tell it
         self._check_dimensions(info)
         least = probes.least(made)
         if least < ALIKE:
@@ -140,6 +143,7 @@ class Encoder:
 
     def _embedded(self, texts: list[str]) -> Floats:
         """Call the encoder, and check what it gives."""
+        # a list of its own, which the encoder may change
         made = _matrix(self._call(list(texts)), len(texts))
         if self.dimensions not in {None, made.shape[1]}:
             raise VectorError(f"the encoder gave {made.shape[1]} dimensions, {self.dimensions} before")
@@ -209,6 +213,7 @@ def queries_of(text: Any, encoder: Encoder) -> Any:
 
 def _callable(source: Any) -> Callable[[list[str]], Any]:
     encode = getattr(source, "encode", None)
+    # a text has .encode() too, and a class can be called
     if isinstance(source, str | bytes | type) or not callable(encode or source):
         raise SchemaError(
             f"an encoder is a callable list[str] → (n, d), or an object with .encode(list[str]), not {source!r}"
@@ -271,7 +276,8 @@ def _matrix(made: Any, count: int) -> Floats:
         made = list(made)
     try:
         with np.errstate(over="ignore"):  # what float32 can't hold is found as infinity
-            matrix: Floats = np.array(made, np.float32, order="C")  # a copy: an encoder may use its buffer again
+            # a copy: an encoder may use its buffer again
+            matrix: Floats = np.array(made, np.float32, order="C")
     except (TypeError, ValueError) as exc:
         raise VectorError(f"the encoder gave no vectors of one length for {count} texts: {exc}") from exc
     if matrix.ndim != 2 or len(matrix) != count or not matrix.shape[1]:  # noqa: PLR2004 - rows and dimensions

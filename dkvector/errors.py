@@ -41,6 +41,7 @@ def some(labels: Iterable[Any], total: int | None = None) -> str:
     shown = list(labels)
     count = len(shown) if total is None else total
     more = ", …" if count > SHOWN else ""
+    # the repr of NumPy 2 would be np.int64(3)
     listed = ", ".join(repr(getattr(label, "item", lambda label=label: label)()) for label in shown[:SHOWN])
     return f"{listed}{more} ({count:,} {'row' if count == 1 else 'rows'})"
 

@@ -53,6 +53,7 @@ class Chance:
         """
         nearer = np.searchsorted(self.pairs, distances, side="right")
         single: Values = (nearer + 1) / (len(self.pairs) + 1)
+        # 1 - (1 - p)^tries by logarithms, as a power would lose a small p; p stays below 1, whose complement has none
         return -np.expm1(tries * np.log1p(-np.minimum(single, 1 - 1e-16))) if np.any(np.not_equal(tries, 1)) else single
 
 
@@ -72,6 +73,7 @@ def chance_of(matrix: Floats, metric: DistanceMetric) -> Chance:
     parts = []
     for at in range(0, len(matrix) - 1, BLOCK):
         rows = np.arange(at, min(at + BLOCK, len(matrix)))
+        # each pair once: earlier rows have met all later ones
         dots = matrix[rows] @ matrix[at:].T
         if metric is DistanceMetric.EUCLIDEAN:
             far = from_squared(squared[rows, None] + squared[None, at:] - 2 * dots)
@@ -157,6 +159,7 @@ class Evident(VectorOperations):
         sampler = self._sampler = self._sampler or Sampler()
         key = (request.info.name, request.metric, knob.sample, knob.seed)
         known = sampler.kept.get(key)
+        # the state tells of writes by this store, the count of those by others
         if known is None or known.rows != rows or known.state is not state:
             chance = await offload(chance_of, await self._drawn(request, knob), request.metric)
             while len(sampler.kept) >= KEPT:
@@ -170,6 +173,7 @@ class Evident(VectorOperations):
         ids: pd.Index | None = None
         async for page in self._scan(None, [], PAGE, include_vectors=False):
             some = to_index(page.column(0), page.schema.field(0))
+            # a page at a time: the smallest hashes of all are among those kept and those of the page
             ids = drawn(some if ids is None else ids.append(some), knob.sample, knob.seed)
         if ids is None:
             return np.empty((0, request.info.dimensions), np.float32)

@@ -48,6 +48,7 @@ class Explaining(Answering, Verifying):
         Takes what `search` takes, and raises what it raises.
         """
         knobs = self.tuning if tuning is None else tuning
+        # without payload, on which nothing depends that is told
         search = Search(queries, k, text, like, field, where, metric, knobs, (), False, fusion, text_on, refine)  # noqa: FBT003 - in the order of its fields
         _, told = await self._answer(search, self._verifying(barring(self._explain), verify))
         return told
@@ -113,6 +114,7 @@ class _Recorder:
 
     async def find(self, request: Request) -> Found:
         self.vectors.append((request.info.name, await self.store._compile(request)))  # noqa: SLF001 - part of it
+        # fewer than asked for, which says that there are no more: nobody goes on to a second question
         counts = np.zeros(len(request.queries), np.intp)
         hits = Hits(self._nothing(request.columns), np.empty(0, np.float32), counts, request.metric, request.labels)
         metric, queries = request.metric.value, len(request.queries)

@@ -156,6 +156,7 @@ class Field:
             return Field(_READ.get(kind, _scalars.decode)(value), kind, metadata)
         except (KeyError, TypeError, FilterError) as error:
             raise SchemaError(f"{dict(data)!r} is not a field: {error}") from error
+        # a ValueError itself, which names the rows
         except VectorError:
             raise
         except ValueError as error:
@@ -171,6 +172,7 @@ _READ: dict[FieldType, Any] = {
 def _plain(value: Any) -> Any:
     if value is pd.NA or value is pd.NaT:
         return None
+    # before NumPy's other scalars: its item() may be a bare integer
     if isinstance(value, np.datetime64):
         return pd.Timestamp(value)
     if isinstance(value, np.generic):
@@ -249,6 +251,7 @@ def as_vectors(value: ArrayLike | Sequence[float]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # past float32 becomes infinite, which is refused below
         vectors = given.astype(np.float32, order="C", copy=given.ndim == 1)
     _refuse_infinite(vectors)
+    # the array may be the caller's own, which stays writable
     vectors = vectors.view()
     vectors.flags.writeable = False
     return vectors

@@ -81,6 +81,7 @@ class col:  # noqa: N801 - reads as a function, like pandas.col and polars.col
 
     def isin(self, values: Iterable[Scalar]) -> Filter:
         """Keep rows whose value is one of ``values``."""
+        # a text goes on as it is, to be refused: its letters are no list of values
         return IsIn(self.name, tuple(values) if not isinstance(values, str) else values)  # type: ignore[arg-type]
 
     def between(self, low: Scalar, high: Scalar) -> Filter:
@@ -140,6 +141,7 @@ def as_filter(where: object, *, index: pd.Index[Any] | None = None) -> Filter | 
             return _true_labels(pd.Series(where, index=index))
         case np.ndarray() | list():
             raise FilterError("a boolean array has no labels: use a boolean Series, whose index names the rows")
+    # a Query, whose module stands on this one
     if hasattr(where, "where_filter"):
         return as_filter(where.where_filter, index=index)
     raise FilterError(

@@ -19,8 +19,10 @@ class FrameColumns:
     """The vector columns of a frame, and the others."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
+        # by position, as several columns may have one name
         columns = [frame.iloc[:, at] for at in range(frame.shape[1])]
         if not any(map(is_vector_column, columns)) and not is_spread(frame) and not any(map(is_text_column, columns)):
+            # what pandas expects of an accessor: hasattr(df, "vec") is False then
             raise AttributeError(
                 "no column of this frame holds vectors, or text to embed; without rows only a vector[d] column tells"
             )

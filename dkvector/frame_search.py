@@ -137,9 +137,11 @@ def search(
         rows = next(iter(fields.values()))
         hits, _ = await _answered(rows, tuple(requests), asked, find)
         positions = hits.ids.to_numpy(np.intp)
+        # the keys only have to differ: 1 and "1" are two columns
         source = Placed(rows, positions, {str(at): one for at, one in enumerate(columns)}, named=True)
         return replace(hits, source=source).to_frame()
 
+    # nothing in it waits: it runs to its end here, without the way to a loop's thread and back
     return run_inline(found())
 
 
@@ -156,6 +158,7 @@ def _fields(
         frame, mask = frame.iloc[kept], None if mask is None else mask[kept]
     made = {}
     for name, one, rows in zip(names, read, every, strict=True):
+        # both ascend, so that places are found by bisection
         matrix = one.matrix if len(kept) == len(rows) else one.matrix[np.searchsorted(rows, kept)]
         made[str(name)] = FrameRows(frame, matrix, VectorInfo(str(name), matrix.shape[1], metric), mask)
     return made
@@ -179,6 +182,7 @@ def _asked(rows: FrameRows, asked: Search, plain: Request, encoder: Any) -> Requ
         own, single, labels = located(rows.frame.index, asked.like)
         vectors = pd.Series(list(rows.matrix[own]), index=labels, dtype=object)
         request = plain.of(vectors.iloc[0] if single else vectors)
+        # by position, as several rows may have one label
         return replace(request, own=tuple(pd.Index([at]) for at in own))
     blends = as_blends(asked.queries)
     if blends is None:

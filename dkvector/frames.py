@@ -53,6 +53,7 @@ def search(
     frame: pd.DataFrame, name: Any, asked: Asked, *, where: Any, columns: Sequence[Any], on_bad: OnBad
 ) -> pd.DataFrame:
     """Find the nearest rows of a frame, exactly."""
+    # before bad rows are left out: a boolean Series is as long as the whole frame
     mask = matching(frame, where)
     read = read_vectors(frame[name], metric=asked.metric, on_bad=on_bad, name=str(name))
     if read.rows is not None:
@@ -66,6 +67,7 @@ def search(
         labels = pd.RangeIndex(len(queries)) if labels is None else labels
     else:
         own, single, labels = located(frame.index, asked.like)
+        # one more, for a row finds itself too
         wide = _topk.search(blocks, matrix[own], asked.k + 1, asked.metric, rows=rows)
         near = _knn.without_own(wide, own, asked.k)
     return assemble(
@@ -112,6 +114,7 @@ def _position(index: pd.Index, label: Any) -> int:
         at = index.get_loc(label)
     except (KeyError, TypeError) as exc:
         raise NotFoundError(f"no row {label!r} to search like") from exc
+    # a slice or a mask, where the label stands more than once
     if not isinstance(at, int):
         raise SchemaError(f"several rows are called {label}; search by their vectors instead")
     return at
@@ -128,7 +131,8 @@ def matching(frame: pd.DataFrame, where: Any) -> NDArray[np.bool_] | None:
     read = as_filter(where)
     if read is None:
         return None
-    columns = {str(name): name for name in frame.columns}  # a filter knows columns by their text
+    # a filter knows columns by their text
+    columns = {str(name): name for name in frame.columns}
     levels: dict[str, Any] = {str(name): name for name in frame.index.names if name is not None}
     check_columns(read, [*columns, *levels])
 
@@ -142,6 +146,7 @@ def matching(frame: pd.DataFrame, where: Any) -> NDArray[np.bool_] | None:
 
 
 def _aligned(where: pd.Series, index: pd.Index) -> NDArray[np.bool_]:
+    # then rows meet by place, and labels may repeat
     if where.index.equals(index):
         return where.fillna(value=False).to_numpy(np.bool_)
     if not where.index.is_unique or not index.isin(where.index).all():

@@ -51,6 +51,7 @@ class Grouping:
         """Give the hits, without payload: `group` and `rank` are among them."""
         k, groups = self.request.k, self.knob.groups
         wide = max(LEAST, ROOM * k * groups)
+        # only what tells the groups: the other columns are fetched of the rows that stay
         bare = replace(self.request, k=wide, columns=(self.knob.by,), include_vectors=False)
         hits, told = await self._found(bare)
         rankings = [_Ranking() for _ in range(self.request.count)]
@@ -77,6 +78,7 @@ class Grouping:
                 row = ids[at], float(hits.distances[at]), extra
                 rankings[query].groups.setdefault(self._value(values.iloc[at]), []).append(row)
         for ranking, count in zip(rankings, hits.counts, strict=True):
+            # fewer came than were asked for: no row is left
             ranking.whole |= bool(count < wide)
 
     def _value(self, value: Any) -> Any:
@@ -90,6 +92,7 @@ class Grouping:
         others = by.not_null() if not ranking.groups else ~by.isin(list(ranking.groups))
         hits, _ = await self._found(bare.some(np.array([at])).narrowed(others))
         self._take([new], hits, bare.k)
+        # behind the others, as none of its rows was near enough to come with them
         ranking.groups |= new.groups
         ranking.whole = new.whole
         return {name for name, rows in new.groups.items() if new.whole or len(rows) >= self.request.k}
@@ -107,6 +110,7 @@ class Grouping:
             found = [_Ranking() for _ in places]
             self._take(found, hits, self.request.k)
             for at, one in zip(places, found, strict=True):
+                # an approximate index may find fewer within the group than it found without the filter
                 if len(inside := one.groups.get(name, [])) >= len(rankings[at].groups[name]):
                     rankings[at].groups[name] = inside
 

@@ -87,6 +87,7 @@ class Hybrid:
     @property
     def legs(self) -> tuple[str, ...]:
         """What the legs are called: a single field "vector", one of several by its name."""
+        # a field may have the name of the words' leg
         taken = {WORDS} if self.words is not None else set()
         fields = [free(one.info.name, taken) for one in self.requests] if len(self.requests) > 1 else ["vector"]
         return (*fields, *([] if self.words is None else [WORDS]))
@@ -95,6 +96,7 @@ class Hybrid:
         """Ask all legs, and fuse them; words that can't be searched for are refused before anything is asked."""
         texts = () if self.words is None else self.words.texts
         asked = [self._asked(text, self.words.on) for text in texts if self.words is not None]
+        # bare: columns are fetched once, of the rows that the fusion keeps
         near = [await find(replace(one, k=self.window, columns=(), include_vectors=False)) for one in self.requests]
         worded = [await find_words(one) for one in asked if find_words is not None]
         legs = [legs_of(hits) for hits, _ in near]
@@ -127,4 +129,5 @@ class Hybrid:
 
 
 def _union(none: pd.Index, fused: Sequence[Fused]) -> pd.Index:
+    # behind an empty index of the store's dtype and name, which the union keeps
     return none.append([one.ids for one in fused]).unique()

@@ -49,6 +49,7 @@ def read_ids(
 
 
 def _fitting(field: pa.Field, ids: pa.Array, known: pa.Field | None) -> tuple[pa.Field, pa.Array]:
+    # an empty index has no type of its own
     if known is not None and field.type != known.type and len(ids):
         raise SchemaError(f"the store's ids are {known.type}, these are {field.type}")
     return field, ids
@@ -80,6 +81,7 @@ def _several(index: pd.MultiIndex, names: dict[str, int], columns: Collection[st
 
 def _of_known_parts(index: pd.Index, known: pa.Field, columns: Collection[str]) -> tuple[pa.Field, pa.Array]:
     """Read the ids of a store whose ids are of several columns."""
+    # an empty index tells neither its levels nor their types
     if not len(index):
         return known, pa.array([], known.type)
     levels = _of_tuples(index, known)

@@ -75,6 +75,7 @@ class HNSW:
     """
 
     kind: ClassVar[str] = "hnsw"
+    # the defaults of pgvector
     m: int = 16
     ef_construction: int = 64
     quantization: Quantization | None = None
@@ -126,6 +127,7 @@ class Auto:
 
 T = TypeVar("T")
 IndexSpec = Flat | HNSW | IVF | Auto
+# "ivfflat" is pgvector's word
 SPECS: dict[str, type[IndexSpec]] = {"flat": Flat, "hnsw": HNSW, "ivf": IVF, "ivfflat": IVF, "auto": Auto}
 
 

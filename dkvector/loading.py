@@ -86,13 +86,16 @@ class Loading(VectorOperations):
         show = shown(progress, parts.total or 0)
         with bar(parts.total, "loading", unit="rows", show=show) as count:
             async with self._while_loading():
+                # reading and decoding take their time, in which the loop serves others
                 while (frame := await offload(next, parts.frames, None)) is not None:
                     try:
                         done = done.and_then(await self._part(frame, mode, reading, resume=resume))
                     except PartialWriteError as exc:
+                        # an engine that is gone will not take the next batch either
                         if isinstance(exc.__cause__, BackendUnavailableError):
                             raise
                         failed |= exc.failed
+                        # the error does not tell which of the rows replaced others
                         done = replace(done, inserted=done.inserted + len(frame) - len(exc.failed))
                     count(len(frame))
         self.written = done

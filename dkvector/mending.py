@@ -64,12 +64,14 @@ class Mending:
             async with self._store._while_loading():  # noqa: SLF001 - many writes, as those of a load
                 while len(labels := self._new[:batch_size]):
                     await self._write(self._rows(labels), self._reading)
+                    # only once they are written: an apply that was interrupted begins with them
                     self._new = self._new[batch_size:]
                     count(len(labels))
                 while len(labels := self._changed[:batch_size]):
                     await self._write(*await self._whole(labels))
                     self._changed = self._changed[batch_size:]
                     count(len(labels))
+            # deleted last, so that an interruption leaves too much rather than too little
             while delete and len(labels := self._gone[:batch_size]):
                 self.done = replace(self.done, deleted=self.done.deleted + await self._store.delete(labels))
                 self._gone = self._gone[batch_size:]
@@ -86,6 +88,7 @@ class Mending:
             and isinstance(labels, pd.MultiIndex)
             and set(index.names) == {*labels.names}
         ):
+            # the store keeps the levels in an order of its own
             index = index.reorder_levels(labels.names)
         return self._frame.iloc[index.get_indexer(labels)]
 
@@ -169,6 +172,7 @@ class Diff:
         store = self._store.store
         if store.empty:
             return pd.DataFrame(index=labels)
+        # at least one part, so that no rows still have their columns
         parts = range(0, max(len(labels), 1), 10_000)
         tables = [self._store._run(store.get(labels[at : at + 10_000])) for at in parts]  # noqa: SLF001
         return as_frame(pa.concat_tables(tables))

@@ -149,6 +149,7 @@ def from_engine(scores: Floats, measure: str, lengths: Floats | float = 1.0) -> 
         >>> from_engine(np.float32([0.5, 0.75]), "cosine"), from_engine(np.float32([3, 0.5]), "max_inner_product")
         (array([1. , 0.5], dtype=float32), array([-2.,  1.], dtype=float32))
     """
+    # in double precision, so that turning scores round adds nothing to their own rounding
     wide = scores.astype(np.float64)
     match measure:
         case "cosine":

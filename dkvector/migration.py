@@ -147,7 +147,8 @@ class Migration(VectorOperations):
         def known(one: VectorInfo) -> VectorInfo:
             return replace(one, probes=one.probes or probes, model=one.model or encoder.model)
 
-        with suppress(AccessDeniedError):  # who may write vectors need not be one who may describe them
+        # who may write vectors need not be one who may describe them
+        with suppress(AccessDeniedError):
             await self._redescribe(lambda infos: put(infos, request.info.name, known), None)
 
     async def index_columns(self, columns: str | Sequence[str], *, words: bool = False) -> None:
@@ -222,5 +223,6 @@ def encoded(encoder: Encoder, texts: Sequence[str], info: VectorInfo) -> Floats:
         SchemaError: vectors of another length than the field's.
     """
     made = encoder.encode(texts, progress=False)
+    # once more: by now the encoder's length is known
     encoder.check_field(info)
     return read_vectors(made, dimensions=info.dimensions, metric=info.metric, name=info.name).matrix

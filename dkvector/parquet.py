@@ -54,6 +54,7 @@ def to_parquet(
     # a dictionary of floats that hardly ever repeat is all cost
     paths = [name for name in table.column_names if name not in vectors]
     target = Path(path)
+    # beside the file: only within one file system is the replacement one step
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     os.close(handle)
     temporary = Path(name)
@@ -72,6 +73,7 @@ def _mode(target: Path) -> int:
     """Give the file the rights it had, or would have had without the detour."""
     if target.exists():
         return target.stat().st_mode & 0o777
+    # a process learns its mask only by setting it
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
@@ -83,6 +85,7 @@ def _as_table(frame: pd.DataFrame) -> tuple[pa.Table, dict[str, str]]:
     for at in range(frame.shape[1]):
         array = frame.iloc[:, at].array
         if isinstance(array, VectorArray):
+            # Arrow puts the index behind the columns, whose places stay
             name = table.column_names[at]
             vectors[name] = str(array.dtype)
             table = table.set_column(at, name, to_lists(array.matrix, array.missing))

@@ -53,6 +53,7 @@ class Probes:
         kept = np.flatnonzero(norms > 0)
         if not len(kept):
             raise VectorError("the encoder gave a zero vector for every probe text: give it texts that it knows")
+        # in one byte order, whichever machine reads it
         units = (vectors[kept] / norms[kept, None]).astype("<f2")
         return cls(tuple(texts[int(at)] for at in kept), base64.b64encode(units.tobytes()).decode())
 

@@ -98,6 +98,7 @@ def filled(
     try:
         if spec is not None:
             store.supports.check_index(store.name, spec)
+            # told before the rows come, as some backends build the index with them
             store.store.planned = spec
         write(store)
         for info in store.store.known.vectors:

@@ -147,6 +147,7 @@ class Query:
         if added is None:
             return self
         both = added if self.where_filter is None else self.where_filter & added
+        # conditions that are added after the vector hold for its search too
         vector_query = self.vector_query and replace(self.vector_query, filter=Query(both))
         return replace(self, where_filter=both, vector_query=vector_query)
 
@@ -212,6 +213,7 @@ class Query:
         )
 
 
+# == of arrays is no truth value, and is written out below
 @dataclass(frozen=True, eq=False)
 class VectorQuery:
     """A search for the vectors nearest to one.

@@ -88,7 +88,9 @@ class Case:
         try:
             stored = await self.store.get([self.row], include_vectors=True)
         except (NotFoundError, SchemaError):
+            # a label of another type than the ids is a SchemaError
             return self._not_stored()
+        # from the reason that is found at once to the one that takes searches
         spoiled = _spoiled(stored.column(request.info.name), request.metric)
         if spoiled:
             return WhyNot(self.row, "no vector", f"its {request.info.name!r} {spoiled}: no search can find it")
@@ -163,6 +165,7 @@ class Case:
     async def _rank(self, request: Request, far: float, own: pd.Index | None) -> tuple[int, float]:
         """Give the row's place by exact search, and the distance of the k-th."""
         k = self.search.k
+        # one more, as the row that is searched like may come first
         wide = replace(request, k=max(WIDE, 10 * k) + 1, tuning=Tuning(exact=True))
         hits, _ = await self.store._search(wide)  # noqa: SLF001
         others = np.asarray(~hits.ids.isin([] if own is None else own), bool)
@@ -172,6 +175,7 @@ class Case:
         if len(at):
             return int(at[0]) + 1, kth
         nearer = 0
+        # farther out the rank is a count of the rows nearer by, which nothing has to sort
         async for batch in self.store.scan(request.where, [], 1 << 14, include_vectors=True):
             matrix, missing = to_matrix(batch.column(request.info.name))
             there = matrix if missing is None else matrix[~missing]

@@ -39,6 +39,7 @@ class Record:
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.fields: dict[str, Field] = {name: _field(value) for name, value in data.items()}
+        # ids are told apart by their type, and a number of NumPy is no int
         self.id = id.item() if isinstance(id, np.generic) else id
         self.metadata: dict[str, Any] = dict(metadata or {})
 
@@ -262,6 +263,7 @@ def _fields(column: pa.ChunkedArray) -> list[Field]:
         column = column.cast(column.type.storage_type)
     if not (pa.types.is_fixed_size_list(column.type) and pa.types.is_floating(column.type.value_type)):
         return [Field(value) for value in column.to_pylist()]
+    # flatten() leaves out what hides under missing rows: each vector that is there takes the next numbers
     present = column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
     vectors = iter(present)
     return [

@@ -110,6 +110,7 @@ class Group:
 
 
 Refinement = Cut | Evidence | MMR | Group
+# what leaves rows out comes before what chooses among them
 _ORDER = (Cut, Evidence, MMR, Group)
 
 

@@ -47,10 +47,12 @@ class Ways:
         return find
 
     def _judging(self, find: Find, knob: Evidence) -> Find:
-        known: list[tuple[Chance, int]] = []  # of the first request: those that follow it ask among some of its rows
+        # of the first request: those that follow it ask among some of its rows
+        known: list[tuple[Chance, int]] = []
 
         async def found(request: Request) -> Found:
             hits, told = await find(request)
+            # nothing to weigh: no rows are drawn for it, and the columns come all the same
             if not len(hits.distances):
                 none = np.empty(0)
                 return replace(hits, extra={**hits.extra, "p_value": none, "e_value": none}), told
@@ -62,6 +64,7 @@ class Ways:
 
     def _diverse(self, find: Find, knob: MMR) -> Find:
         async def found(request: Request) -> Found:
+            # no payload yet: most candidates are left out again
             wide = replace(request, k=max(request.k, knob.candidates), columns=(), include_vectors=True)
             hits, told = await find(wide)
             best = await dressed(hits.taken(_chosen(hits, request, knob)), request, self.get)

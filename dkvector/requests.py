@@ -69,6 +69,7 @@ class Search:
     @property
     def hybrid(self) -> bool:
         """Whether words are searched for beside a vector."""
+        # over several fields fusion= is of their answers
         fused = self.text_on is not None or (self.fusion is not None and not self.several)
         return self.text is not None and (self.queries is not None or fused)
 
@@ -90,6 +91,7 @@ class Search:
         names = list(queries or ()) if named is None else list(named)
         if not names or len(set(names)) < len(names) or (queries is not None and set(names) != set(queries)):
             raise SchemaError(f"field= names vector fields, each once, and queries= may be a dict of them: {names}")
+        # a search of one field takes neither
         plain = replace(self, fusion=None, text_on=None)
         return [replace(plain, field=one, queries=queries[one] if queries else self.queries) for one in names]
 
@@ -337,4 +339,5 @@ def as_ids(ids: Any) -> pd.Index:
         return ids
     if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
         ids = [ids]
+    # a Series keeps its dtype; tuples become a MultiIndex, as ids of several columns are
     return pd.Index(ids if isinstance(ids, pd.Series) else list(ids))

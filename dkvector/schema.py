@@ -121,6 +121,7 @@ class Schema:
         for info in self.vectors:
             if info.name in there:
                 info.check_same(there[info.name])
+            # a version that does not serve may be lacking
             elif info in self.serving:
                 raise SchemaError(f"the store has a vector field {info.name!r}, these rows have not: {sorted(there)}")
         if extra := [one.name for one in other.vectors if one.name not in {info.name for info in self.vectors}]:
@@ -142,6 +143,7 @@ def _merged(ours: pa.Schema, theirs: pa.Schema) -> pa.Schema:
         at = ours.get_field_index(there.name)
         if at < 0:
             merged.append(there)
+        # so far the column held nothing but missing values, which have no type
         elif pa.types.is_null(ours.field(at).type):
             merged[at] = there
         elif ours.field(at).type != there.type and not pa.types.is_null(there.type):

@@ -54,6 +54,7 @@ class VectorInfo:
     def to_dict(self) -> dict[str, Any]:
         """Give plain values, for JSON; what only fields with versions have is left out of others."""
         values = asdict(self) | {"metric": self.metric.value}
+        # a dkvector from before versions refuses a manifest that has any of these
         usual = {"probes": None, "of": None, "turn": 0, "partial": False}
         return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
 

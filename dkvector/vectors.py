@@ -117,6 +117,7 @@ def read_vectors(
     faults = _faults(parsed, metric)
     if not faults:
         return Vectors(parsed.matrix)
+    # where no row can be read at all nothing tells the dimensions, and dropping would leave no column
     if on_bad != "drop" or not parsed.matrix.shape[1]:
         raise _error(faults[0], labels_of(column, labels), name, way_out if parsed.matrix.shape[1] else "")
     kept = np.flatnonzero(~np.logical_or.reduce([fault.rows for fault in faults]))
@@ -146,7 +147,8 @@ def _faults(parsed: Parsed, metric: DistanceMetric | None) -> list[Fault]:
     faults = [] if parsed.missing is None else [Fault("vector missing", parsed.missing)]
     faults += [] if parsed.bad is None else [_unreadable(parsed, parsed.bad)]
     squared = squared_norms(parsed.matrix)
-    if len(squared) and squared.min() > TINY and squared.max() < np.inf:  # false where anything is NaN
+    # false where anything is NaN
+    if len(squared) and squared.min() > TINY and squared.max() < np.inf:
         return faults
     faults += [Fault("NaN or infinity", rows)] if (rows := _not_finite(parsed.matrix, squared)).any() else []
     if metric is DistanceMetric.COSINE and (zero := squared == 0).any():
@@ -159,7 +161,9 @@ def _immeasurable(matrix: Floats, squared: Floats, metric: DistanceMetric) -> li
     """Find rows whose distances float32 can't hold: they would be lost from every answer, silently."""
     odd = np.isinf(squared)
     if metric is DistanceMetric.COSINE:
+        # looked for only where some are so short: the comparison with zero reads all numbers again
         odd |= (squared < TINY) & (matrix != 0).any(axis=1) if (squared < TINY).any() else False
+    # rows that hold infinity are told of as such already
     odd[odd] = np.isfinite(matrix[odd]).all(axis=1)
     return [Fault("vector too long or too short to be measured in float32", odd, "scale it")] if odd.any() else []
 
@@ -239,6 +243,7 @@ def _one(query: Any, dimensions: int, metric: DistanceMetric | None, name: str) 
     if len(one) != dimensions:
         raise VectorError.wrong_dimensions(len(one), dimensions, name)
     with np.errstate(over="ignore", invalid="ignore"):
+        # other types are converted by the long way, and may overflow there
         squared = one @ one if one.dtype == np.float32 else 0
     if TINY < squared < np.inf:
         return np.ascontiguousarray(one)[None, :]  # a good query needs no second look
@@ -320,6 +325,7 @@ def normalize(matrix: Floats) -> Floats:
     for at in range(0, len(matrix), BLOCK):
         block, out = matrix[at : at + BLOCK], result[at : at + BLOCK]
         squared = squared_norms(block)
+        # nearly all rows at once; those few whose squares have lost digits or overflowed are made anew
         np.divide(block, _lengths(squared), out=out)
         odd = ~((squared > TINY) & (squared < np.inf))
         if odd.any():

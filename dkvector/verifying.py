@@ -27,6 +27,7 @@ class Verifier:
     total: Verified | None = None
 
     def __post_init__(self) -> None:
+        # seeded, so that a notebook that is run again asks the same queries again
         self._rng = np.random.default_rng(0)
 
     def around(self, find: Find, share: float) -> Find:
@@ -79,6 +80,7 @@ def _compared(found: Hits, truth: Hits) -> Verified | None:
         kth = float(truth.distances[theirs][-1])
         tied = np.abs(found.distances[mine] - kth) <= SLACK * max(1.0, abs(kth))
         good = np.asarray(ids[mine].isin(true_ids[theirs]), bool) | tied
+        # of rows that tie with the last there may be more than places
         shares.append(min(int(good.sum()), int(want)) / int(want))
     return Verified(len(shares), float(np.mean(shares))) if shares else None
 

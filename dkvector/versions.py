@@ -242,6 +242,7 @@ class Versions(Migration):
         """
         self.supports.check_migration(self.name)
         serving = self.known.vector(field)
+        # the field that was named may be another version of the one that serves
         serving = next(one for one in self.known.serving if one.family == serving.family)
         gone = [one.name for one in self._family(serving.family) if one.name != serving.name]
         if gone:
@@ -316,6 +317,7 @@ def _turned(infos: Infos, family: str, name: str) -> Infos:
 def _turned_back(infos: Infos, before: str, now: str) -> Infos:
     """Take its turn from the field that serves, if it still does."""
     kin = {one.name: _turn_of(one) for one in infos}
+    # somebody else has turned back meanwhile
     if kin.get(now, -1) < kin.get(before, -1):
         return infos
     return put(infos, now, lambda one: replace(one, turn=None))

@@ -197,6 +197,7 @@ class HybridVectorDatabase:
             else:
                 return await self._by_ids(vector, await self.data.ids(structured_filter), k, vector_field)
         pairs, stale = await self._true(found, structured_filter)
+        # fewer than match in the data: the vectors lag behind, or their index has missed some
         if not stale and len(pairs) >= min(k, plan.matching or 0):
             self.last = plan
             return pairs
@@ -237,6 +238,7 @@ class HybridVectorDatabase:
             them. Empty where the two are in step.
         """
         data: dict[Any, str] = {}
+        # the vectors first: a record written meanwhile looks missing then, not orphaned, which repair() would delete
         vectors = await self._digests()
         with bar(len(vectors), "verify", unit="records", show=shown(progress, len(vectors))) as done:
             async for batch in self.data.scan():
@@ -266,6 +268,7 @@ class HybridVectorDatabase:
         behind = [*drift.missing, *drift.changed]
         with bar(len(drift), "repair", unit="records", show=shown(progress, len(drift))) as done:
             for at in range(0, len(behind), BATCH):
+                # as they are by now, which may be later than the comparison
                 records = await self.data.read(behind[at : at + BATCH])
                 derived = [self._derived(one) for one in records.values() if _has_vector(one)]
                 if derived:

@@ -80,9 +80,11 @@ def _canonical(value: Any) -> Any:  # noqa: PLR0911 - one rule for each kind
         return np.asarray(value, np.float32).tolist() if value.dtype.kind == "f" else value.tolist()
     if isinstance(value, np.generic):
         return _canonical(value.item())
+    # before numbers: bool is an int
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
+        # from there on a float does not tell every integer from its neighbours
         return float(value) if abs(value) < 2**53 else str(value)
     if isinstance(value, datetime | date | time):
         return value.isoformat()

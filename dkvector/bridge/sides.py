@@ -185,7 +185,8 @@ class DatabaseSide(DataSide):
         """Read a filter, also one in the database's own words as far as ours have them."""
         if not _is_theirs(where):
             return as_filter(where)
-        known = {one.value for one in Operator} - {"like", "not_like"}  # whose case is each database's own
+        # but for like, whose case is each database's own
+        known = {one.value for one in Operator} - {"like", "not_like"}
         terms = [(one.field, one.operator.value, one.value) for one in getattr(where, "filters", ())]
         if not hasattr(where, "filters") or any(operator not in known for _, operator, _ in terms):
             return None
@@ -201,6 +202,7 @@ def _theirs(name: str) -> Any:
 
 
 def _is_theirs(where: Any) -> bool:
+    # by name, as the package need not be there
     return type(where).__module__.startswith("dataknobs_data")
 
 
@@ -227,6 +229,7 @@ def _query(where: Filter) -> Any:
         match term:
             case Compare(name, op, value) if op in {"==", "!="} and isinstance(value, str | int | float):
                 found.append(made(name, operators(_SIGNS[op]), value))
+            # not texts, whose order is each database's own
             case Compare(name, op, value) if isinstance(value, int | float) and not isinstance(value, bool):
                 found.append(made(name, operators(_SIGNS[op]), value))
             case IsIn(name, values, negated=False) if all(isinstance(one, str | int) for one in values):
@@ -242,6 +245,7 @@ def _satisfying(records: list[Record], where: Filter) -> list[Record]:
         return []
     missing = [name for name in where.columns() if not any(name in one for one in records)]
     plain = [Record({n: f for n, f in one.fields.items() if not isinstance(f, VectorField)}, one.id) for one in records]
+    # one null makes a column of what no record has, which the filter may ask for
     plain[0].fields |= {name: Field(None) for name in missing}
     table = records_to_table(plain, [])
     labels = pd.Index([one.id for one in records])

@@ -62,6 +62,7 @@ class Bench:
                 for _ in self.each(builds):
                     done(1)
             except KeyboardInterrupt:
+                # with nothing to give it is an interrupt like any other
                 if not self.outcomes:
                     raise
                 warnings.warn(f"interrupted: these are the {len(self.outcomes)} runs that were finished", stacklevel=4)
@@ -95,6 +96,7 @@ class Bench:
             return
         try:
             with built(build, self.subject, self.columns) as made:
+                # a store that was open already tells only now which index it has
                 for setting in settings or self._settings(made.spec):
                     yield self._of_setting(build, made, setting)
         except Exception as exc:  # noqa: BLE001 - a backend that is not there must not end the others' runs
@@ -103,6 +105,7 @@ class Bench:
                 yield self._failed(self._head(build.label, build.spec, setting), exc)
 
     def _of_setting(self, build: Build, made: Built, setting: Setting) -> Outcome:
+        # by the index as it was asked for, so that a run is known before anything is built
         key = self._key(build.label, build.spec or made.spec, setting)
         if key in self.kept.known:
             return self.kept.known[key]
@@ -111,6 +114,7 @@ class Bench:
         try:
             outcome = run(made, setting, self.ground, truth, self.timing)
         except Exception as exc:  # noqa: BLE001 - likewise
+            # not kept: the next time it is tried again
             return self._failed(head, exc)
         outcome = {"run": {**head, **outcome["run"], "error": ""}, "queries": outcome["queries"]}
         self.kept.add(key, outcome)
@@ -137,6 +141,7 @@ class Bench:
 
     def _key(self, label: str, spec: IndexSpec | None, setting: Setting) -> str:
         """Name a run by all that it depends on."""
+        # where no run is kept, digesting all rows would be for nothing
         if self.kept.path is None:
             return ""
         return digest(self._content, label, spec, setting.tuning, setting.k, str(setting.filter))

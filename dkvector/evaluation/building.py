@@ -63,6 +63,7 @@ def built(build: Build, subject: Subject, columns: Sequence[str]) -> Iterator[Bu
     name, config = build.opened
     resident = _resident()
     store = connect({"backend": name, **config})
+    # asked before anything is written: only what was empty may be dropped in the end
     ours = store.store.empty
     try:
         if not ours:
@@ -82,10 +83,12 @@ def _filled(store: VectorStore, spec: IndexSpec, subject: Subject, columns: Sequ
     start = time.perf_counter()
     store.upsert(frame, reading=Reading(vectors=(subject.name,), metric=subject.metric), progress=False)
     written = time.perf_counter()
+    # between the two clocks, so that neither counts it
     before = store.stats()
     ready = time.perf_counter()
     made = store.build_index(spec, subject.name, progress=False)
     done = time.perf_counter()
+    # what the first search makes and keeps, such as norms, is weighed too
     store.search(subject.rows.matrix[0], 1, field=subject.name, columns=[])
     facts: dict[str, Any] = {
         "insert_s": written - start,
@@ -93,6 +96,7 @@ def _filled(store: VectorStore, spec: IndexSpec, subject: Subject, columns: Sequ
         "engine": store.engine(),
         **_sizes(store, before),
     }
+    # an engine that is another process takes nothing of this one's memory
     if np.isnan(facts["resident_bytes"]) and store.store.inline:
         facts["resident_bytes"] = _resident() - resident
     return Built(store, subject.name, made, facts)
@@ -107,6 +111,7 @@ def _sizes(store: VectorStore, before: pd.Series | None) -> dict[str, float]:
 
 def _resident() -> float:
     """Give the bytes that this process holds in memory; NaN where the system has no file that tells."""
+    # what nobody holds any more must not be counted
     gc.collect()
     if sys.platform != "linux":
         return NAN

@@ -45,6 +45,7 @@ def load(folder: Path, key: str) -> Truth | None:
     try:
         with pa.OSFile(str(path)) as file:
             hits, queries, facts = (pa.ipc.open_stream(file).read_all() for _ in range(3))
+        # files used long ago are removed first
         os.utime(path)
     except (OSError, pa.ArrowException):
         return None
@@ -58,7 +59,8 @@ def load(folder: Path, key: str) -> Truth | None:
         queries["count"].to_numpy().astype(np.intp),
         known["k"],
         DistanceMetric.of(known["metric"]),
-        to_index(queries["count"], queries.schema.field("count")),  # the caller's own labels take their place
+        # the caller's own labels take their place
+        to_index(queries["count"], queries.schema.field("count")),
         queries["own"].to_numpy().astype(np.intp),
         known["matching"],
         known["rows"],
@@ -71,11 +73,13 @@ def save(folder: Path, key: str, truth: Truth) -> None:
     with suppress(OSError, SchemaError):
         tables = _tables(truth)
         folder.mkdir(parents=True, exist_ok=True)
+        # beside the others: only within one file system is the replacement one step
         with NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
             for table in tables:
                 with pa.ipc.new_stream(file, table.schema) as stream:
                     stream.write_table(table)
         Path(file.name).replace(folder / f"{key}.arrow")
+        # any other folder is the caller's own to clear
         if folder == _users():
             _prune(folder)
 

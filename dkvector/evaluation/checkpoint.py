@@ -43,6 +43,7 @@ class Checkpoint:
                 held = orjson.loads(line)
                 self.known[held["key"]] = {"run": held["run"], "queries": held["queries"]}
             except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
+                # only what began as a line of ours is cut off: any other file stays as it is, and is refused
                 if number == len(lines) and line.startswith(START[: len(line)]):
                     self._cut(path, len(line))
                     continue

@@ -41,6 +41,7 @@ def without_password(url: str) -> str:
     """
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
+    # a driver may take a password from the query too
     return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}" if user else host, query=""))
 
 

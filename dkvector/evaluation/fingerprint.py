@@ -47,6 +47,7 @@ def _bytes_of(part: Any) -> tuple[str, Iterator[memoryview]]:
     if hasattr(part, "to_pybytes"):
         return f"buffer {part.size}", _pieces(np.frombuffer(part, np.uint8))
     text = repr(part)
+    # with its length, so that two lists of parts can't run together to one text
     return f"{len(text)} {text}", iter(())
 
 

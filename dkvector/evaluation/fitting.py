@@ -109,9 +109,12 @@ def fit_fusion(
     labels, words = _labelled(queries, texts)
     pairs = list(pairs_of(relevances))
     rows = pd.Index([row for _, row, _ in pairs]).unique()
+    # only to refuse rows that are not there before anything is asked
     store.get(rows, columns=[])
+    # which weight stands here does not matter, as all are tried
     fusions = [Weighted(0.5, one, max(window, k)) for one in normalise]
     legs = _legs(store, queries, words, window=max(window, k), field=field, where=where, on=text_on, progress=progress)
+    # those that are right, and those that any leg has found
     known = rows.append([leg.ids for both in legs for leg in both]).unique()
     relevant = read_relevances(relevances, labels, known)
     if relevant is None:
@@ -127,6 +130,7 @@ def fit_fusion(
     alpha, by = settings[_best(scores[:, judged], settings)]
     low, high = interval(held)
     curve = pd.DataFrame(settings, columns=["alpha", "normalise"]).assign(ndcg=[mean(one) for one in scores])
+    # all the weight on one leg is that leg alone
     ends = fit.scores(fusions[0], np.eye(2))
     rrf = fit.scores(RRF(window=max(window, k)), np.ones((1, 2)))[0]
     worth = (mean(held), low, high, mean(ends[0]), mean(ends[1]), mean(rrf))
@@ -149,6 +153,7 @@ class _Fit:
             beside = aligned(both, fusion)
             order = np.argsort(beside.ids, kind="stable")  # ties by id, as in a search
             place, values = self.rows.get_indexer(beside.ids.take(order)), beside.added[:, order]
+            # as a search rounds them, so that the same rows tie
             totals = np.round(weights @ values, 12)
             best = np.argsort(-totals, axis=1, kind="stable")[:, : self.k]
             for mine, at in zip(found, best, strict=True):

@@ -112,6 +112,7 @@ def truth_of(
     folder = caching.folder_of(cache)
     first = next(chunks)
     small = len(first.matrix) * asked.matrix.size < caching.LEAST
+    # a folder that is named keeps even what is found quickly
     if folder is None or (small and isinstance(cache, bool)):
         return _found(_again(first, chunks), asked, wanted)
     content = source.key
@@ -173,7 +174,8 @@ def _of_chunk(chunk: Chunk, asked: Queries, among: Positions | None, own: Positi
     if among is None:
         block, inside = chunk.block, own
     else:
-        places = np.full(len(chunk.matrix) + 1, -1, np.intp)  # the last is for those that are no row: own is -1
+        # the last place is for queries that are no row: own is -1
+        places = np.full(len(chunk.matrix) + 1, -1, np.intp)
         places[among] = np.arange(len(among))
         block, inside = Block(0, chunk.matrix[among]), places[own]
     some = inside if (inside >= 0).any() else None

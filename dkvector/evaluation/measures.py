@@ -36,7 +36,9 @@ class Answers:
     def first(self, k: int) -> Answers:
         """Give the first k of each query, and of a row that comes twice only the first."""
         pair = self.query * (int(self.row.max(initial=0)) + 1) + self.row
-        pair = np.where(self.row < 0, -1 - np.arange(len(pair)), pair)  # those that are no row are all different
+        # those that are no row are all different
+        pair = np.where(self.row < 0, -1 - np.arange(len(pair)), pair)
+        # back in the order of the ranks
         once = np.sort(np.unique(pair, return_index=True)[1])
         query = self.query[once]
         once = once[_place(query, self.queries) < k]
@@ -103,6 +105,7 @@ class Relevances:
         at = np.minimum(np.searchsorted(keys, wanted, sorter=order), max(len(keys) - 1, 0))
         if not len(keys):
             return np.zeros(len(wanted))
+        # -1 gives the key of the last row of the query before
         same = (keys[order[at]] == wanted) & (found.row >= 0)
         return np.where(same, self.gain[order[at]], 0.0)
 
@@ -168,6 +171,7 @@ def interval(values: Values, seed: int = 0, level: float = LEVEL) -> tuple[float
     if not len(known):
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
+    # how often each query is drawn: one product then gives all the means
     times = rng.multinomial(len(known), np.full(len(known), 1 / len(known)), size=RESAMPLES)
     means = times @ known / len(known)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])

@@ -142,6 +142,7 @@ def _by_name(queries: Any, stores: Mapping[str, Any]) -> dict[str, Any]:
 def _answer(store: Any, queries: Any, k: int, where: Any, tuning: Any, *, field: str | None) -> list[pd.DataFrame]:
     """Search, and cut the answer into those of the queries; labels are of the caller's own, and may come twice."""
     if isinstance(store, pd.DataFrame):
+        # with no more than the filter reads: answers are compared by their rows
         store = store.vec.push("exact", columns=columns_of([where]))
     info = store.store.known.vector(field)
     matrix = read_asked(queries, info.dimensions, info.metric).matrix
@@ -213,6 +214,7 @@ def rank_biased(depths: NDArray[np.float64], persistence: float = PERSISTENCE) -
     """
     depth = np.arange(1, len(depths) + 1)
     weights = (1 - persistence) / persistence * persistence**depth
+    # agreement that is perfect must be 1, and not a last digit less
     return float(np.round((weights * depths).sum() + depths[-1] * persistence ** len(depths), 12))
 
 
@@ -224,7 +226,8 @@ def _divergence(one: pd.DataFrame, other: pd.DataFrame) -> int:
     for at in range(min(len(mine), len(theirs))):
         if mine[at] == theirs[at]:
             continue
-        there = places.get(theirs[at])  # where it is not among ours, it may be as near as the last of ours
+        # where it is not among ours, it may be as near as the last of ours
+        there = places.get(theirs[at])
         swapped = _tied(near[at], near[at if there is None else there])
         if not swapped or (there is None and not (_tied(near[at], near[-1]) and _tied(near[at], far[at]))):
             return at + 1

@@ -57,7 +57,9 @@ class Plan:
         subject = read_subject(self.data, [*columns, *slices], on=self.on, metric=self.metric, on_bad=self.on_bad)
         asked = subject.queries(self.queries, slices, self.timing.seed)
         ks = [as_count(one) for one in (self.k if isinstance(self.k, list | tuple) else [self.k])]
+        # only tells that the content has no digest yet: the rows themselves come as the chunk
         source = FrameSource(subject.rows.frame, "")
+        # the neighbours for the largest k hold those for every other
         most, metric = max(ks), subject.metric
         truths = {
             name: truth_of(

@@ -144,6 +144,7 @@ class Evaluation:
         some = self.queries[self.queries["run"].isin(approximate)]
         told = some.groupby("query", sort=False)["recall"].agg(recall="mean", worst="min", runs="count")
         hard = pd.DataFrame(told).sort_values(["recall", "worst"], kind="stable").head(n)
+        # pandas joins no two columns of one name
         known = self.asked.rename(columns={name: f"{name}_" for name in self.asked.columns if name in hard.columns})
         joined: pd.DataFrame = hard.join(known)
         return joined
@@ -184,6 +185,7 @@ class Evaluation:
         path = Path(folder).expanduser()
         path.mkdir(parents=True, exist_ok=True)
         self.runs.to_parquet(path / "runs.parquet")
+        # as text, labels of any kind fit one column
         self.queries.assign(query=self.queries["query"].astype("str")).to_parquet(path / "queries.parquet")
         told = {"complete": self.complete, "environment": dict(self.environment)}
         (path / "environment.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
@@ -232,6 +234,7 @@ def as_frames(outcomes: list[Outcome], asked: Queries, by: Sequence[str]) -> tup
     Returns:
         A row for each run, and a row for each query of each run.
     """
+    # runs that failed lack the figures
     rows = pd.DataFrame([outcome["run"] for outcome in outcomes]).reindex(columns=list(COLUMNS))
     texts = {name: rows[name].astype(object).fillna("").astype("str") for name in TEXTS}
     counts = {name: rows[name].astype("int64") for name in COUNTS}

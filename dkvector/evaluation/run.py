@@ -53,10 +53,12 @@ class Ground:
         query = np.repeat(np.arange(len(found)), [len(one) for one in found])
         labels = pd.Index([]) if not len(query) else found[0].index.append([one.index for one in found[1:]])
         row: Positions = np.asarray(self.rows.labels.get_indexer(labels), np.intp)
+        # -1 is a row that is not known on the left, and no row at all on the right
         others = (row < 0) | (row != truth.own[query])
         query, row = query[others], row[others]
         if among is not None:
-            allowed = np.zeros(len(self.rows.matrix) + 1, bool)  # the last stands for rows that are not there
+            # the last stands for rows that are not there
+            allowed = np.zeros(len(self.rows.matrix) + 1, bool)
             allowed[among] = True
             row = np.where(allowed[row], row, -1)
         distance = np.full(len(row), np.inf, np.float32)
@@ -93,6 +95,7 @@ def run(made: Built, setting: Setting, ground: Ground, truth: Truth, timing: Tim
         The figures, and those of each query.
     """
     has_own = bool((truth.own >= 0).any())
+    # one more, for a query that is a row finds itself
     trial = Trial(made.store, made.name, setting, setting.k + has_own)
     times = measure(trial, ground.queries.matrix, timing)
     among = ground.rows.matching(setting.filter)

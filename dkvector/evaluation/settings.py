@@ -46,6 +46,7 @@ class Build:
         name, config = read_target(self.target)
         key = backends()[name].table if name in backends() else None
         if key is not None:
+            # a name that nobody has, for the table is dropped in the end
             config = {**config, key: f"dkv_evaluation_{secrets.token_hex(4)}"}
         return name, config
 
@@ -170,6 +171,7 @@ def _is_filter(value: Any) -> bool:
     """Tell a filter, to be called by its key, from a value that a column is compared with."""
     if value is None or isinstance(value, Filter | pd.Series | Mapping):
         return True
+    # a bare name reads as a boolean column, and is rather a value to compare with, such as "noun"
     if not isinstance(value, str) or value.isidentifier():
         return False
     try:

@@ -114,6 +114,7 @@ def shrink(
     if bad := [one for one in cuts if not 0 < one <= full]:
         raise SchemaError(f"vectors of {full} dimensions can't be cut to {bad[0]}")
     if total > sample:
+        # in their own order, by which ties go
         subject = subject.some(np.sort(np.random.default_rng(seed).permutation(total)[:sample]))
     asked = subject.queries(queries, (), seed)
     preview = Preview(subject, asked, as_count(k), as_count(candidates or CANDIDATES * k, "candidates"), seed)

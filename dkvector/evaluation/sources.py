@@ -84,7 +84,8 @@ class FrameSource:
     name: Any
     on_bad: OnBad = "raise"
     metric: DistanceMetric = DistanceMetric.COSINE
-    key: str | None = None  # a frame's chunk is in memory, so that its digest is taken from there
+    # a frame's chunk is in memory, so that its digest is taken from there
+    key: str | None = None
 
     def chunks(self, columns: Sequence[str], metric: DistanceMetric) -> Iterator[Chunk]:
         """Give all rows at once."""
@@ -141,6 +142,7 @@ class DatasetSource:
                 table[self.name], metric=metric, on_bad=self.on_bad, labels=labels, name=self.name, way_out=""
             )
             payload = table.drop_columns([self.name, *([label] if label and label not in columns else [])])
+            # what pandas wrote beside the columns would make an index of them
             frame = payload.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True).set_axis(labels, axis=0)
             yield Chunk(at, read.matrix, frame if read.rows is None else frame.iloc[read.rows])
             at += len(read.matrix)
@@ -218,6 +220,7 @@ def _is_vector(kind: pa.DataType) -> bool:
 def _label_column(schema: pa.Schema) -> str | None:
     """Find the column of the labels: the index that pandas wrote, or one called "id"."""
     told = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    # what is no text describes a range, which is in no column
     if len(told) == 1 and isinstance(told[0], str) and told[0] in schema.names:
         return told[0]
     return "id" if "id" in schema.names else None

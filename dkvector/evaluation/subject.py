@@ -36,6 +36,7 @@ class Subject:
     def frame(self, columns: Sequence[str]) -> pd.DataFrame:
         """Give the rows as a store takes them: the vectors, and some other columns."""
         kept = self.rows.frame[[name for name in self.rows.frame.columns if str(name) in columns]]
+        # a store's columns are called by text
         return kept.set_axis([str(name) for name in kept.columns], axis=1).assign(
             **{self.name: VectorArray(self.rows.matrix)}
         )

@@ -117,6 +117,7 @@ def measure(trial: Trial, queries: Floats, timing: Timing) -> Times:
     times, rng = Times(), np.random.default_rng(timing.seed)
     if not timing.repeats:
         times.found = [one for _, one in _parts(trial.search(queries), len(queries))]
+        # one call has answered them all
         times.plans = [_plan(trial.store)] * len(queries)
         return times
     for at in rng.permutation(len(queries))[: timing.warmup]:
@@ -124,6 +125,7 @@ def measure(trial: Trial, queries: Floats, timing: Timing) -> Times:
     orders = [rng.permutation(len(queries)) for _ in range(timing.repeats)]
     with no_collection():
         times.latency = np.stack([_alone(trial, queries, order, times) for order in orders])
+        # the first batch may pay for what the later ones find there
         trial.search(queries)
         times.batch = [_timed(lambda: trial.search(queries)) for _ in orders]
         if timing.clients:
@@ -146,6 +148,7 @@ def _alone(trial: Trial, queries: Floats, order: Positions, times: Times) -> NDA
     took = np.empty(len(queries))
     keep = not times.found
     found: list[Any] = [None] * len(queries)
+    # looked up here: nothing but the search stands between two readings of the clock
     plans, clock, search = [""] * len(queries), time.perf_counter, trial.search
     each = [queries[at] for at in range(len(queries))]
     for at in order.tolist():
@@ -178,6 +181,7 @@ def _loaded(trial: Trial, queries: Floats, clients: int) -> float:
 
 
 async def _serve(trial: Trial, queries: Floats, clients: int) -> None:
+    # one for all clients: whoever is free takes the next query
     left = iter(queries)
 
     async def client() -> None:

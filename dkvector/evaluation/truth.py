@@ -63,6 +63,7 @@ class Truth:
     def kth(self) -> Floats:
         """Distance of the last neighbour of each query, `(q,)`; minus infinity where there is none."""
         ends = np.cumsum(self.counts) - 1
+        # where the first queries have no neighbours their end is -1, which is the number put last
         padded = np.append(self.distances, np.float32(-np.inf))
         return np.where(self.counts > 0, padded[ends], np.float32(-np.inf))
 

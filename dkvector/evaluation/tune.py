@@ -108,6 +108,7 @@ def _split(count: int, held_out: float, seed: int) -> tuple[Positions, Positions
     kept = round(count * held_out) if 0 < held_out < 1 else 0
     if not 1 < kept < count - 1:
         raise SchemaError(f"{count} queries can't be split with held_out={held_out!r}: give more of them")
+    # another stream than the one that drew the queries
     order = np.random.default_rng([seed, 1]).permutation(count)
     return np.sort(order[kept:]), np.sort(order[:kept])
 

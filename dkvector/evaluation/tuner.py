@@ -118,6 +118,7 @@ class Tuner:
                 high = middle
             else:
                 low = middle + 1
+        # once more, now by the clock
         chosen = self._measured(build, made, efforts[low], timed=True)
         if chosen.sure >= self.target.recall:
             at = len(self.trials) - 1
@@ -125,6 +126,7 @@ class Tuner:
 
     def _measured(self, build: Build, made: Built, tuning: Tuning, *, timed: bool, part: int = 0) -> Trial:
         """Measure a setting; without the clock where only recall is looked for, and a batch is answered likewise."""
+        # under a filter a batch may go by another plan than its queries one by one
         timing = self.timing if timed else replace(self.timing, repeats=0 if self.where is None else 1, warmup=0)
         setting = Setting(tuning, self.truths[0].k, str(self.where or ""), self.where)
         ground = Ground(self.subject.rows, self.parts[part], self.subject.metric)

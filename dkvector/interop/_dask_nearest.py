@@ -54,7 +54,9 @@ class Nearest:
         """Keep the k nearest of each query; ties stay in the order of the frame."""
         found = [one for one in parts if one is not None and len(one)]
         if not found:
+            # an answer without rows still has the columns and their types
             return next((one for one in parts if one is not None), None)
+        # Dask's own unites the categories of partitions, where pandas' gives them up
         whole = concat(found) if len(found) > 1 else found[0]
         query = whole["query"].to_numpy()
         order = np.lexsort((whole["distance"].to_numpy(), query))

@@ -77,6 +77,7 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
         if isinstance(id_or_record, str):
             if record is None:
                 raise ValueError("upsert(id, record) takes a record")
+            # the caller's record keeps the id it has
             record = record.copy(deep=True)
             record.storage_id = id_or_record
         else:
@@ -156,6 +157,7 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
         if query.vector_query is not None:
             found = await self._nearest(query.vector_query, query)
         else:
+            # what is to be sorted has to be read whole
             every = None if query.sort_specs else stop
             found = [one async for one in self._scanned(await self._where(query), 1000, every)]
         found = _sorted(found, query)[query.offset_value or 0 : stop]
@@ -214,6 +216,7 @@ def _reading(records: Sequence[TheirRecord]) -> Reading:
 
 def _sorted(records: list[TheirRecord], query: Asked) -> list[TheirRecord]:
     """Sort by the fields of a query; records that lack one come last."""
+    # the first field last: sorting is stable
     for spec in reversed(query.sort_specs):
         values = [(record.id if spec.field == ID else record.get_value(spec.field), record) for record in records]
         present = [one for one in values if one[0] is not None]

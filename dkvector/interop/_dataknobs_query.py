@@ -80,6 +80,7 @@ class Reader:
 
     def _one(self, asked: Any) -> Filter:
         name, operator, value = asked.field, asked.operator.value, asked.value
+        # dataknobs says "id", whatever the store calls its ids
         column = self.known.id.name if name == ID and ID not in self.known.payload.names else name
         if operator in _WITHOUT_VALUE:
             there = self._there(column)
@@ -94,6 +95,7 @@ class Reader:
 
     def _there(self, column: str) -> Filter:
         names = [one for one in (column, column + JSON) if one in self.known.columns]
+        # no row of the store is without its vector
         if column in {info.name for info in self.known.vectors}:
             return EVERY
         return either([IsNull(one, negated=True) for one in names])

@@ -88,6 +88,7 @@ def _theirs(name: str, field: Field) -> TheirField:
     model = told.get("model")
     named = model if isinstance(model, Mapping) else {"name": model}
     return TheirVector(
+        # ours can't be written to
         field.value.copy(),
         name,
         source_field=told.get("source_field"),

@@ -57,6 +57,7 @@ class StoreDatabase(RecordDatabase, VectorOperationsMixin):
         score_threshold: float | None = None,
     ) -> list[VectorSearchResult]:
         """Find the k nearest records of those that satisfy the filter, best first; scores are the store's."""
+        # nothing was written yet, so that there is no field to search
         if self.store.empty:
             return []
         asked = TheirVectorQuery(query_vector, vector_field, k, metric, include_source, score_threshold)  # type: ignore[arg-type]

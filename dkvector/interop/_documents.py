@@ -85,6 +85,7 @@ def there(store: VectorStore, ids: Sequence[Any]) -> pa.Table:
     wanted = list(dict.fromkeys(keys(store.schema, ids).to_pylist()))
     if not wanted:
         return rows_by_id(store, wanted)
+    # get() refuses ids that are not there
     found = {label for batch in store.scan(Ids(tuple(wanted)), columns=[]) for label in batch.index}
     return rows_by_id(store, [one for one in wanted if one in found])
 

@@ -28,6 +28,7 @@ def needs(package: str, extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as exc:
+        # a module of ours that is not there is no matter of an extra
         if exc.name is None or exc.name.startswith("dkvector"):
             raise
         raise MissingExtraError.of(package, extra) from exc

@@ -107,6 +107,7 @@ class Reader:
         """Ask the column of single values and that of lists, as far as they are there."""
         listed = key + LISTS
         terms = [_of_lists(listed, operator, value)] if listed in self.columns.names else []
+        # of a key that no node has the store is asked too: it refuses it by name
         if key in self.columns.names or not terms:
             terms.append(self._of_values(key, operator, value))
         return either(terms)

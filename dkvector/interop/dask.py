@@ -136,6 +136,7 @@ class DaskVecAccessor:
         return asked if read is None else asked | {one for one in self._frame.columns if str(one) in read.columns()}
 
     def _found(self, near: Nearest, sample: pd.DataFrame, queries: Floats, labels: pd.Index | None) -> Any:
+        # one part of the graph for all partitions, not a copy in each of their tasks
         asked = dask.delayed(queries)
         found = _merged(near, [dask.delayed(near.of)(part, asked) for part in self._parts(near)])
         return dask.delayed(finished)(found, near.none(sample), labels)
@@ -225,6 +226,7 @@ class DaskVecAccessor:
         parts, seen = self._frame.to_delayed(), _Numbered()
         for at in range(0, len(parts), parallel):
             for frame in dask.compute(*parts[at : at + parallel]):
+                # partitions with known divisions do not overlap
                 if anew and not self._frame.known_divisions:
                     seen.check(frame.index)
                 if len(frame):
@@ -280,7 +282,8 @@ def register(name: str = "vec") -> str:
         warnings.warn(f"another package holds ddf.{name}; dkvector is at ddf.dk{name}", stacklevel=2)
         return register("dk" + name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Dask warns when we meet ourselves after a reload
+        # Dask warns when we meet ourselves after a reload
+        warnings.simplefilter("ignore", UserWarning)
         register_dataframe_accessor(name)(DaskVecAccessor)
     return name
 

@@ -60,6 +60,7 @@ async def write_database(
     """
     done, records = Written(0), _stream(database, query)
     while some := await taken(records, batch_size):
+        # a store that is there knows which of its columns are vectors
         how = _told(reading or Reading(), some) if store.empty else reading
         part = await store.load(as_table(some), id=ID, batch_size=batch_size, resume=resume, reading=how)
         done = done.and_then(part)
@@ -115,6 +116,7 @@ def push_database(
         SchemaError: records that don't fit; likewise.
     """
     parts = _parts(database, query, batch_size)
+    # the first records tell which fields are vectors
     first = next(parts, [])
     return push(
         map(as_table, chain([first] if first else [], parts)),

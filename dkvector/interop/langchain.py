@@ -188,6 +188,7 @@ class DkvectorVectorStore(LangChainStore):
     def _hits(
         self, embedding: Any, k: int, kwargs: dict[str, Any], words: str | None, *, include_vectors: bool = False
     ) -> Hits:
+        # the others are of a hybrid search
         refuse(kwargs, _SEARCHES if words is not None else _SEARCHES[:2])
         return hits_of(
             self.store,
@@ -199,11 +200,13 @@ class DkvectorVectorStore(LangChainStore):
             tuning=kwargs.get("tuning"),
             include_vectors=include_vectors,
             fusion=kwargs.get("fusion"),
+            # the documents' text, and not whatever text their metadata hold
             text_on=kwargs.get("text_on", self.text) if words is not None else None,
         )
 
     def _documents(self, rows: pa.Table) -> list[Document]:
         vectors = [info.name for info in self.store.store.known.vectors]
+        # before to_pylist(), which would make Python lists of them
         rows = rows.drop_columns([name for name in vectors if name in rows.column_names])
         label = rows.column_names[0]
         return [

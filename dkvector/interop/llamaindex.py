@@ -65,6 +65,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
         {'page': 1}
     """
 
+    # LlamaIndex asks for these: texts are here, and metadata may be nested
     stores_text: bool = True
     flat_metadata: bool = False
     text: str = "text"
@@ -73,6 +74,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
 
     def __init__(self, store: VectorStore, *, text: str = "text", field: str | None = None) -> None:
         super().__init__(text=text, field=field)  # type: ignore[call-arg]  # pydantic's, of our own fields
+        # not before pydantic has made room for private attributes
         self._store = store
 
     @classmethod
@@ -233,6 +235,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
 
     def _nodes(self, rows: pa.Table) -> list[BaseNode]:
         vectors = [info.name for info in self._store.store.known.vectors]
+        # before to_pylist(), which would make Python lists of them
         rows = rows.drop_columns([name for name in vectors if name in rows.column_names])
         return [self._node(row, rows.column_names[0]) for row in rows.to_pylist()]
 
@@ -277,6 +280,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
 
 def _written(node: BaseNode) -> dict[str, Any]:
     """Give what brings a node back, but for its text."""
+    # the text has a column of its own
     whole = node_to_metadata_dict(node, remove_text=True)
     return {CONTENT: whole[CONTENT], TYPE: whole[TYPE], REF: node.ref_doc_id}
 

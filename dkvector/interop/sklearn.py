@@ -66,6 +66,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         index: IndexSpec | str | Mapping[str, Any] | None = None,
         tuning: Tuning | Mapping[str, Any] | None = None,
     ) -> None:
+        # kept as they are and looked at by fit(): scikit-learn clones and sets parameters without a check
         self.mode = mode
         self.n_neighbors = n_neighbors
         self.metric = metric
@@ -109,6 +110,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def _hold(self, rows: NDArray[Any]) -> None:
         self._rows = rows
         self._store = self._built(rows)
+        # get_feature_names_out() counts by the second
         self.n_samples_fit_ = self._n_features_out = len(rows)
 
     def _built(self, rows: NDArray[Any]) -> VectorStore:
@@ -189,6 +191,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return np.take_along_axis(distances, order, 1), np.take_along_axis(positions, order, 1)
 
     def __getstate__(self) -> dict[str, Any]:
+        # a store with its files and threads is no pickle: it is built again of the rows
         return {name: value for name, value in super().__getstate__().items() if name != "_store"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

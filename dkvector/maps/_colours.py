@@ -42,6 +42,7 @@ class Groups:
     @property
     def of_rows(self) -> NDArray[Any]:
         """The colour of each row, `(n,)`."""
+        # -1, which is missing, takes the last
         return np.array([*self.colours, GREY])[self.codes]
 
 
@@ -88,6 +89,7 @@ def groups(values: pd.Series) -> Groups:
         [('a', '#3f90da'), ('b', '#ffa90e'), ('missing', '#8c8c8c')]
     """
     counts = values.value_counts()  # largest first, ties as they come
+    # a Categorical counts the categories too that no row has
     counts = counts[counts > 0]
     if len(counts) <= len(PALETTE):
         counts = _in_order(counts)

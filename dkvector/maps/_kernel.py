@@ -29,6 +29,7 @@ def tables(a: float, b: float) -> Floats:
         (2, 9728)
     """
     places = np.arange(_place(LEAST), _place(MOST), dtype=np.int32)
+    # the middle of each step
     middle = ((places << SHIFT) + (1 << (SHIFT - 1))).view(np.float32).astype(np.float64)
     fall = a * middle**b + 1
     pull = -2 * a * b * middle ** (b - 1) / fall
@@ -86,6 +87,7 @@ def epoch(  # noqa: PLR0917 - numba takes arguments by their places
             seed ^= np.uint32(seed << np.uint32(13))  # Marsaglia, Xorshift RNGs, 2003
             seed ^= np.uint32(seed >> np.uint32(17))
             seed ^= np.uint32(seed << np.uint32(5))
+            # a number below rows without a division (Lemire, Fast random integer generation in an interval, 2019)
             far = np.int64((np.uint64(seed) * np.uint64(rows)) >> np.uint64(32))
             if far == one:
                 continue
@@ -99,4 +101,5 @@ def epoch(  # noqa: PLR0917 - numba takes arguments by their places
     state[0] = seed
 
 
+# without Python's lock, so that other threads of the kernel go on
 compiled: Any = numba.njit(fastmath=True, error_model="numpy", nogil=True)(epoch)

@@ -53,6 +53,7 @@ def write(ax: Any, names: Sequence[Name], *, size: float = 8.5) -> int:
     """
     from matplotlib.patheffects import withStroke  # noqa: PLC0415 - an extra
 
+    # so that letters can be read over points and lines
     halo = [withStroke(linewidth=2.5, foreground=ax.get_facecolor())]
     frame, written = np.array(ax.get_window_extent().extents), 0
     taken = [np.concatenate([at - RING, at + RING]) for at in _rings(ax, names)]
@@ -71,6 +72,7 @@ def write(ax: Any, names: Sequence[Name], *, size: float = 8.5) -> int:
             zorder=6,
         )
         text.set_in_layout(False)  # or the axes would give way to it
+        # measured on the point itself: places are told from there
         box = np.array(text.get_window_extent().extents)
         found = next((at for at in _places(box, beside=name.beside) if _free(box, at, frame, taken)), None)
         if found is None:

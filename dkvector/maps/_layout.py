@@ -71,7 +71,8 @@ def umap() -> Any:
         MissingExtraError: it is not installed.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImportWarning)  # it tells of TensorFlow, which is not needed here
+        # it tells of TensorFlow, which is not needed here
+        warnings.simplefilter("ignore", ImportWarning)
         try:
             import umap.umap_ as found  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as exc:
@@ -102,7 +103,8 @@ def _edges(library: Any, near: Nearest, start: Floats, epochs: int) -> Edges:
     rows = len(start)
     own = np.arange(rows)[:, None]
     others, distances = near.positions.reshape(rows, -1), near.distances.reshape(rows, -1)
-    indices = np.hstack([own, others]).astype(np.int32)  # the library takes the first to be the row itself
+    # the library takes the first to be the row itself
+    indices = np.hstack([own, others]).astype(np.int32)
     distances = np.hstack([np.zeros_like(own, np.float32), np.maximum(distances, 0)])
     with _ALONE:
         graph, _, _ = library.fuzzy_simplicial_set(

@@ -59,6 +59,7 @@ def plane(vectors: Floats) -> Plane:
         scatter += centred.T @ centred
     strengths, axes = np.linalg.eigh(scatter)
     first = np.zeros((dimensions, 2))
+    # eigh gives the weakest first
     varied = strengths[::-1][:2] > 1e-12 * strengths.max(initial=0)
     first[:, : len(varied)] = axes[:, ::-1][:, :2] * varied
     largest = np.abs(first).argmax(axis=0)
@@ -72,6 +73,7 @@ def fitted(vectors: Floats, points: Floats) -> Plane:
         SchemaError: the points are no projection of the vectors.
     """
     mean, middle = vectors.mean(axis=0, dtype=np.float64), points.mean(axis=0, dtype=np.float64)
+    # directions below that share are rounding of float32, which would be blown up
     axes = np.linalg.lstsq(vectors - mean, points - middle, rcond=1e-5)[0]
     # The mean of some rows is not that of all: what is left of it goes into the origin.
     origin = mean - np.linalg.pinv(axes.T) @ middle

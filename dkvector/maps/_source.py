@@ -144,11 +144,13 @@ def _of_store(store: VectorStore, asked: Asked) -> Rows:
         none = np.empty((0, 1), np.float32)
         return Rows(pd.Index([]), {}, by, np.empty(0, np.intp), none, lambda: iter(()))
     name = store.schema.vector(asked.on).name
+    # without the filter, which the store has applied
     few = Asked(name, None, asked.n, asked.columns, by, asked.diverse, asked.seed, asked.on_bad, asked.progress)
     if store.count(asked.where) <= asked.n:
         return _of_frame(store.to_frame(asked.where, columns), name, few)
     if asked.diverse:
         raise UnsupportedError(f"diverse=True needs all vectors in memory, and the store holds more than n={asked.n:,}")
+    # of all rows all but the vectors, which are read in parts
     known = store.to_frame(asked.where, columns, include_vectors=False)
     drawn = np.sort(np.random.default_rng(asked.seed).choice(len(known), asked.n, replace=False))
     chosen, vectors = _usable(store, known.index.take(drawn), name, few)

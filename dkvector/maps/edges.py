@@ -102,7 +102,8 @@ class Asking:
             like=own, k=self.k, field=self.field, where=self.where, tuning=self.tuning, columns=[]
         )
         query, positions = own.get_indexer(pd.Index(frame["query"])), index.get_indexer(frame.index)
-        known = positions >= 0  # a row that came since the vectors were read is none of the exact neighbours
+        # a row that came since the vectors were read is none of the exact neighbours
+        known = positions >= 0
         counts = np.bincount(query[known], minlength=len(own))
         return Nearest(positions[known], frame["distance"].to_numpy()[known], counts)
 
@@ -148,6 +149,7 @@ def hit(exact: Nearest, answers: Nearest, rows: int) -> NDArray[np.bool_]:
     beside = np.abs(answers.distances - last[answered]) <= slack[answered]
     lost = np.flatnonzero(tied & ~given)
     too_few = np.bincount(asks[tied], minlength=count) - np.bincount(answered[beside], minlength=count)
+    # answers as far as the last stand for as many of those lost; the first of them stay lost
     place = ranks(np.bincount(asks[lost], minlength=count))
     given[lost[place > too_few[asks[lost]]]] = True
     return given

@@ -70,6 +70,7 @@ class Map:
         if len(labels) and (at < 0).all():
             raise SchemaError("none of these rows is on the map: they must be those that it was made of")
         column = rows[self.name]
+        # a map of all rows in their order needs no copy of them
         if not np.array_equal(at, np.arange(len(column))):
             column = column.iloc[at[at >= 0]]
         read = read_vectors(column, metric=self.metric, on_bad="drop", name=str(self.name))

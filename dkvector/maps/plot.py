@@ -88,6 +88,7 @@ def _axes(ax: Any, view: pd.DataFrame) -> Any:
         wide, high = np.ptp(view[["x", "y"]].to_numpy(), axis=0) if len(view) else (1, 1)
         height = np.clip(0.8 * WIDTH * high / (wide or 1), *HEIGHTS)
         _, ax = plt.subplots(figsize=(WIDTH, height), layout="constrained")
+    # distances are all that a map tells: one unit is as long across as it is up
     ax.set_aspect("equal", adjustable="datalim")
     ax.set(xticks=[], yticks=[])  # the axes of a map have no meaning, and no unit
     ax.spines[:].set_visible(False)
@@ -113,6 +114,7 @@ def _points(ax: Any, view: pd.DataFrame, values: pd.Series | None, size: float) 
         ax.scatter(x[lost], y[lost], color=_colours.GREY, **look)
         shown = ax.scatter(x[~lost], y[~lost], c=numbers[~lost], cmap=_colours.scale(), **look)
         bar = ax.get_figure().colorbar(shown, ax=ax, shrink=0.6, pad=0.01, label=str(values.name or ""))
+        # it would be as transparent as the points
         bar.solids.set(alpha=1)
         bar.outline.set_visible(False)
     else:
@@ -156,9 +158,11 @@ def _edges(ax: Any, view: pd.DataFrame, edges: pd.DataFrame) -> None:
     ends = ends[:, (ends >= 0).all(axis=0)]
     points = view[["x", "y"]].to_numpy()
     label = f"{ends.shape[1]:,} missed edges"
-    alpha = float(np.clip(9 / np.sqrt(ends.shape[1] or 1), 0.06, 0.5))  # the fainter the more there are
+    # the fainter the more there are
+    alpha = float(np.clip(9 / np.sqrt(ends.shape[1] or 1), 0.06, 0.5))
     ax.add_collection(
         LineCollection(list(points[ends.T]), colors=[_text()], linewidths=0.6, alpha=alpha, label=label, zorder=3),
+        # both ends are points, which the axes hold already
         autolim=False,
     )
 

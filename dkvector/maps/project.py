@@ -92,6 +92,7 @@ def project(
     rows = rows_of(data, Asked(on, where, n, carried, metric, diverse, seed, on_bad, progress))
     points, known = _spread(rows, method, knobs, progress)
     view = framed(points, known == PLACED, rows.payload, rows.labels)
+    # rows without a usable vector, or gone from the store meanwhile, have no place
     return view if known.all() else view[known > 0]
 
 

@@ -64,6 +64,7 @@ def ink(colour: Any, *, text: float = 0.3) -> tuple[float, ...]:
 
 def label_ends(ax: Any, ends: Sequence[End], *, size: float = 8.5) -> None:
     """Name series in the right margin, each at the height of its last point as far as the others leave room."""
+    # matplotlib settles limits as late as it can, and heights depend on them
     ax.autoscale_view()
     to_share = ax.transData + ax.transAxes.inverted()
     placed = sorted(((float(to_share.transform((one.x, one.y))[1]), one) for one in ends), key=lambda pair: pair[0])
@@ -85,6 +86,7 @@ def label_ends(ax: Any, ends: Sequence[End], *, size: float = 8.5) -> None:
 def _height(ax: Any) -> float:
     """Tell the height of the axes in inches."""
     figure = ax.get_figure()
+    # matplotlib's own margins leave the axes 0.77 of the height
     return float(ax.get_position().height * figure.get_size_inches()[1] / 0.77)
 
 
@@ -102,7 +104,8 @@ def _apart(heights: Sequence[float], gap: float) -> list[float]:
             groups[-2:] = [groups[-2] + groups[-1]]
     spread = [_bottom(group, gap) + gap * at for group in groups for at in range(len(group))]
     over = max(0.0, (spread[-1] if spread else 0) - 1)
-    for at in range(len(spread) - 1, -1, -1):  # from the top down, what stands out is pushed in
+    # from the top down, what stands out is pushed in
+    for at in range(len(spread) - 1, -1, -1):
         limit = 1.0 if at == len(spread) - 1 else spread[at + 1] - gap
         spread[at] = min(spread[at], limit) if over else spread[at]
     return spread
@@ -127,7 +130,8 @@ def stretch_recall(ax: Any) -> None:
     low = ax.dataLim.x0
     ax.set_xlim(max(0.0, low - 0.06 * (1 + NEAR - low) - 1e-3), 1 + 0.2 * NEAR)
     apart: list[float] = []
-    for tick in RECALLS[::-1]:  # from full recall down, each as far from the one before as its figures need
+    # from full recall down, each as far from the one before as its figures need
+    for tick in RECALLS[::-1]:
         room = not apart or forward(apart[-1]) - forward(tick) > TICK * (forward(1.0) - forward(low))
         if room and tick >= low - 0.05 * (1 - low):
             apart.append(tick)
@@ -139,7 +143,8 @@ def label_points(ax: Any, points: Sequence[End], *, size: float = 7) -> None:
     """Write beside points what they are, the first ones first, and leave out what would cover another."""
     from matplotlib.text import Text  # noqa: PLC0415 - an extra
 
-    taken = [Text.get_window_extent(one) for one in ax.texts]  # the words, without the line to their point
+    # the words, without the line to their point
+    taken = [Text.get_window_extent(one) for one in ax.texts]
     for one in points:
         for offset, ha in (((5, 4), "left"), ((-5, -9), "right"), ((5, -9), "left"), ((-5, 4), "right")):
             note = ax.annotate(

@@ -29,7 +29,8 @@ def plot_shrink(forms: pd.DataFrame, ax: Any = None) -> Any:
     for size, group in forms.groupby("bytes_per_vector", sort=False):
         for place, (_, row) in enumerate(group.iterrows()):
             colour = looks[row["family"]][0]
-            at = float(str(size)) * 2 ** (APART * (place - (len(group) - 1) / 2))  # forms of one size side by side
+            # forms of one size side by side
+            at = float(str(size)) * 2 ** (APART * (place - (len(group) - 1) / 2))
             ax.plot([at, at], [row["recall"], row["recall_rescored"]], color=colour, linewidth=1.2, alpha=0.7)
             ax.plot(at, row["recall"], "o", color=ax.get_facecolor(), markeredgecolor=colour, markersize=6, zorder=3)
             ax.plot(at, row["recall_rescored"], "o", color=colour, markersize=6, zorder=3)
@@ -39,6 +40,7 @@ def plot_shrink(forms: pd.DataFrame, ax: Any = None) -> Any:
     ax.set_xticks(sizes, [f"{size:,.0f}" for size in sizes], fontsize=8)
     ax.minorticks_off()
     ax.margins(0.1)
+    # the layout must stand before it is known what would cover what
     ax.get_figure().draw_without_rendering()
     label_points(ax, points, size=8)
     return ax

@@ -105,7 +105,8 @@ def plot_frontier(runs: pd.DataFrame, ax: Any = None, *, where: str | None = Non
     stretch_recall(ax)
     plain_numbers(ax.yaxis)
     label_ends(ax, [points[-1] for points in drawn])
-    ax.get_figure().draw_without_rendering()  # lays the figure out, so that it is known what would cover what
+    # lays the figure out, so that it is known what would cover what
+    ax.get_figure().draw_without_rendering()
     label_points(ax, [_knob(point) for points in drawn for point in points[:-1]])
     return ax
 
@@ -162,6 +163,7 @@ def plot_latency(
         colour = looks[row["backend"], row["index"]][0]
         low, first, middle, third, high = times.quantile(list(ACROSS))
         ax.plot([low, high], [at, at], color=colour, linewidth=1.2)
+        # any other cap would reach beyond the quartiles
         ax.plot([first, third], [at, at], color=colour, linewidth=6, solid_capstyle="butt")
         ax.plot(middle, at, "o", color=ax.get_facecolor(), markeredgecolor=colour, markersize=6, zorder=3)
         ax.annotate(
@@ -169,6 +171,7 @@ def plot_latency(
         )
     ax.set_xscale("log")
     ax.set_yticks(range(len(some)), [_name(row, some) for _, row in some.iterrows()])
+    # the first run on top
     ax.set_ylim(len(some) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
     ax.margins(x=0.12)

@@ -54,7 +54,8 @@ class Keeping:
         self._source, self._target, self._file = source, target, folder / STATE
         self._feed: Any = None
         self._lock = asyncio.Lock()
-        self._applied: dict[Any, int] = {}  # changes past the position that are in the replica already
+        # changes past the position that are in the replica already
+        self._applied: dict[Any, int] = {}
         self._task: asyncio.Task[None] | None = None
         self.state: State | None = None
         self.error: DkvectorError | None = None
@@ -70,7 +71,9 @@ class Keeping:
         if len(self._feed.table.keys) > 1:
             raise UnsupportedError("a local store has ids of one column; the key of this table has several")
         fields = tuple(on or (info.name for info in self._source.known.vectors))
+        # refuses names of fields that there are not
         _ = [self._source.known.vector(name) for name in fields]
+        # the position before the load begins: what changes during it comes once more, and nothing is lost
         now = State(self._feed.oid, await self._installed(install=install), await self._feed.position(), fields)
         state = State.read(self._file) or now
         if (state.table, state.changes) != (now.table, now.changes):
@@ -141,6 +144,7 @@ class Keeping:
             new = [at for at, one in enumerate(changed.ids) if self._applied.get(one) != changed.marks[at]]
             done = Refreshed()
             if new:
+                # columns may have come or gone with the changes
                 await self._source.refresh_schema()
                 self._feed = await self._source.change_feed()
             for at in range(0, len(new), ROWS):
@@ -148,12 +152,14 @@ class Keeping:
             later = zip(changed.ids, changed.marks, strict=True)
             self._applied = {one: mark for one, mark in later if mark >= changed.position}
             if changed.position != state.position:
+                # last: whatever interrupts the rows above, they come again from the old position
                 await self._note(replace(state, position=changed.position))
         return done
 
     async def _follow_rows(self, ids: pd.Index, done: Refreshed) -> Refreshed:
         frame = as_frame(await self._feed.rows(ids))
         unusable = await self._write(frame)
+        # a row that has lost its vector must not be found by the old one
         gone = ids[~np.asarray(ids.isin(frame.index), bool)].append(unusable)
         deleted = await self._target.delete(gone) if len(gone) else 0
         return Refreshed(done.written + len(frame) - len(unusable), done.deleted + deleted)
@@ -167,9 +173,11 @@ class Keeping:
         task, self._task = self._task, None
         if task is None:
             return
-        with suppress(TimeoutError, asyncio.TimeoutError):  # a write that is under way comes to its end
+        # a write that is under way comes to its end
+        with suppress(TimeoutError, asyncio.TimeoutError):
             async with asyncio.timeout(PATIENCE), self._lock:
                 task.cancel()
+        # in the end also where the wait was too long
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task

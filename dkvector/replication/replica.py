@@ -126,6 +126,7 @@ def replica(
     """
     owned = not isinstance(source, VectorStore)
     origin = source if isinstance(source, VectorStore) else connect(source, table=table)
+    # what is opened here is closed again where the rest fails
     opened = [origin] if owned else []
     try:
         _check(origin)

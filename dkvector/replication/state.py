@@ -35,6 +35,7 @@ class State:
         with fresh.open("w", encoding="utf-8") as file:
             json.dump(asdict(self), file)
             file.flush()
+            # on the disk before it takes the old one's place: a crash leaves one of the two whole
             os.fsync(file.fileno())
         fresh.replace(path)
 

@@ -51,6 +51,7 @@ class AskTests(StoreBase):
         np.testing.assert_allclose(hits.distances, expected, rtol=1e-5, atol=1e-5)
         others = frame.embedding.drop("id 0020")
         nearest = sorted(naive_distance(frame.embedding["id 0020"], row, metric) for row in others)[:8]
+        # one of the eight may be missed beyond what the index promises
         assert np.mean(hits.distances <= nearest[-1] + 1e-4) >= self.floor - 0.125
 
     async def test_like_a_duplicate_finds_the_other_one(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:

@@ -77,6 +77,7 @@ class BlendTests(StoreBase):
         await self.filled(store, frame)
         queries = sample_queries(3)
         hits = await store.search(Blend(queries, combine="rrf"), k=8, tuning=EXACTLY)
+        # RRF looks at a hundred rows of each leg
         legs = [[label for label, _ in naive_search(frame, one, 100, COSINE)] for one in queries]
         expected = naive_rrf(legs, 8)
         assert isinstance(hits, HybridHits)

@@ -19,6 +19,7 @@ def drawn_apart(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, dict[str,
     kinds = rng.choice(["same", "added", "deleted", "vector", "n", "name", "flag", "when"], len(frame))
     there = {kind: frame.index[kinds == kind] for kind in np.unique(kinds)}
     other = frame[kinds != "deleted"].sample(frac=1, random_state=seed)
+    # some last digits of float32: a change as small as that is a change
     moved = {label: vector * np.float32(1 + 1e-6) for label, vector in other.embedding.items()}
     vectors = [
         moved[label] if label in there.get("vector", ()) else vector for label, vector in other.embedding.items()

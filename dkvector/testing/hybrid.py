@@ -51,7 +51,8 @@ class HybridTests(StoreBase):
     async def test_a_hand_computed_ranking(self, store: AsyncVectorStore) -> None:
         found = (await self.both(store, text="stone", fusion=RRF(k=0), k=2, columns=["n"])).to_frame()
         assert found.columns.tolist() == [*COLUMNS, "n"]
-        assert found.index.tolist() == ["c", "a"]  # c: fifth by the vector, first by the word; a: first by the vector
+        # c: fifth by the vector, first by the word; a: first by the vector
+        assert found.index.tolist() == ["c", "a"]
         assert found["score"].tolist() == pytest.approx([1 / 5 + 1, 1])
         assert found["vector_rank"].tolist() == [5, 1]
         assert found["text_rank"].isna().tolist() == [False, True]

@@ -40,6 +40,7 @@ class KeywordTests(StoreBase):
             ({"text": "apple", "where": "n > 1"}, "be"),
             ({"text": "apple zebra"}, "abe"),
             ({"text": "zebra"}, ""),
+            # what SQL, tsquery or Lucene have for operators is no operator here
             ({"text": "'); DROP TABLE x; -- | & ! :* \\ ( \" NOT stone"}, "cd"),
         ],
         ids=str,

@@ -57,6 +57,7 @@ def naive_rrf(rankings: Sequence[Sequence[Any]], k: int, weights: Sequence[float
     for weight, ranking in zip(weights or [1.0] * len(rankings), rankings, strict=True):
         for rank, label in enumerate(ranking, 1):
             total[label] = total.get(label, 0) + weight / (60 + rank)
+    # sums in another order are a tie nevertheless
     best = sorted(total.items(), key=lambda one: (-round(one[1], 12), one[0]))
     return best[:k]
 
@@ -104,6 +105,7 @@ def naive_p(frame: pd.DataFrame, distance: float, metric: DistanceMetric) -> flo
     nearer, pairs = 0, 0
     for at in range(len(matrix)):
         for other in range(at):
+            # as near but for rounding
             nearer += naive_distance(matrix[at], matrix[other], metric) <= distance + 1e-6 * max(1, abs(distance))
             pairs += 1
     return (nearer + 1) / (pairs + 1)

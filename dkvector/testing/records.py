@@ -97,6 +97,7 @@ class RecordTests(StoreBase):
     ) -> None:
         await self.filled(store, frame)
         task = asyncio.create_task(store.search(sample_queries(100), k=50))
+        # so that the search has begun
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -32,6 +32,7 @@ class RefineTests(StoreBase):
         await self.filled(store, frame, metric)
         queries = sample_queries(3)
         near = [naive_search(frame, one, 20, metric) for one in queries]
+        # between the tenth and the eleventh, so that rounding decides nothing
         limit = (near[0][9][1] + near[0][10][1]) / 2
         expected = [[label for label, distance in one if distance <= limit] for one in near]
         knobs = [Cut(max_distance=limit), Cut(min_score=naive_score(limit, metric)), Cut(-1e9, limit)]
@@ -82,7 +83,8 @@ class RefineTests(StoreBase):
         query = sample_queries(1)[0]
         near = [label for label, _ in naive_search(frame, query, len(frame), COSINE)]
         users: list[Any] = ["crowd"] * (len(near) - 30) + [f"user {at % 6}" for at in range(30)]
-        users[2], users[40] = "user 0", None  # near, while its other rows are the farthest of all
+        # near, while its other rows are the farthest of all
+        users[2], users[40] = "user 0", None
         crowded = frame.assign(user=pd.Series(users, index=near, dtype="str").reindex(frame.index))
         await self.filled(store, crowded)
         found = (await store.search(query, k=3, refine=Group("user", 5), tuning=EXACTLY, columns=["x"])).to_frame()

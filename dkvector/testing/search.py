@@ -59,7 +59,8 @@ class SearchTests(StoreBase):
         vectors[5] = np.zeros(DIMENSIONS, np.float32)
         frame = frame.assign(embedding=vectors)
         await self.filled(store, frame, DistanceMetric.EUCLIDEAN)
-        hits = await store.search(np.full(DIMENSIONS, 1e-3), k=len(frame))  # all: codes may not know its length
+        # all of them, as codes may not know its length
+        hits = await store.search(np.full(DIMENSIONS, 1e-3), k=len(frame))
         assert hits.ids[0] == "id 0005"
 
     async def test_ties_come_by_id(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:

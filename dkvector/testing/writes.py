@@ -118,6 +118,7 @@ class WriteTests(StoreBase):
         "index",
         [
             pd.Index([3, 1, 2], name="key"),
+            # nearly the 512 bytes that search engines let an id have
             pd.Index(["b", "a", "🙂 'quoted' \"id\" " + "x" * 480]),
             pd.Index([3, 1, 2], dtype="uint8"),
             pd.DatetimeIndex(["2024-05-01", "2024-05-02", "2024-05-03"], tz="Europe/Paris", name="at"),

@@ -84,6 +84,7 @@ def ground(frame: pd.DataFrame, name: Any, metric: DistanceMetric, *, where: Any
         VectorError: vectors that can't be used; names the rows.
         FilterError: a filter that can't be read.
     """
+    # before bad rows are left out: a boolean Series is as long as the whole frame
     mask = frames.matching(frame, where)
     read = read_vectors(frame[name], metric=metric, on_bad=on_bad, name=str(name))
     if read.rows is None:

@@ -109,6 +109,7 @@ def padding(subject: Subject) -> Iterator[Finding]:
     """Find vectors that end in zeros, all from the same place, among others that don't."""
     matrix = subject.rows.matrix
     dimensions = matrix.shape[1]
+    # argmax of a row of zeros is 0, so that it counts as full: it has no end to be filled up
     used = dimensions - (matrix[:, ::-1] != 0).argmax(axis=1) if len(matrix) else np.empty(0, np.intp)
     short = used < dimensions
     if not _both(short) or len(np.unique(used[short])) > 1 or dimensions - used[short][0] < max(8, dimensions // 8):

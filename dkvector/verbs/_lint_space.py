@@ -61,6 +61,7 @@ def _threshold(subject: Subject) -> float:
     if subject.by is DistanceMetric.COSINE:
         return 1 - NEAR
     spread = float(np.sqrt(subject.few.matrix.var(axis=0, dtype=np.float64).sum()))
+    # unit vectors with a cosine of 1 - NEAR are √(2·NEAR) apart: the spread takes the place of their length
     return float(f"{1 / (1 + np.sqrt(2 * NEAR) * spread):.2g}")
 
 
@@ -129,8 +130,10 @@ def common_direction(subject: Subject) -> Iterator[Finding]:
     if count < ENOUGH or subject.metric is DistanceMetric.EUCLIDEAN:
         return
     mean = normalize(subject.rows.matrix).mean(axis=0, dtype=np.float64)
+    # the sum over all pairs, without those of a row and itself
     cosine = (count * float(mean @ mean) - 1) / (count - 1)
-    if not COMMON < cosine < 1 - NEAR:  # of copies of one vector nothing is left without the mean
+    # of copies of one vector nothing is left without the mean
+    if not COMMON < cosine < 1 - NEAR:
         return
     message = (
         f"Two rows drawn by chance have a cosine of {cosine:.2f} in the mean: all vectors share a direction, so that "

@@ -22,6 +22,7 @@ def unusable(subject: Subject) -> Iterator[Finding]:
     if kept is None:
         return
     try:
+        # read once more, for the error that says what is wrong with which rows
         read_vectors(subject.frame[subject.name], metric=subject.metric, name=str(subject.name), way_out="")
         told = ""
     except VectorError as exc:

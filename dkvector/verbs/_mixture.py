@@ -57,8 +57,11 @@ class Graph:
         for _ in range(STEPS):
             values -= flat * (flat.T @ values)
             values = np.linalg.qr(values)[0]
+            # a further row, for reduceat may have to start behind the last pair
             walked = np.add.reduceat(np.append((values / root)[far], [values[0] * 0], axis=0), starts)
+            # of no pairs reduceat gives what comes next
             walked[degree == 0] = 0
+            # half a step: vectors that flip from side to side, whose values are negative, fall behind
             values, before = (values + walked / root) / 2, values
         strength, turn = np.linalg.eigh(before.T @ values)
         found: Doubles = (before @ turn / root)[:, np.argsort(-strength)]
@@ -116,6 +119,7 @@ def _sweep(graph: Graph, values: Doubles, least: float) -> tuple[Mask, float]:
     place = np.empty(graph.rows, np.intp)
     place[np.argsort(values, kind="stable")] = np.arange(graph.rows)
     one, other = place[graph.one], place[graph.other]
+    # a pair is across at every place between its ends: pairs that have begun, less those that have ended
     begun = np.bincount(np.minimum(one, other), minlength=graph.rows)
     ended = np.bincount(np.maximum(one, other), minlength=graph.rows)
     volume = np.cumsum(np.bincount(one, minlength=graph.rows) + np.bincount(other, minlength=graph.rows))

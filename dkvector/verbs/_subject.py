@@ -90,6 +90,7 @@ class Subject:
         """Code that leaves out rows whose vectors can't be used: without it no other fix could read the column."""
         if self.rows.kept is None:
             return ""
+        # lengths whose squares float32 holds with all their digits
         bounds = ".between(1e-14, 1e19)" if self.metric is DistanceMetric.COSINE else " < 1e19"
         return f"df = df[{self.column}.vec.norms{bounds}].copy()\n"
 

@@ -60,6 +60,7 @@ def cluster(rows: Ground, k: int, effort: Effort, *, progress: bool | None) -> P
         seeds = np.random.default_rng(effort.seed).integers(2**31, size=effort.restarts).tolist()
         runs = [_run(_kmeans(vectors, k, rows.metric, seed), vectors, effort.iterations, done) for seed in seeds]
     centroids = max(runs, key=lambda run: run[0])[1]
+    # under cosine both are of unit length, where either metric has the same order
     labels = nearest(Block(0, centroids), vectors, 1, DistanceMetric.EUCLIDEAN).positions
     places = np.empty(k, np.intp)
     places[np.argsort(-np.bincount(labels, minlength=k), kind="stable")] = np.arange(k)
@@ -81,6 +82,7 @@ def _run(means: Any, vectors: Floats, iterations: int, done: Callable[[int], obj
             done(iterations - step - 1)
             break
         before = now
+    # Faiss's objective is a sum of cosines where means are spherical, of squared distances elsewhere
     return now if means.cp.spherical else -now, np.ascontiguousarray(centroids)
 
 
@@ -90,7 +92,8 @@ def _kmeans(vectors: Floats, k: int, metric: DistanceMetric, seed: int) -> Any:
     except ModuleNotFoundError as exc:
         raise MissingExtraError.of("faiss-cpu", "faiss") from exc
     every = {"niter": 1, "min_points_per_centroid": 1, "max_points_per_centroid": len(vectors)}
-    if spread := getattr(faiss, "ClusteringInitMethod_KMEANS_PLUS_PLUS", None):  # not in Faiss before 1.14
+    # not in Faiss before 1.14
+    if spread := getattr(faiss, "ClusteringInitMethod_KMEANS_PLUS_PLUS", None):
         every["init_method"] = spread
     spherical = metric is DistanceMetric.COSINE
     return faiss.Kmeans(vectors.shape[1], k, spherical=spherical, seed=seed, **every)

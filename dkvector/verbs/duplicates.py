@@ -97,6 +97,7 @@ def leaders(rows: Ground, threshold: float, *, last: bool, progress: bool | None
     """
     matrix = rows.directions[::-1] if last else rows.directions
     limit = radius(threshold, rows.metric)
+    # room for all rows: what is never written to takes no memory
     chosen, count = np.empty_like(rows.matrix), 0
     positions = [np.empty(0, np.intp)]
     for at in batches(len(matrix), matrix.size // 2, progress, label="duplicates", size=TOGETHER):
@@ -136,6 +137,7 @@ def _close(some: Floats, metric: DistanceMetric, limit: float) -> NDArray[np.boo
     squared = squared_norms(some)
     apart = squared[:, None] + squared - 2 * (some @ some.T)
     maybe = np.tril(apart <= limit**2 + 4 * SLACK * (squared[:, None] + squared), -1)
+    # the product rounds: those few that may be near are measured pair by pair
     one, other = np.nonzero(maybe)
     maybe[one, other] = pair_distances(Block(0, some), some, one, other, metric) <= limit
     return maybe

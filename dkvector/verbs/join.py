@@ -111,6 +111,7 @@ def join(left: Side, right: Side, joining: Joining, *, progress: bool | None) ->
     query = np.repeat(np.arange(len(near.counts)), near.counts)
     pairs = _Pairs(left.positions(query), right.positions(near.positions), near.distances, ranks(near.counts))
     if joining.min_score is not None:
+        # in the precision of the scores, so that one right at the threshold counts
         pairs = pairs.take(score(near.distances, left.rows.metric) >= np.float32(joining.min_score))
     _check(pairs, left.whole.index, right.whole.index, joining.validate)
     if joining.how == "left":
@@ -171,6 +172,7 @@ def _together(left: Side, right: Side, pairs: _Pairs, joining: Joining) -> pd.Da
     ours, theirs = _names(left.columns, right.columns, joining.suffixes)
     columns = {name: left.whole[one].array.take(pairs.left) for name, one in ours.items()}
     labels = right.whole.index
+    # a column holds no MultiIndex: its labels become tuples
     labels = pd.Index(labels.to_numpy(), tupleize_cols=False) if isinstance(labels, pd.MultiIndex) else labels
     columns["match"] = _maybe(labels.array, pairs, joining.how)
     counted = joining.how == "left"

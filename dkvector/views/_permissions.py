@@ -70,6 +70,7 @@ def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # by name only, as every method takes it
         check(self.can, method.__name__, include_vectors=bool(kwargs.get("include_vectors")))
         return method(self._twin, *args, **kwargs)
 
@@ -90,6 +91,7 @@ class Guarded:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in dir(cls):
+            # as it stands in the class: nothing is bound, and no property runs
             member = inspect.getattr_static(cls, name)
             if name[0] != "_" and (inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)):
                 setattr(cls, name, guarded(member))
@@ -100,6 +102,7 @@ class Guarded:
         if self.can == EVERYTHING:
             return self
         twin = object.__new__(_free(type(self)))  # type: ignore[arg-type]  # a class is hashable
+        # one state for both: what the twin sets, the view has
         twin.__dict__ = self.__dict__
         return twin
 

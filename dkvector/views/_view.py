@@ -78,7 +78,8 @@ class View(Guarded, AsyncVectorStore):
 
     async def _ask_each(self, asked: Asked, answers: Batches) -> Batches:  # noqa: ARG002
         """Have the inner store answer batch by batch."""
-        async with aclosing(answers) as each:  # what its reader leaves is closed at once, down to the engine's cursor
+        # what its reader leaves is closed at once, down to the engine's cursor
+        async with aclosing(answers) as each:
             async for one in each:
                 yield one
 
@@ -119,6 +120,7 @@ class View(Guarded, AsyncVectorStore):
 
     @planned.setter
     def planned(self, spec: IndexSpec | None) -> None:
+        # a property, which the guard of methods does not see
         check(self.can, "build_index")
         self._inner.planned = spec
 

@@ -72,6 +72,7 @@ class Cached(View):
             return await self._answered(asked, answer)
         if asked.operation not in FORGET:
             made = await answer()
+            # a server does not tell whether anything is new
             if asked.operation == "refresh" and (made or self._snapshot() is None):
                 self._forget()
             return self._measured(made) if asked.operation == "stats" else made
@@ -91,6 +92,7 @@ class Cached(View):
         made = await offload(detached, await answer())
         with self._lock:
             self._notice()
+            # where a write came between, nobody knows which state the answer is of
             if changes == self._changes and _bytes(made) <= self._kept.maxsize:
                 self._kept[key] = made
         return _given(made)  # type: ignore[no-any-return]
@@ -123,6 +125,7 @@ def _kept(size: int, seconds: float | None) -> Any:
         raise MissingExtraError.of("cachetools", "cache") from exc
     if seconds is None:
         return cachetools.LRUCache(size, getsizeof=_bytes)
+    # not by the clock on the wall, which may be set back
     return cachetools.TTLCache(size, seconds, timer=time.monotonic, getsizeof=_bytes)
 
 

@@ -69,6 +69,7 @@ class Restricted(View):
 
     def __init__(self, store: AsyncVectorStore, can: str | Iterable[str] | None = None, where: Any = None) -> None:
         super().__init__(store)
+        # of a view of a view: never more than the one below can
         self._can &= as_permissions(can)
         self._own_filter = as_filter(where)
         self._left = False
@@ -146,8 +147,10 @@ class Restricted(View):
         return await Primitives._among_ours(self, ids)  # noqa: SLF001 - by a scan, through the filter
 
     async def _get(self, ids: pd.Index, columns: Sequence[str], *, include_vectors: bool) -> pa.Table:
+        # by this way too searches like a row read it: what a hidden one is like is not told
         if (own := self._only(None)) is None:
             return await super()._get(ids, columns, include_vectors=include_vectors)
+        # what the filter reads comes along, and is left out again
         extra = [name for name in self.known.payload.names if name in own.columns() and name not in columns]
         try:
             rows = await super()._get(ids, [*columns, *extra], include_vectors=include_vectors)
