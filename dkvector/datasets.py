@@ -16,7 +16,7 @@ from dkvector._minilm import MiniLM
 from dkvector.dtype import VectorArray
 from dkvector.errors import SchemaError
 from dkvector.metrics import Floats
-from dkvector.vectors import normalize
+from dkvector.norms import normalize
 
 # A wheel carries the files inside the package; a checkout has them beside it.
 _INSIDE, _BESIDE = Path(__file__).parent / "_datasets", Path(__file__).parents[1] / "datasets"

@@ -17,11 +17,12 @@ from dkvector.columns import to_index
 from dkvector.errors import SchemaError
 from dkvector.filters import Filter
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
+from dkvector.norms import squared_norms
 from dkvector.operations import VectorOperations
 from dkvector.refinements import Evidence
 from dkvector.requests import Request
 from dkvector.results import Hits
-from dkvector.vectors import squared_norms, to_matrix
+from dkvector.vectors import to_matrix
 
 Values = NDArray[np.float64]
 BLOCK = 512  # rows whose distances to all others are measured at once

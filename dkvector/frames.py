@@ -20,9 +20,10 @@ from dkvector.fields import VectorField
 from dkvector.filters import as_filter, check_columns
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
+from dkvector.norms import squared_norms
 from dkvector.records import Record
 from dkvector.results import assemble
-from dkvector.vectors import gather, read_queries, read_vectors, squared_norms
+from dkvector.vectors import gather, read_queries, read_vectors
 
 Positions = NDArray[np.intp]
 

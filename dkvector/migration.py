@@ -14,11 +14,12 @@ from dkvector._loop import offload
 from dkvector.counts import as_count
 from dkvector.encoders import Encoder, as_encoder
 from dkvector.errors import AccessDeniedError, SchemaError
+from dkvector.filling import Backfill, Page
 from dkvector.filters import Filter
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.operations import VectorOperations
 from dkvector.progress import bar
-from dkvector.requests import Backfill, Page, shown
+from dkvector.requests import shown
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.vectors import read_vectors
 

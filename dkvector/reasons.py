@@ -17,10 +17,11 @@ from dkvector.errors import NotFoundError, SchemaError
 from dkvector.filters import And, Filter, Ids
 from dkvector.indexes import Tuning
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
+from dkvector.norms import squared_norms
 from dkvector.requests import Request, Search, labels_of
 from dkvector.results import Explanation, Hits
 from dkvector.schema import VectorInfo
-from dkvector.vectors import squared_norms, to_matrix
+from dkvector.vectors import to_matrix
 
 Verdict = Literal["found", "not stored", "no vector", "other model", "filtered", "own row", "too far", "missed"]
 WIDE = 1_000  # neighbours to look among for the row's exact rank, before all rows are measured

@@ -11,7 +11,8 @@ from dkvector import frames
 from dkvector.detect import dimensions, is_vector_column
 from dkvector.dtype import VectorArray
 from dkvector.metrics import DistanceMetric, Floats, score
-from dkvector.vectors import normalize, read_queries, read_vectors, squared_norms
+from dkvector.norms import normalize, squared_norms
+from dkvector.vectors import read_queries, read_vectors
 
 
 class SeriesVecAccessor:

@@ -21,10 +21,9 @@ from dkvector._forms import parse
 from dkvector._parsed import Floats, Mask, Parsed
 from dkvector.errors import VectorError
 from dkvector.metrics import DistanceMetric
+from dkvector.norms import TINY, squared_norms
 
 _NO_QUERIES = (str, bytes, Mapping, AbstractSet, pd.DataFrame)
-TINY = 1e-30  # squares below have lost digits
-BLOCK = 1 << 13  # rows normalised at a time, so that temporaries stay small
 WAY_OUT = 'on_bad="drop" leaves them out'
 
 
@@ -300,48 +299,3 @@ def _matching(frame: pd.DataFrame, pattern: str) -> list[str]:
     if gaps := sorted(set(range(at[0], at[-1])) - set(at)):
         raise VectorError(f"{pattern!r} leaves out number {', '.join(map(str, gaps[:5]))}")
     return sorted(names, key=numbers.__getitem__)
-
-
-def squared_norms(matrix: Floats) -> Floats:
-    """Square and sum each row, `(n,)` float32, in one pass.
-
-    Example:
-        >>> squared_norms(np.float32([[3, 4]]))
-        array([25.], dtype=float32)
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        squared: Floats = np.vecdot(matrix, matrix)
-    return squared
-
-
-def normalize(matrix: Floats) -> Floats:
-    """Bring each row to unit length; rows of no length stay as they are.
-
-    Example:
-        >>> normalize(np.float32([[3, 4]]))
-        array([[0.6, 0.8]], dtype=float32)
-    """
-    result = np.empty_like(matrix)
-    for at in range(0, len(matrix), BLOCK):
-        block, out = matrix[at : at + BLOCK], result[at : at + BLOCK]
-        squared = squared_norms(block)
-        # nearly all rows at once; those few whose squares have lost digits or overflowed are made anew
-        np.divide(block, _lengths(squared), out=out)
-        odd = ~((squared > TINY) & (squared < np.inf))
-        if odd.any():
-            out[odd] = _unit(block[odd])
-    return result
-
-
-def _unit(rows: Floats) -> Floats:
-    """Normalise rows whose squares round to zero or overflow: bring them near one first."""
-    largest: Floats = np.abs(rows).max(axis=1, keepdims=True, initial=0)
-    near: Floats = np.divide(rows, np.where(largest == 0, 1, largest), dtype=np.float32)
-    unit: Floats = near / _lengths(squared_norms(near))
-    return unit
-
-
-def _lengths(squared: Floats) -> Floats:
-    """Give lengths as a column to divide by; 1 where there is none."""
-    lengths: Floats = np.sqrt(np.where(squared == 0, 1, squared))[:, None]
-    return lengths

@@ -18,10 +18,10 @@ import pyarrow as pa
 from dkvector._loop import offload
 from dkvector.encoders import Encoder, as_encoder
 from dkvector.errors import NotFoundError, SchemaError
+from dkvector.filling import joined
 from dkvector.indexes import Flat, IndexSpec
 from dkvector.migration import Infos, Migration, put
 from dkvector.probes import ALIKE, Probes
-from dkvector.requests import joined
 from dkvector.schema import VectorInfo
 from dkvector.vectors import to_matrix
 

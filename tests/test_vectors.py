@@ -18,7 +18,8 @@ from dkvector.detect import is_vector_column
 from dkvector.dtype import VectorArray
 from dkvector.errors import VectorError
 from dkvector.metrics import DistanceMetric
-from dkvector.vectors import gather, labels_of, normalize, read_queries, read_vectors, squared_norms, to_matrix
+from dkvector.norms import normalize, squared_norms
+from dkvector.vectors import gather, labels_of, read_queries, read_vectors, to_matrix
 
 COSINE = DistanceMetric.COSINE
 ROWS = [[0.5, -1.25, 3.0], [0.0, 2.0, 1e-3], [7.0, 0.125, -4.0]]

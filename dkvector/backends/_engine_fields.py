@@ -18,10 +18,10 @@ from dkvector.backends._layout import UPDATED, Layout, ids_of, path_of
 from dkvector.backends._querydsl import Query, all_of
 from dkvector.columns import to_index
 from dkvector.errors import PartialWriteError, SchemaError, UnsupportedError
+from dkvector.filling import Backfill, Page, joined
 from dkvector.indexes import IndexSpec
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.migration import Infos
-from dkvector.requests import Backfill, Page, joined
 from dkvector.schema import VectorInfo
 from dkvector.versions import check_whole
 

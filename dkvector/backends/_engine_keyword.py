@@ -9,8 +9,8 @@ import numpy as np
 
 from dkvector.backends._dialect import MOST
 from dkvector.backends._documents import table, wanted
+from dkvector.backends._engine_exact import ordered
 from dkvector.backends._engine_reader import Hit, Reader
-from dkvector.backends._engine_search import ordered
 from dkvector.backends._layout import Layout
 from dkvector.backends._querydsl import Query
 from dkvector.requests import KeywordRequest

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from dkvector.backends._engine_fields import TRIES, Fields
 from dkvector.backends._engine_indexes import Held
+from dkvector.filling import Backfill, Page
 from dkvector.metrics import Floats
 from dkvector.migration import Infos
-from dkvector.requests import Backfill, Page
 from dkvector.schema import VectorInfo
 from dkvector.store import AsyncVectorStore
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from dkvector.backends import _topk
 from dkvector.backends._dialect import MOST, Ask
 from dkvector.backends._documents import decoded_vectors, wanted
+from dkvector.backends._engine_exact import Best, ordered
 from dkvector.backends._engine_reader import Hit, Reader
-from dkvector.backends._layout import Layout, ids_of
 from dkvector.backends._querydsl import ALL, Query, all_of
-from dkvector.columns import to_index
 from dkvector.metrics import DistanceMetric, Floats, from_engine, of_pairs
 from dkvector.requests import Request
 
@@ -88,14 +87,14 @@ class Search:
         """Tell whether only comparing every row here will do."""
         return self.request.k >= MOST or (not self.by_index and self.dialect.exact(self._ask(0, 1, 1)) is None)
 
-    @property
+    @cached_property
     def by_index(self) -> bool:
         """Whether the index answers."""
         own = self.request.metric == self.info.metric and self.dialect.indexed(self.spec)
         there = own and bool(self.layout.natives[self.info.name])
         return there and (not self.exactly or self.dialect.is_exact(self.spec))
 
-    @property
+    @cached_property
     def whole(self) -> bool:
         """Whether the engine compares every row."""
         return not self.by_index or self.dialect.is_exact(self.spec)
@@ -127,6 +126,7 @@ class Search:
         self.answer.matching = matching if self.request.where is not None else None
         due = min(k, matching)
         short = [at for at in short if len(found[at].hits) < due]
+        # once only: as many candidates as rows match are asked for, as far as the engine goes: more would bring nothing
         if short and not self.whole:
             again = await self._asked(short, k, min(MOST, max(WIDER * self._candidates(), matching)))
             found = _better(found, short, again)
@@ -147,6 +147,7 @@ class Search:
         """Let the engine search, and let ties at the end decide themselves by id where every row was compared."""
         wide = self._wide(k)
         found = await self._hits(queries, wide, candidates)
+        # four times as many at a time: ties are as many as there are copies of a row, which nobody knows before
         while self.whole and wide < MOST and any(_tied(hits, k, wide) for hits in found):
             wide = min(MOST, 4 * wide)
             found = await self._hits(queries, wide, candidates)
@@ -159,7 +160,8 @@ class Search:
     async def _hits(self, queries: Sequence[int], k: int, candidates: int) -> list[list[Hit]]:
         bodies = [self._body(query, k, candidates) for query in queries]
         self._tell(bodies[0])
-        return await self.reader.search([{**body, **self._shared(k)} for body in bodies])
+        shared = self._shared(k)
+        return await self.reader.search([body | shared for body in bodies])
 
     def _body(self, query: int, k: int, candidates: int) -> dict[str, Any]:
         ask = self._ask(query, k, candidates)
@@ -235,7 +237,7 @@ class Search:
     async def _scanned(self, queries: Sequence[int]) -> list[_Found]:
         """Compare every row that matches with the queries here, page by page."""
         some = self.request.queries[np.asarray(queries, np.intp)]
-        best = _Best(some, self.request.k, self.request.metric, self.reader)
+        best = Best(some, self.request.k, self.request.metric, self.reader)
         count = 0
         async for page in self.reader.pages(self._searchable(), [self.path], MOST, vectors=True):
             vectors = decoded_vectors([_vector(hit.source, self.path) for hit in page], self.info)
@@ -246,7 +248,7 @@ class Search:
         self.answer.matching = count
         return await self._fetched(best)
 
-    async def _fetched(self, best: _Best) -> list[_Found]:
+    async def _fetched(self, best: Best) -> list[_Found]:
         paths = wanted(self.layout, self.request.columns, vectors=self.request.include_vectors)
         names = list(dict.fromkeys(best.names))
         sources = await self.reader.named(names, paths)
@@ -266,41 +268,6 @@ class _Found:
 
     hits: list[Hit]
     distances: Floats
-
-
-class _Best:
-    """The nearest rows of every query among pages that come one after another."""
-
-    def __init__(self, queries: Floats, k: int, metric: DistanceMetric, reader: Reader) -> None:
-        self.queries, self.k, self.metric, self.reader = queries, k, metric, reader
-        self.names: list[str] = []
-        self.distances: Floats = np.empty(0, np.float32)
-        self.counts: Positions = np.zeros(len(queries), np.intp)
-
-    def offer(self, names: Sequence[str], vectors: Floats) -> None:
-        """Take in a page."""
-
-        def ranks(rows: Positions) -> Positions:
-            return ordered([names[row] for row in rows], self.reader.layout)
-
-        near = _topk.search([_topk.Block(0, vectors)], self.queries, self.k, self.metric, ranks=ranks)
-        together = [*self.names, *(names[at] for at in near.positions)]
-        each = np.arange(len(self.queries))
-        query = np.concatenate([np.repeat(each, self.counts), np.repeat(each, near.counts)])
-        distances = np.concatenate([self.distances, near.distances])
-
-        def order(rows: Positions) -> Positions:
-            return ordered([together[row] for row in rows], self.reader.layout)
-
-        kept = _topk.best_of(query, np.arange(len(together)), distances, len(self.queries), k=self.k, ranks=order)
-        self.names = [together[at] for at in kept.positions]
-        self.distances, self.counts = kept.distances, kept.counts
-
-
-def ordered(names: Sequence[str], layout: Layout) -> Positions:
-    """Order documents by their ids."""
-    labels: pd.Index = to_index(ids_of(names, layout.schema.id.type), layout.schema.id)
-    return np.argsort(np.argsort(labels, kind="stable"), kind="stable")
 
 
 def _vector(source: Any, path: str) -> Any:

@@ -21,7 +21,7 @@ from dkvector.backends._plan import Effort
 from dkvector.backends._topk import Block, Nearest, Positions
 from dkvector.indexes import HNSW, IVF, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
-from dkvector.vectors import squared_norms
+from dkvector.norms import squared_norms
 
 CHUNK = 1 << 14  # rows added at a time: an interrupt is obeyed, and the bar moves, between chunks
 SAMPLE = 64  # rows a list is trained on

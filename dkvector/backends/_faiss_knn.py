@@ -13,7 +13,7 @@ from dkvector.backends import _topk
 from dkvector.backends._faiss_index import one_thread
 from dkvector.backends._topk import Block, Nearest, Positions, Ranks, joined
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
-from dkvector.vectors import normalize, squared_norms
+from dkvector.norms import normalize, squared_norms
 
 SPARE = 2  # neighbours asked for beyond k, so that rows as near as the k-th are seen
 UNIT = 1e-5  # how far a squared norm may be from 1 for the product to be the cosine

@@ -15,9 +15,9 @@ from dkvector.backends._rows import Rows
 from dkvector.backends._segment import Segment, altered, with_gaps
 from dkvector.backends._topk import Positions
 from dkvector.errors import SchemaError
+from dkvector.filling import Backfill, Page
 from dkvector.metrics import Floats
 from dkvector.migration import Infos
-from dkvector.requests import Backfill, Page
 from dkvector.schema import VectorInfo
 from dkvector.store import AsyncVectorStore
 from dkvector.versions import check_whole

@@ -14,9 +14,9 @@ from dkvector.backends._pg_pool import Connections
 from dkvector.backends._pg_table import VECTORS, Table, read_table
 from dkvector.backends._sql import quoted
 from dkvector.errors import SchemaError
+from dkvector.filling import Backfill, Page
 from dkvector.metrics import Floats
 from dkvector.migration import Infos
-from dkvector.requests import Backfill, Page
 from dkvector.schema import VectorInfo
 from dkvector.versions import check_whole
 

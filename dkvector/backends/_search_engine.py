@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import quote
 
 import pandas as pd
@@ -17,19 +16,16 @@ from dkvector.backends._dialect import Dialect
 from dkvector.backends._documents import table, wanted
 from dkvector.backends._engine_compile import compiled, compiled_words
 from dkvector.backends._engine_config import EngineConfig, read_config
-from dkvector.backends._engine_fields import Fields
-from dkvector.backends._engine_indexes import Held, Indexes
+from dkvector.backends._engine_held import EngineHolding
 from dkvector.backends._engine_keyword import keyword_body, marked
-from dkvector.backends._engine_migrate import EngineFields
 from dkvector.backends._engine_reader import Reader
 from dkvector.backends._engine_search import Answer, Search
-from dkvector.backends._engine_writer import Writer
 from dkvector.backends._layout import given, ids_of
-from dkvector.backends._querydsl import Query, all_of, beyond
+from dkvector.backends._querydsl import Query, all_of
 from dkvector.backends._wire import Server, Wire, greeted
 from dkvector.columns import to_index
 from dkvector.compiled import Statement
-from dkvector.errors import BackendUnavailableError, NotFoundError, SchemaError
+from dkvector.errors import BackendUnavailableError, NotFoundError
 from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec
 from dkvector.ingest import Batch
@@ -37,22 +33,9 @@ from dkvector.requests import KeywordRequest, Mode, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits, TableSource
 from dkvector.schema import VectorInfo
 
-T = TypeVar("T")
-PAUSES = (0.05, 0.2)  # seconds: an engine lets go of a replaced index a moment before it knows the new one
 
-
-class EngineStore(EngineFields):
+class EngineStore(EngineHolding):
     """Rows as documents of one index, searched by the engine."""
-
-    def __init__(self, wire: Wire, dialect: Dialect, config: EngineConfig) -> None:
-        self._wire, self._dialect, self._config = wire, dialect, config
-        self._index = config.index or ""
-        self._places = Indexes(wire, dialect, self._index, config.settings, config.analyzer)
-        self._held: Held | None = None
-        self._patient = False  # many writes are to come: the engine need not show each
-        self.supports = dialect.supports
-        self.dimension = config.vectors.dimension
-        self.metric = config.vectors.metric
 
     @classmethod
     @abstractmethod
@@ -96,57 +79,6 @@ class EngineStore(EngineFields):
 
     def _place(self) -> str:
         return f"{self.name} at {', '.join(self._wire.hosts)}, index {self._index!r}"
-
-    def _specs_known(self) -> Mapping[str, IndexSpec]:
-        return {} if self._held is None else self._held.layout.specs
-
-    async def _load(self) -> None:
-        """Find what the index holds now."""
-        held = await self._places.find()
-        if held is not None and not held.layout.ours:
-            held = replace(held, layout=await self._limited(held))
-        self._hold(held)
-
-    async def refresh(self) -> bool:
-        """See columns, fields and versions that others have added or changed since; rows are seen anyway."""
-        before = (self.empty, self.schema)
-        await self._load()
-        return before != (self.empty, self.schema)
-
-    def _hold(self, held: Held | None) -> None:
-        self._held = held
-        self.schema = None if held is None else held.layout.schema
-        for info in () if held is None else held.layout.schema.serving:
-            if self.dimension not in {None, info.dimensions}:
-                raise SchemaError(f"{self._index} holds {info.dimensions} dimensions, the config says {self.dimension}")
-            if self.metric not in {None, info.metric}:
-                raise SchemaError(f"{self._index} measures by {info.metric.value}, the config says {self.metric!s}")
-
-    async def _limited(self, held: Held) -> Any:
-        """Keep the limits of columns that hold texts too long to be compared, or may hold some."""
-        layout, kept = held.layout, {}
-        reader = Reader(self._wire, self._dialect, self._config, self._index, layout)
-        for name, limit in layout.limits.items():
-            longer = beyond(layout.target(name), told=self._dialect.tells_ignored)
-            if longer is None or await reader.count(longer):
-                kept[name] = limit
-        return replace(layout, limits=kept)
-
-    @property
-    def _there(self) -> Held:
-        """The index; an error while there is none."""
-        _ = self.known
-        if self._held is None:  # pragma: no cover - `known` has raised
-            raise AssertionError
-        return self._held
-
-    @property
-    def _reader(self) -> Reader:
-        return Reader(self._wire, self._dialect, self._config, self._index, self._there.layout)
-
-    @property
-    def _writer(self) -> Writer:
-        return Writer(self._wire, self._dialect, self._config, self._places, patient=self._patient)
 
     @asynccontextmanager
     async def _while_loading(self) -> AsyncIterator[None]:
@@ -220,31 +152,12 @@ class EngineStore(EngineFields):
 
         held = self._there
         answer, rows = await self._read(found)
-        if any(hit.index not in {held.concrete, self._there.concrete, ""} for hit in answer.hits):
+        # hits of neither index come from one that was put in place between the two: their columns may be others
+        known = {held.concrete, self._there.concrete, ""}
+        if any(hit.index not in known for hit in answer.hits):
             answer, rows = await found(await self._after_replacement(held))
         hits = Hits(TableSource(rows), answer.distances, answer.counts, request.metric, request.labels)
         return hits, self._told(request, answer)
-
-    async def _read(self, work: Callable[[Reader], Awaitable[T]]) -> T:
-        """Read, and once more where another process has put an index in place of ours meanwhile."""
-        held = self._there
-        for pause in (*PAUSES, None):
-            try:
-                return await work(self._reader)
-            except (BackendUnavailableError, NotFoundError):
-                if pause is None:
-                    raise
-                await self._after_replacement(held)
-                if self._there.concrete == held.concrete:
-                    await asyncio.sleep(pause)
-        raise AssertionError  # pragma: no cover - the last try returns or raises
-
-    async def _after_replacement(self, before: Held) -> Reader:
-        """Take up the index that another process has put in place of ours."""
-        await self._load()
-        if self._held is None or self._held.layout.schema != before.layout.schema:
-            raise SchemaError(f"{self._index} was replaced meanwhile, and holds other columns now: search again")
-        return self._reader
 
     def _told(self, request: Request, answer: Answer) -> Explanation:
         return Explanation(
@@ -308,10 +221,6 @@ class EngineStore(EngineFields):
         layout = replace(held.layout, specs={**held.layout.specs, info.name: wanted_spec})
         self._hold(await self._writer.rebuild(held, layout, self._reader, progress=progress))
         return wanted_spec
-
-    @property
-    def _fields(self) -> Fields:
-        return Fields(self._writer, self._reader, self._there)
 
     async def _indexes(self) -> dict[str, IndexSpec]:
         return dict(self._there.layout.specs)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
-from dkvector.vectors import squared_norms
+from dkvector.norms import squared_norms
 
 Positions = NDArray[np.intp]
 Ranks = Callable[[Positions], Positions]

@@ -28,12 +28,13 @@ from dkvector.backends._sql import quoted
 from dkvector.columns import to_index
 from dkvector.compiled import Statement
 from dkvector.errors import NotFoundError, SchemaError
+from dkvector.filling import Backfill, Page
 from dkvector.filters import Filter
 from dkvector.indexes import IVF, Flat, IndexSpec
 from dkvector.ingest import Batch
 from dkvector.metrics import Floats
 from dkvector.migration import Infos
-from dkvector.requests import Backfill, KeywordRequest, Mode, Page, Request, Written
+from dkvector.requests import KeywordRequest, Mode, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.schema import Supports, VectorInfo
 from dkvector.store import AsyncVectorStore

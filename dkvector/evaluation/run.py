@@ -21,7 +21,7 @@ from dkvector.evaluation.sources import Chunk
 from dkvector.evaluation.timing import Times, Timing, Trial, measure
 from dkvector.evaluation.truth import Truth
 from dkvector.metrics import DistanceMetric, Floats
-from dkvector.vectors import squared_norms
+from dkvector.norms import squared_norms
 
 ROUNDING = 2e-6  # by which two ways to measure one pair in float32 may differ, relative to its scale
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dkvector.errors import SchemaError
 from dkvector.metrics import Floats
-from dkvector.vectors import BLOCK
+from dkvector.norms import BLOCK
 
 Doubles = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dkvector.backends._topk import Nearest
 from dkvector.metrics import Floats
-from dkvector.vectors import BLOCK
+from dkvector.norms import BLOCK
 
 Doubles = NDArray[np.float64]
 

@@ -19,8 +19,9 @@ from dkvector.errors import SchemaError, UnsupportedError
 from dkvector.frame_columns import payload, vector_column
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric, Floats
+from dkvector.norms import normalize
 from dkvector.results import free
-from dkvector.vectors import normalize, read_vectors
+from dkvector.vectors import read_vectors
 from dkvector.verbs._ground import distinctive, ground
 from dkvector.verbs.sampling import sample
 

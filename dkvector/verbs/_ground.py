@@ -17,7 +17,8 @@ from dkvector.backends._topk import Block, Nearest, Positions
 from dkvector.errors import UnsupportedError
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric, Floats
-from dkvector.vectors import normalize, read_vectors
+from dkvector.norms import normalize
+from dkvector.vectors import read_vectors
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dkvector.backends._topk import Positions
 from dkvector.metrics import DistanceMetric, Floats
-from dkvector.vectors import normalize
+from dkvector.norms import normalize
 from dkvector.verbs._ground import Ground
 from dkvector.verbs._subject import NEIGHBOURS, Subject
 from dkvector.verbs.duplicates import radius

@@ -20,8 +20,8 @@ from dkvector.backends._topk import SLACK, Block, Nearest, Positions, pair_dista
 from dkvector.columns import kept
 from dkvector.errors import SchemaError
 from dkvector.metrics import DistanceMetric, Floats, distance, score
+from dkvector.norms import squared_norms
 from dkvector.results import framed, free
-from dkvector.vectors import squared_norms
 from dkvector.verbs._ground import Ground
 
 Keep = Literal["first", "last", False]

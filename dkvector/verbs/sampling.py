@@ -9,8 +9,8 @@ from dkvector.backends._topk import Positions
 from dkvector.counts import as_count
 from dkvector.errors import SchemaError
 from dkvector.metrics import Floats
+from dkvector.norms import BLOCK, squared_norms
 from dkvector.progress import bar
-from dkvector.vectors import BLOCK, squared_norms
 from dkvector.verbs._ground import Ground
 
 

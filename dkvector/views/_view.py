@@ -17,12 +17,13 @@ import pyarrow as pa
 
 from dkvector.compiled import Statement
 from dkvector.errors import UnsupportedError
+from dkvector.filling import Backfill, Page
 from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec
 from dkvector.ingest import Batch
 from dkvector.metrics import Floats
 from dkvector.migration import Infos
-from dkvector.requests import Backfill, KeywordRequest, Mode, Page, Request, Written
+from dkvector.requests import KeywordRequest, Mode, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.store import AsyncVectorStore

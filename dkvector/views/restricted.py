@@ -16,11 +16,12 @@ from dkvector.backends import _arrow
 from dkvector.columns import to_index
 from dkvector.compiled import Statement
 from dkvector.errors import AccessDeniedError, NotFoundError, some
+from dkvector.filling import Backfill, Page
 from dkvector.filters import And, Filter, as_filter, check_columns
 from dkvector.ingest import Batch
 from dkvector.migration import Infos
 from dkvector.primitives import Primitives
-from dkvector.requests import Backfill, KeywordRequest, Mode, Page, Request, Written
+from dkvector.requests import KeywordRequest, Mode, Request, Written
 from dkvector.results import Explanation, Hits, KeywordHits
 from dkvector.schema import Schema
 from dkvector.store import AsyncVectorStore

@@ -11,9 +11,10 @@ import pandas as pd
 from dkvector.blocking import VectorStore
 from dkvector.encoders import needed
 from dkvector.metrics import DistanceMetric, Floats
+from dkvector.norms import normalize
 from dkvector.requests import as_ids, check_one
 from dkvector.schema import VectorInfo
-from dkvector.vectors import normalize, read_queries, to_matrix
+from dkvector.vectors import read_queries, to_matrix
 
 
 def steered(
