@@ -1,6 +1,7 @@
 """What a notebook shows of stores, schemas and searches: short, whole, never code, never a question to the engine."""
 
 import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -136,6 +137,8 @@ def test_versions_name_engines_whether_installed_or_not(capsys, monkeypatch):
     assert "OMP_NUM_THREADS=3" in told["threads"]
     assert re.fullmatch(r"\d+\.\d+.*", told["faiss-cpu"])
     assert all(told.values())
+    assert sys.executable not in "".join(told.values())
     dkv.show_versions()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(told)
+    assert [line.split()[0] for line in lines] == [*told, "interpreter"]
+    assert lines[-1].endswith(sys.executable)
