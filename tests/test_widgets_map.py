@@ -66,6 +66,22 @@ def test_what_is_selected_in_the_page_arrives_as_labels(shown):
     assert (shown.selection, len(shown.value)) == ([], 0)
 
 
+def test_what_the_page_selects_is_given_back_to_it_to_write_and_what_python_selects_is_not(rows, shown):
+    shown.selection = ["bee"]
+    assert shown._noticed == 0
+    lassoed(shown, [0])
+    assert shown._noticed == 1  # marimo runs the cells that read a widget after the page wrote to it only
+    with rows.vec.push("exact") as store:
+        explorer = dkv.widgets.Explorer(store, query="ant", by="row", k=2)
+        shown.link(explorer)
+        lassoed(shown, [1, 2])
+    assert (shown._noticed, explorer._noticed) == (2, 1)
+
+
+def test_the_points_are_a_widget_of_their_own(shown):
+    assert shown.get_state("scatter")["scatter"] == f"anywidget:{shown.scatter.model_id}"
+
+
 def test_what_is_selected_in_python_arrives_in_the_page_in_any_form(rows, shown):
     for given, places in (
         (["dog", "bee"], [1, 3]),

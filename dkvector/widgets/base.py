@@ -58,6 +58,10 @@ class Widget(anywidget.AnyWidget):
     error = SettledText(read_only=True).tag(sync=True)
     status = t.Unicode(read_only=True).tag(sync=True)
     busy = t.Bool(read_only=True).tag(sync=True)
+    _noticed = t.Int().tag(sync=True)  # how often the page did something without writing to a trait of ours
+    _echoed = t.Int().tag(
+        sync=True
+    )  # it writes this here: marimo runs the cells that read a widget after a write only
 
     _sending = False
 
@@ -71,6 +75,10 @@ class Widget(anywidget.AnyWidget):
             return super().get_state(*args, **kwargs)
         finally:
             self._sending = before
+
+    def notice(self) -> None:
+        """Have the page write to us, once what it did is done."""
+        self._noticed += 1
 
     def _tell(self, *, error: Exception | None = None, status: str = "", busy: bool = False) -> None:
         """Say what goes on, and what went wrong."""

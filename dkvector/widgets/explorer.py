@@ -281,10 +281,12 @@ class Explorer(Widget):
             self._changed(None)
         elif what == "complete":
             self._rows.ask(content.get("label", ""))
+            return
         elif what == "keep" and 0 <= at < len(self.less):
             self.less = self.less[:at] + self.less[at + 1 :]
         elif what in {"more", "less", "right", "wrong"}:
             self._do(what, at, content.get("label"))
+        self.notice()
 
     def _do(self, what: str, at: int, label: str) -> None:
         """Do something to a row, unless the page that was looked at shows other rows by now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ipywidgets
+import anywidget
 import numpy as np
 import pandas as pd
 import traitlets as t
@@ -87,7 +87,7 @@ class Map(Widget):
     missed = t.Instance(pd.DataFrame, allow_none=True)
     value = t.Instance(pd.DataFrame)
     hovered = t.Any(allow_none=True)
-    scatter = t.Instance(ipywidgets.DOMWidget).tag(sync=True, **ipywidgets.widget_serialization)
+    scatter = anywidget.WidgetTrait().tag(sync=True)
     _name = t.Unicode().tag(sync=True)
     _columns: t.List[Any] = t.List().tag(sync=True)
     _legend = t.Dict().tag(sync=True)
@@ -210,6 +210,8 @@ class Map(Widget):
         known = self.view.index.get_indexer(pd.Index(self.selection, tupleize_cols=False))
         if not np.array_equal(places, np.unique(known)):
             self.selection = self.view.index.take(places)
+            for widget in (self, *(link.explorer for link in self._links)):
+                widget.notice()
 
     def _hovered_there(self, place: int | None) -> None:
         if place is None or not 0 <= place < len(self.view):

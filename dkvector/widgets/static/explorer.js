@@ -115,12 +115,13 @@ function rowOf(row, at, page, { act, toggle, ours }) {
 
 function tableOf(page, title, tools) {
   const rows = page.rows.map((row, at) => rowOf(row, at, page, tools));
-  const heads = [["", false], ["rank", true], ["label", false], ["score", true],
-    ...page.columns.map((one) => [one.name, one.numeric]), ...(tools.ours ? [["actions", false]] : [])];
+  const number = "dkv-number";
+  const heads = [["", ""], ["rank", number], ["label", ""], ["score", number],
+    ...page.columns.map((one) => [one.name, one.numeric ? number : ""]), ...(tools.ours ? [["actions", "dkv-actions"]] : [])];
   const table = h("table", { role: "grid", "aria-label": title, "aria-rowcount": page.total + 1,
     "aria-multiselectable": tools.ours ? "true" : null, "aria-describedby": tools.keys },
-    h("thead", {}, h("tr", { role: "row", "aria-rowindex": 1 }, ...heads.map(([name, numeric]) => h("th", {
-      scope: "col", role: "columnheader", class: numeric ? "dkv-number" : "" }, name || h("span", { class: "dkv-hidden" }, "open"))))),
+    h("thead", {}, h("tr", { role: "row", "aria-rowindex": 1 }, ...heads.map(([name, kind]) => h("th", {
+      scope: "col", role: "columnheader", class: kind }, name || h("span", { class: "dkv-hidden" }, "open"))))),
     h("tbody", {}, ...rows.flatMap(({ tr, detail }) => [tr, detail])));
   // one row is in the tab order, and its buttons with it
   const rove = (to, focus) => {

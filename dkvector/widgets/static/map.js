@@ -10,16 +10,15 @@ const MARGIN = 0.94; // of the stage, that a whole map fills
 const START = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
 
 /** Put jupyter-scatter's view into a box, and wait until it can be spoken to. */
-async function drawn(model, box) {
-  const manager = model.widget_manager;
-  if (!manager?.create_view) throw new Error("this notebook shows no widget inside another: display map.scatter itself");
-  const child = await manager.get_model(model.get("scatter").replace("IPY_MODEL_", ""));
-  const view = await manager.create_view(child);
-  box.append(view.el);
-  view.trigger?.("displayed");
-  for (let waited = 0; waited < 600; waited += 1) {
-    const api = [...box.querySelectorAll("div")].find((one) => one.api)?.api;
-    if (api?.get("points")?.length) return { child, view, api };
+async function drawn(model, scope, box) {
+  if (!scope.host) throw new Error("this notebook's front end of anywidget shows no widget inside another: update anywidget to 0.11 or newer and load the page again, or display map.scatter itself");
+  const named = model.get("scatter"), el = h("div", {});
+  const [child, widget] = await Promise.all([scope.host.getModel(named), scope.host.getWidget(named)]);
+  box.append(el);
+  await widget.render({ el, signal: scope.signal });
+  for (let waited = 0; waited < 600 && !scope.signal.aborted; waited += 1) {
+    const api = [...el.querySelectorAll("div")].find((one) => one.api)?.api;
+    if (api?.get("points")?.length) return { child, api };
     await new Promise(requestAnimationFrame);
   }
   throw new Error("the map could not be drawn: this browser may lack WebGL");
@@ -303,7 +302,7 @@ function tools(model, scope, api, see, act) {
 
 /** Bring the map to life once jupyter-scatter has drawn it. */
 async function begin(model, scope, stage, bar, beside) {
-  const { child, view, api } = await drawn(model, stage);
+  const { child, api } = await drawn(model, scope, stage);
   const root = stage.closest(".dkv-widget"), points = pointsOf(child, api), see = camera(api, points, stage);
   const selected = () => api.get("selectedPoints");
   const canvas = h("canvas", { class: "dkv-over", "aria-hidden": "true" });
@@ -328,7 +327,7 @@ async function begin(model, scope, stage, bar, beside) {
   api.subscribe("pointout", hint.hide);
   const sized = new ResizeObserver(over.later);
   sized.observe(stage);
-  scope.stop.push(() => sized.disconnect(), () => view.remove?.());
+  scope.stop.push(() => sized.disconnect());
   themed(root, stage, api, over.later, scope);
   keyboard(stage, api, see, points, over, act);
   see.fit();

@@ -200,10 +200,10 @@ function codeBox(model, scope) {
 
 /** Give a widget's `render`: its parts in a region of its own, tied to the model for as long as it is shown. */
 function shown(name, title, parts) {
-  return ({ model, el }) => {
-    const heard = [];
+  return ({ model, el, host }) => {
+    const heard = [], ending = new AbortController();
     const scope = {
-      flush: [], stop: [],
+      flush: [], stop: [() => ending.abort()], signal: ending.signal, host, // the host shows one widget inside another
       on(event, what) {
         model.on(event, what);
         heard.push([event, what]);
@@ -214,6 +214,10 @@ function shown(name, title, parts) {
       ...parts(model, scope));
     root.addEventListener("keydown", (e) => e.key !== "Escape" && e.stopPropagation());
     el.replaceChildren(root);
+    scope.on("change:_noticed", () => {
+      model.set("_echoed", model.get("_noticed"));
+      model.save_changes();
+    });
     return () => {
       heard.forEach(([event, what]) => model.off(event, what));
       scope.stop.forEach((stop) => stop());
