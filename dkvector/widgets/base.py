@@ -59,9 +59,7 @@ class Widget(anywidget.AnyWidget):
     status = t.Unicode(read_only=True).tag(sync=True)
     busy = t.Bool(read_only=True).tag(sync=True)
     _noticed = t.Int().tag(sync=True)  # how often the page did something without writing to a trait of ours
-    _echoed = t.Int().tag(
-        sync=True
-    )  # it writes this here: marimo runs the cells that read a widget after a write only
+    _echoed = t.Int().tag(sync=True)  # it writes this here: marimo runs the cells that read a widget after a write only
 
     _sending = False
 
