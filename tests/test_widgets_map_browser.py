@@ -196,3 +196,80 @@ def test_map_and_explorer_show_what_the_other_found(clean):
     clean.until("explorer.where.startswith('ids(')", wanted=True)
     clean.until("set(explorer.value['kind']) == {'north'}", wanted=True)
     clean.shot("map-linked")
+
+
+ASKED = """rows = view.assign(v=dkv.VectorArray(view[['x', 'y']].to_numpy('f4')))
+map = dkv.widgets.Map(rows, view=view, color='kind', height=300, k=5, data_name='rows')"""
+
+
+def test_neighbours_of_what_is_typed_are_ringed_and_a_filter_hides_the_other_rows(clean):
+    page = opened(clean, more=ASKED)
+    asked, where = page.get_by_label("Neighbours of"), page.get_by_label("Where")
+    status = page.get_by_role("status").first
+    asked.fill("r0")
+    clean.until("map.highlight == ['r0', *rows.vec.search(like='r0', k=5).index]", wanted=True)
+    expect(page.get_by_role("group", name="Legend")).to_contain_text("6 highlighted")
+    where.fill("kin == 'north'")
+    expect(page.get_by_role("alert").filter(has_text="no column 'kin'; did you mean 'kind'?")).to_be_visible()
+    expect(where).to_have_attribute("aria-invalid", "true")
+    expect(status).to_have_text("400 rows, 6 highlighted")
+    where.fill("kind == 'south'")
+    expect(status).to_have_text("100 of 400 rows, 6 highlighted")
+    south = "rows.vec.search(like='r0', k=5, where=\"kind == 'south'\").index"
+    clean.until(f"map.highlight == ['r0', *{south}]", wanted=True)
+    assert page.evaluate(f"() => {API}.get('filteredPoints').length") == 100
+    expect(page.get_by_label("Code", exact=True)).to_have_text(
+        "dkv.plot_map(view, 'kind', highlight=['r0', *rows.vec.push('exact').search(like='r0', k=5, "
+        "where=\"kind == 'south'\").index], where=\"kind == 'south'\")"
+    )
+    page.mouse.move(*at(page, 4))  # of the north, which is hidden
+    lasso(page, 0, 60)
+    assert clean.value("(map.hovered, map.selection)") == [None, []]
+    stage_button(page, "Select view").click()
+    clean.until("map.value['kind'].value_counts()['south'] == len(map.value) == 100", wanted=True)
+    clean.shot("map-asked-light", widget=True)
+    try:
+        clean.theme("JupyterLab Dark")
+        clean.shot("map-asked-dark", widget=True)
+    finally:
+        clean.theme("JupyterLab Light")
+    asked.fill("nobody")
+    expect(page.locator(".dkv-error")).to_contain_text("NotFoundError: not in the store: 'nobody'")
+    where.fill("")
+    expect(status).to_have_text("400 rows, 6 highlighted, 100 selected")
+    assert page.evaluate(f"() => [{API}.get('isPointsFiltered'), {API}.get('selectedPoints').length]") == [False, 100]
+
+
+def test_what_is_asked_is_reached_by_keyboard(clean):
+    page = opened(clean, more=ASKED)
+    page.get_by_label("Search by").focus()
+    reached = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("() => document.activeElement.labels[0].textContent"))
+    assert reached == ["Neighbours of", "k", "Where", "Colour"]
+    page.get_by_label("Neighbours of").focus()
+    page.keyboard.type("r39")
+    expect(page.get_by_role("listbox", name="Rows").get_by_role("option")).to_have_count(10)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    clean.until("map.query", "r390")
+    clean.until("map.highlight[0]", "r390")
+
+
+def test_a_filter_thins_what_moves_no_more_than_it_must_and_hides_what_is_pointed_at(clean):
+    page = opened(clean, count=120_000)
+    clean.value("setattr(map, 'where', \"kind in ['north', 'east', 'south']\")")
+    page.wait_for_function(f"() => {API}.get('filteredPoints').length === 90000")
+    page.evaluate(
+        f"() => {{ const api = {API}; window.seen = new Set(); "
+        "api.subscribe('view', () => setTimeout(() => window.seen.add(api.get('filteredPoints').length))); }"
+    )
+    stage_button(page, "+").click()
+    page.wait_for_timeout(600)
+    assert page.evaluate("() => [...window.seen]") == [90_000]  # no more than are drawn while it moves
+    clean.value("setattr(map, 'where', '')")
+    page.wait_for_function(f"() => !{API}.get('isPointsFiltered')")
+    stage_button(page, "+").click()
+    page.wait_for_function("() => window.seen.has(60000)")
+    page.wait_for_function(f"() => !{API}.get('isPointsFiltered')", timeout=15_000)

@@ -166,6 +166,39 @@ function filterBox(model, scope) {
   return field;
 }
 
+/** A query, how it is read, and k; rows are completed as columns are: which ones there are, the kernel knows. */
+function queryBox(model, scope, title) {
+  const query = h("input", { type: "search", autocomplete: "off", spellcheck: "false" });
+  const by = tie(model, scope, select(model.get("_choices").ways), "by");
+  const hint = () => {
+    const hints = { text: "what it means", words: "what it means and says", row: "the label of a row", vector: "[0.1, 0.2, …]" };
+    query.placeholder = hints[model.get("by")];
+  };
+  scope.on("change:by", hint);
+  hint();
+  tie(model, scope, query, "query", { typed: true });
+  const rows = completion(query, "Rows", {
+    ask(all) { if (model.get("by") === "row" && (query.value || all)) model.send({ do: "complete", label: query.value }); },
+    put(name) { query.value = name; },
+  });
+  scope.on("change:_offered", () => {
+    const { begun, labels } = model.get("_offered");
+    if (begun === query.value && model.get("by") === "row") rows.show(labels.filter((one) => one !== begun).map((one) => [one, ""]));
+  });
+  const asked = labelled(title, query, "dkv-wide");
+  asked.append(rows.list);
+  const k = tie(model, scope, h("input", { type: "number", min: "1" }), "k", { read: whole, typed: true });
+  return [labelled("Search by", by), asked, labelled("k", k, "dkv-small")];
+}
+
+/** A form, in which Enter sends what is typed, or asks the same again. */
+function askForm(model, scope, ...lines) {
+  return h("form", { role: "search", onsubmit: (e) => {
+    e.preventDefault();
+    if (!scope.flush.map((flush) => flush()).some(Boolean)) model.send({ do: "ask" });
+  } }, ...lines);
+}
+
 /** What goes on, in the given word or that of the model, and what went wrong. */
 function statusBox(model, scope, working) {
   const status = h("p", { role: "status", class: "dkv-status" });
