@@ -380,3 +380,14 @@ async def test_the_loop_stays_free_while_the_rows_are_asked(shown, monkeypatch):
     gate.set()
     await asyncio.sleep(0.05)
     assert (shown.highlight, shown.busy) == (["fox"], False)
+
+
+def test_enter_asks_the_same_again(shown, monkeypatch):
+    asked, answer = [], Asker.frame
+    monkeypatch.setattr(Asker, "frame", lambda asker, question: asked.append(question) or answer(asker, question))
+    shown.query = "ant"
+    shown.k = 10
+    assert len(asked) == 1
+    shown._told(None, {"do": "ask"}, [])
+    assert len(asked) == 2
+    assert shown._noticed == 1

@@ -43,6 +43,7 @@ class Marked(Asks):
         self._searched = ""  # the code of the search whose answer is ringed
         self._own: list[Any] = []  # the row that it asked about
         self._taking = False
+        self._filtered, self._problem = "", ""  # the filter that was read last, and what is wrong with it
         self._asks(behind, lambda: self.view.index)
 
     def _mark(self, highlight: Any, missed: pd.DataFrame | None) -> None:
@@ -70,6 +71,12 @@ class Marked(Asks):
         return missed
 
     def _where_problem(self) -> str:
+        """Tell what is wrong with the filter; one that was read already hides no other rows."""
+        if self._filtered != self.where:
+            self._filtered, self._problem = self.where, self._hide()
+        return self._problem
+
+    def _hide(self) -> str:
         """Hide the rows that don't satisfy the filter; or tell what is wrong with it, and hide what was hidden."""
         try:
             mask = matching(self.view[list(self._by_name.values())], self.where.strip() or None)

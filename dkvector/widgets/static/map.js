@@ -65,12 +65,8 @@ function filtered(model, points, child, api, scope) {
   const draw = (places) => {
     if (places) api.filter(places, { preventEvent: true });
     else api.unfilter({ preventEvent: true });
-    choose();
-  };
-  const choose = () => { // what is selected and hidden stays selected, and hidden
-    const chosen = chosenOf(child).filter(points.shown);
+    const chosen = chosenOf(child); // of which hidden ones are shown again with their rows
     if (chosen.length) api.select(chosen, { preventEvent: true });
-    else api.deselect({ preventEvent: true });
   };
   const settle = () => {
     clearTimeout(timer);
@@ -86,10 +82,8 @@ function filtered(model, points, child, api, scope) {
     few ||= Boolean(kept || before);
     settle();
   };
-  const again = () => kept && choose();
-  child.on("change:selection", again);
   scope.on("change:_kept", follow);
-  scope.stop.push(() => { clearTimeout(timer); child.off("change:selection", again); });
+  scope.stop.push(() => clearTimeout(timer));
   follow();
   return {
     move() {
@@ -209,7 +203,7 @@ async function begin(model, scope, stage, bar, beside) {
   const over = overlay(model, canvas, points, root, scope), hint = tip(model, stage, points, scope);
   const act = {
     toggle: (at) => api.select(selected().includes(at) ? selected().filter((one) => one !== at) : [...selected(), at]),
-    inView: () => api.select(api.get("pointsInView").filter(points.shown)),
+    inView: () => api.select(api.get("pointsInView")),
     clear: () => api.deselect(),
     zoomTo() {
       const wanted = selected().length ? selected() : model.get("_rings").map(([at]) => at);
