@@ -44,7 +44,8 @@ class Map(Marked):
         columns: columns to carry along, for colours and for what is told of a row; all by default.
         on: the vector column or field, where there are several.
         where: a filter, as text or as an expression: only rows that satisfy it are laid out, and it is the first value
-            of the trait. Clearing that hides none of them, and brings none that were not laid out.
+            of the trait. Clearing that hides none of them, and brings none that were not laid out. A boolean Series
+            can't be typed: it limits the layout alone.
         n: rows that are laid out, at most; the others are placed beside their neighbours.
         method: "umap" or "pca".
         metric: what neighbours are measured by.
