@@ -47,3 +47,10 @@ def test_a_lasso_selects_the_same_rows_in_python(shown):
     lasso(shown.page, 0, 60)
     expect(shown.page.locator(".dkv-map").get_by_role("status")).to_have_text("400 rows, 100 selected")
     shown.until("map.selection", NORTH)
+
+
+def test_the_colours_of_vs_code_go_before_those_that_ipywidgets_brings_along(shown):
+    paint = "(name) => document.documentElement.style.setProperty('--vscode-editor-background', name)"
+    shown.page.evaluate(paint, "rgb(1, 2, 3)")
+    expect(shown.page.locator(".dkv-explorer")).to_have_css("background-color", "rgb(1, 2, 3)")
+    shown.page.evaluate(paint, "")
