@@ -5,6 +5,8 @@ import math
 import pytest
 from playwright.sync_api import expect
 
+import dkvector as dkv
+
 SETUP = """
 import numpy as np, pandas as pd, dkvector as dkv
 
@@ -276,3 +278,19 @@ def test_a_filter_holds_while_many_points_move(clean):
     page.wait_for_function("() => window.seen.length")
     page.wait_for_timeout(300)
     assert set(page.evaluate("() => window.seen")) == {80_000}  # so few need no thinning
+
+
+OLDER = """async ([source, state]) => {
+  const { default: widget } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  const model = { get: (name) => state[name], on() {}, off() {}, set() {}, save_changes() {}, send() {} };
+  const el = document.createElement("div");
+  widget.render({ model, el });
+  await new Promise((done) => setTimeout(done));
+  return el.querySelector(".dkv-stage [role=alert]").textContent;
+}"""
+
+
+def test_a_front_end_that_shows_no_widget_inside_another_says_what_to_update(clean):
+    state = {"_choices": {"ways": [], "columns": []}, "_name": "Map of 1 rows", "code": "", "where": ""}
+    told = clean.page.evaluate(OLDER, [dkv.widgets.Map._esm, state])
+    assert "update anywidget to 0.11 or newer" in told
