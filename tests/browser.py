@@ -1,4 +1,4 @@
-"""A real browser on a real JupyterLab: what is tested is what a person sees."""
+"""A real browser on a real JupyterLab, Notebook 7 or marimo: what is tested is what a person sees."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from typing import Any
 import nbformat
 import servers
 from jupyter_client import BlockingKernelClient
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 SHOTS = Path(__file__).parents[1] / "build" / "screenshots"
 FLAGS = [
@@ -32,6 +33,8 @@ FLAGS = [
 SIZE = {"width": 1280, "height": 1000}
 SETTINGS = {"fetchNews": "false", "checkForUpdates": False}
 DONE = "ALL-DONE"
+# Notebook 7 while it starts, with or without widgets: https://github.com/jupyter/notebook/issues/7862
+RACE = "Cannot read properties of undefined (reading 'schema')"
 OPEN = """async ([path, run]) => {
   const app = window.jupyterapp;
   const shown = await app.commands.execute('docmanager:open', {path});
@@ -39,6 +42,14 @@ OPEN = """async ([path, run]) => {
   await shown.context.sessionContext.ready;
   await shown.revealed;
   if (run) await app.commands.execute('notebook:run-all-cells');
+}"""
+RUN = """async () => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const { context } = app.shell.currentWidget;
+  await context.ready;
+  await context.sessionContext.ready;
+  await app.commands.execute('notebook:run-all-cells');
 }"""
 # What a person does who presses the ✕: the focus goes there first, which sends what was typed last.
 CLOSE = """async () => {
@@ -67,6 +78,12 @@ class Lab:
     def open(self, *cells: str) -> Page:
         """Run a notebook of these cells, and give the page that shows it."""
         self.close()
+        self.page.evaluate(OPEN, [self.written(*cells), True])
+        self.page.get_by_text(DONE, exact=True).wait_for(timeout=60_000)
+        return self.page
+
+    def written(self, *cells: str) -> str:
+        """Write a notebook of these cells, and give its name."""
         name = f"{time.monotonic_ns()}.ipynb"
         marker = f"print('{DONE[:3]}' + '{DONE[3:]}')"
         made = nbformat.v4.new_notebook(
@@ -74,9 +91,7 @@ class Lab:
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
         )
         nbformat.write(made, self.base / "notebooks" / name)
-        self.page.evaluate(OPEN, [name, True])
-        self.page.get_by_text(DONE, exact=True).wait_for(timeout=60_000)
-        return self.page
+        return name
 
     def look(self, notebook: Path) -> Page:
         """Open a notebook as it is stored, without running it."""
@@ -144,6 +159,17 @@ class Lab:
                 urllib.request.urlopen(asked, timeout=10).close()  # noqa: S310
 
 
+class Marimo(Lab):
+    """An app of marimo, whose cells run again when the page wrote to what they read."""
+
+    def until(self, expression: str, wanted: Any) -> None:
+        """Wait until the cell that shows an expression shows what is wanted."""
+        expect(self.page.get_by_text(f"{expression} is {json.dumps(wanted)}", exact=True)).to_be_visible()
+
+    def end_kernels(self) -> None:
+        """Leave that to the server, which holds them."""
+
+
 @dataclass
 class Server:
     """A Jupyter server with a folder of its own."""
@@ -157,14 +183,53 @@ class Server:
 @contextmanager
 def lab(server: Server):
     """Open JupyterLab in a browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=server.chromium, args=FLAGS)
-        made = Lab(server.url, server.token, server.base, _page(browser))
-        _watch(made)
+    with _browsing(server, Lab) as made:
         made.page.goto(f"{server.url}/lab?token={server.token}&reset")
         made.page.wait_for_function("() => window.jupyterapp?.restored", timeout=60_000)
         made.page.evaluate("async () => { await window.jupyterapp.restored; }")
         made.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+        yield made
+
+
+@contextmanager
+def notebook(server: Server, *cells: str):
+    """Run a notebook of these cells in Notebook 7, in a browser."""
+    with _browsing(server, Lab) as made:
+        made.page.goto(f"{server.url}/notebooks/{made.written(*cells)}?token={server.token}")
+        made.page.wait_for_function("() => window.jupyterapp?.restored", timeout=60_000)
+        made.page.evaluate(RUN)
+        made.page.get_by_text(DONE, exact=True).wait_for(timeout=60_000)
+        yield made
+
+
+@contextmanager
+def marimo(base: Path, cells: list[str], watched: list[str]):
+    """Run an app of these cells in marimo, in a browser, with a cell more for each expression that is watched."""
+    shown = [f"mo.plain_text({f'{one} is '!r} + json.dumps({one}))" for one in watched]
+    bodies = [textwrap.indent(one.strip(), "    ") for one in ["import json, marimo as mo", *cells, *shown]]
+    app = "import marimo\n\napp = marimo.App()\n" + "".join(f"\n\n@app.cell\ndef _():\n{one}\n" for one in bodies)
+    (base / "app.py").write_text(app, encoding="utf-8")
+    chromium, url = servers.program("chromium"), f"http://127.0.0.1:{_free_port()}"
+    homes = {f"XDG_{name}_HOME": str(base / name) for name in ("CONFIG", "CACHE", "STATE", "DATA")}
+    command = [
+        *(sys.executable, "-m", "marimo", "run", str(base / "app.py"), "--headless", "--no-token"),
+        *("--host=127.0.0.1", f"--port={url.rpartition(':')[2]}"),
+    ]
+    with (
+        _running(command, os.environ | homes | {"MARIMO_SKIP_UPDATE_CHECK": "1"}, f"{url}/health", base / "server.log"),
+        _browsing(Server(url, "", base, chromium), Marimo) as made,
+    ):
+        made.page.goto(url)
+        yield made
+
+
+@contextmanager
+def _browsing(server: Server, kind: type[Lab]):
+    """Open a browser, and note what goes wrong there."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=server.chromium, args=FLAGS)
+        made = kind(server.url, server.token, server.base, _page(browser))
+        _watch(made)
         yield made
         made.end_kernels()
         browser.close()
@@ -181,7 +246,7 @@ def _watch(made: Lab) -> None:
     made.page.on("request", lambda one: one.url.startswith(ours) or made.outside.append(one.url))
     made.page.on("websocket", lambda one: one.url.startswith(ours) or made.outside.append(one.url))
     made.page.on("console", lambda one: one.type == "error" and made.errors.append(one.text))
-    made.page.on("pageerror", lambda one: made.errors.append(str(one)))
+    made.page.on("pageerror", lambda one: str(one) == RACE or made.errors.append(str(one)))
 
 
 @contextmanager
@@ -206,17 +271,25 @@ def server(base: Path):
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
         *("--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--expose-app-in-browser"),
         *(f"--ServerApp.root_dir={base / 'notebooks'}", "--LabApp.extension_manager=readonly"),
+        "--JupyterNotebookApp.expose_app_in_browser=True",
     ]
     url = f"http://127.0.0.1:{port}"
+    with _running(command, environment, f"{url}/api/status?token={token}", base / "server.log"):
+        yield Server(url, token, base, chromium)
+
+
+@contextmanager
+def _running(command: list[str], environment: dict[str, str], ready: str, log: Path):
+    """Run a server, from when it answers."""
     with (
-        (base / "server.log").open("wb") as log,
+        log.open("wb") as told,
         subprocess.Popen(  # noqa: S603 - our own server
-            command, env=environment, stdout=log, stderr=log
+            command, env=environment, stdout=told, stderr=told
         ) as process,
     ):
         try:
-            _wait(url, token, process, base / "server.log")
-            yield Server(url, token, base, chromium)
+            _wait(ready, process, log)
+            yield
         finally:
             process.terminate()
             try:
@@ -225,10 +298,10 @@ def server(base: Path):
                 process.kill()
 
 
-def _wait(url: str, token: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(ready: str, process: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(600):
         with suppress(OSError):
-            urllib.request.urlopen(f"{url}/api/status?token={token}", timeout=2).close()  # noqa: S310
+            urllib.request.urlopen(ready, timeout=2).close()  # noqa: S310
             return
         assert process.poll() is None, log.read_text("utf-8")[-3000:]
         time.sleep(0.1)

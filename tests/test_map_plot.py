@@ -191,6 +191,18 @@ def test_hits_beside_the_map_are_counted(view):
         dkv.plot_map(view, highlight=["elsewhere"])
 
 
+def test_a_filter_leaves_out_rows_their_rings_and_their_edges(view):
+    edges = pd.DataFrame({"query": ["r50", "r50"], "found": [False, False]}, index=["r51", "r1"])
+    axes = dkv.plot_map(view, view["kind"], highlight=["r1", "r41"], missed=edges, where="kind == 'b' and size > 0.45")
+    kept = view[(view["kind"] == "b") & (view["size"] > 0.45)]
+    drawn = axes.collections[0].get_offsets()
+    assert sorted(map(tuple, np.round(drawn, 9))) == sorted(map(tuple, kept[["x", "y"]].to_numpy().round(9)))
+    assert "1 of 2 highlighted" in legend(axes)
+    assert [len(one.get_segments()) for one in axes.collections if isinstance(one, LineCollection)] == [1]
+    with pytest.raises(dkv.FilterError, match="did you mean 'kind'"):
+        dkv.plot_map(view, where="kin == 'b'")
+
+
 def test_placed_rows_are_highlighted_where_they_lie(view):
     new = pd.DataFrame({"x": [5.0], "y": [5.0], "placed": [True]}, index=["query"])
     ax = dkv.plot_map(view, highlight=new)

@@ -62,6 +62,16 @@ def test_a_click_on_rows_that_are_no_longer_shown_does_nothing(store):
     assert (explorer.query, explorer.by) == (shown[1], "row")
 
 
+def test_what_a_button_did_is_given_back_to_the_page_to_write(store):
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", k=2)
+    explorer.query = "gag"
+    assert explorer._noticed == 0
+    explorer._told(None, {"do": "complete", "label": "g"}, [])
+    assert explorer._noticed == 0
+    explorer._told(None, {"do": "more", "at": 0, "label": explorer.value.index[0]}, [])
+    assert explorer._noticed == 1
+
+
 def test_what_is_selected_is_labels_and_those_out_of_sight_stay(store):
     explorer = dkv.widgets.Explorer(store, query="dad", by="row", k=2)
     first, second = explorer.value.index

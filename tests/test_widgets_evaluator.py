@@ -222,6 +222,16 @@ async def test_runs_arrive_while_the_loop_stays_free_and_a_stop_keeps_what_is_fi
     assert [len(one) for one in seen[-5:]] == [1, 2, 3, 4, 4]
 
 
+def test_runs_that_the_page_started_are_given_back_to_it_to_write_once_they_are_done():
+    shown = evaluator(specs=[dkv.IVF(lists=8)])
+    shown.run()
+    assert shown._noticed == 0
+    shown._heard(None, {"do": "start"}, [])
+    assert (shown._noticed, shown.busy) == (1, False)
+    shown.run()
+    assert shown._noticed == 1
+
+
 def test_an_interrupt_keeps_what_is_finished_and_leaves_no_store_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     shown = evaluator()

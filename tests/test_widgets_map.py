@@ -1,8 +1,10 @@
 """The map's model, without a browser: what is selected, ringed, coloured and asked of an explorer."""
 
+import asyncio
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 import traitlets
 
 import dkvector as dkv
+from dkvector.widgets.asking import Asker
 
 NAMES = ["ant", "bee", "cat", "dog", "elk", "fox"]
 
@@ -64,6 +67,22 @@ def test_what_is_selected_in_the_page_arrives_as_labels(shown):
     assert eval(shown.code, {"view": shown.view}).equals(shown.value)  # noqa: S307 - our own code is what is tested
     lassoed(shown, [])
     assert (shown.selection, len(shown.value)) == ([], 0)
+
+
+def test_what_the_page_selects_is_given_back_to_it_to_write_and_what_python_selects_is_not(rows, shown):
+    shown.selection = ["bee"]
+    assert shown._noticed == 0
+    lassoed(shown, [0])
+    assert shown._noticed == 1  # marimo runs the cells that read a widget after the page wrote to it only
+    with rows.vec.push("exact") as store:
+        explorer = dkv.widgets.Explorer(store, query="ant", by="row", k=2)
+        shown.link(explorer)
+        lassoed(shown, [1, 2])
+    assert (shown._noticed, explorer._noticed) == (2, 1)
+
+
+def test_the_points_are_a_widget_of_their_own(shown):
+    assert shown.get_state("scatter")["scatter"] == f"anywidget:{shown.scatter.model_id}"
 
 
 def test_what_is_selected_in_python_arrives_in_the_page_in_any_form(rows, shown):
@@ -227,3 +246,148 @@ def test_without_jupyter_scatter_the_extra_is_named():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - this Python, our own code
     assert "MissingExtraError: this needs jupyter-scatter" in run.stderr
     assert "dkvector[widgets]" in run.stderr
+
+
+def test_neighbours_of_a_row_are_ringed_after_it_the_nearest_first(rows, shown):
+    shown.query, shown.k = "ant", 2
+    assert shown.highlight == ["ant", *rows.vec.search(like="ant", k=2).index] == ["ant", "bee", "cat"]
+    assert shown._rings == [(0, "ant"), (1, "bee"), (2, "cat")]
+    assert shown.status == "6 rows, 3 highlighted"
+    code = "dkv.plot_map(view, 'kind', highlight=['ant', *data.vec.push('exact').search(like='ant', k=2).index])"
+    assert shown.code == code
+    ringed = code.partition("highlight=")[2][:-1]
+    assert eval(ringed, {"data": rows}) == shown.highlight  # noqa: S307 - our own code is what is tested
+    shown.query = ""
+    assert (shown.highlight, shown.status) == ([], "6 rows")
+
+
+def test_texts_and_vectors_are_asked_too(rows):
+    shown = dkv.widgets.Map(rows, method="pca", encoder=lambda texts: [[0, 1, 0]] * len(texts), k=2, query="a pet")
+    assert shown.by == "text"
+    assert shown.highlight == ["dog", "elk"]
+    assert "encode(['a pet'])" in shown.code
+    shown.by, shown.query = "vector", "[1, 0, 0]"
+    assert shown.highlight == ["ant", "bee"]
+    assert dkv.widgets.Map(rows, method="pca", query=[0, 1, 0], k=1).highlight == ["dog"]
+
+
+def test_a_filter_hides_rows_and_finds_no_neighbour_among_them(rows, shown):
+    shown.missed = pd.DataFrame({"query": ["ant", "elk"], "found": [False, False]}, index=["dog", "dog"])
+    shown.selection = ["bee", "elk"]
+    shown.query, shown.k, shown.where = "ant", 2, "legs == 4"
+    assert np.frombuffer(shown._kept, np.uint32).tolist() == [2, 3, 4, 5]
+    assert shown.highlight == ["ant", *rows.vec.search(like="ant", k=2, where="legs == 4").index]
+    assert [at for at, _ in shown._rings] == [0, *(rows.index.get_loc(one) for one in shown.highlight[1:])]
+    assert np.frombuffer(shown._edges, np.int32).tolist() == [3, 4]
+    assert shown.status == "4 of 6 rows, 3 highlighted, 1 missed edges, 2 selected"
+    assert shown.selection == ["bee", "elk"]
+    shown.selection = []
+    assert shown.code.endswith(", missed=edges, where='legs == 4')")
+    shown.query, shown.highlight = "", ["bee", "fox"]
+    assert shown._rings == [(5, "fox")]
+    shown.where = ""
+    assert shown._kept is None
+    assert shown.status == "6 rows, 2 highlighted, 2 missed edges"
+
+
+def test_the_first_filter_also_limits_what_is_laid_out(rows):
+    shown = dkv.widgets.Map(rows, where={"legs": 4}, columns=["kind"], method="pca", query="dog", k=5)
+    assert shown.where == "legs == 4"
+    assert shown.view.index.tolist() == ["cat", "dog", "elk", "fox"]
+    assert set(shown.highlight) == {"cat", "dog", "elk", "fox"}
+    shown.where = ""
+    assert len(shown.view) == 4
+    assert set(shown.highlight) == set(NAMES)
+    assert shown.status == "4 rows, 4 of 6 highlighted"
+
+
+def test_what_cannot_be_asked_is_told_and_what_is_shown_stays(rows, shown):
+    shown.query, shown.k = "ant", 2
+    shown.where = "leg == 4"
+    assert shown.where_error == "no column 'leg'; did you mean 'legs'?"
+    assert (shown._kept, shown.highlight, shown.error) == (None, ["ant", "bee", "cat"], "")
+    shown.where = "legs == 'four'"
+    assert "legs" in shown.where_error
+    shown.where, shown.query = "", "cow"
+    error = "NotFoundError: not in the store: 'cow' (1 row)"
+    assert shown.error == error
+    shown.selection = ["bee"]
+    assert (shown.error, shown.highlight) == (error, ["ant", "bee", "cat"])
+    with pytest.raises(dkv.NotFoundError, match="cow"):
+        shown.run()
+    shown.query = "dog"
+    assert (shown.error, shown.run().index.tolist()) == ("", shown.highlight[1:])
+    broken = rows.assign(v=[np.full(3, np.nan), *rows["v"].iloc[1:]])
+    of_broken = dkv.widgets.Map(broken, view=shown.view, query="dog")
+    assert of_broken.error.startswith("VectorError")
+
+
+def test_a_map_without_its_rows_is_filtered_and_not_asked(rows, shown):
+    bare = dkv.widgets.Map(shown.view)
+    assert bare._choices["ways"] == []
+    bare.where = "kind == 'pet' and name != 'dog'"
+    assert np.frombuffer(bare._kept, np.uint32).tolist() == [2]
+    bare.query = "ant"
+    assert bare.error.startswith("SchemaError: this map came without its vectors")
+    with pytest.raises(dkv.SchemaError, match="Map"):
+        bare.run()
+    assert dkv.widgets.Map(rows, view=shown.view, query="ant", k=1).highlight == ["ant", "bee"]
+
+
+def test_neighbours_are_measured_as_on_the_map(rows):
+    two = rows.assign(w=dkv.VectorArray(np.float32([[9, 0], [1, 0], [0, 1], [8, 0], [0, 2], [5, 0]])))
+    shown = dkv.widgets.Map(two, on="w", metric="euclidean", method="pca", query="bee", k=2, data_name="two")
+    expected = two.vec.search(like="bee", k=2, on="w", metric="euclidean").index.tolist()
+    assert shown.highlight[1:] == expected == ["cat", "elk"]
+    assert "two.vec.push('exact', on='w', metric='euclidean')" in shown.code
+    with two.vec.push("exact") as store:
+        of_store = dkv.widgets.Map(store, on="w", metric="euclidean", method="pca", query="bee", k=2)
+        ringed = of_store.code.partition("highlight=")[2][:-1]
+        assert eval(ringed, {"store": store}) == of_store.highlight == shown.highlight  # noqa: S307
+
+
+def test_rows_ringed_by_hand_take_the_place_of_what_was_found(shown):
+    shown.query, shown.k = "ant", 2
+    shown.highlight = ["fox"]
+    assert shown.code == "dkv.plot_map(view, 'kind', highlight=['fox'])"
+    shown.query = ""
+    assert shown.highlight == ["fox"]
+    shown._told(None, {"do": "complete", "label": "O"}, [])
+    assert shown._offered == {"begun": "O", "labels": ["dog", "fox"]}
+
+
+async def test_the_loop_stays_free_while_the_rows_are_asked(shown, monkeypatch):
+    gate, answer = threading.Event(), Asker.frame
+    monkeypatch.setattr(Asker, "frame", lambda asker, question: gate.wait(10) and answer(asker, question))
+    shown.k = 2
+    shown.query = "ant"
+    await asyncio.sleep(0)
+    lassoed(shown, [4])  # which tells what is shown, and must not wait
+    assert (shown.busy, shown.selection) == (True, ["elk"])
+    shown.query = "dog"
+    gate.set()
+    await shown._latest._task
+    assert shown.highlight == ["dog", "elk", "fox"]
+    gate.clear()
+    threading.Timer(0.05, gate.set).start()
+    shown.query = "ant"
+    assert shown.busy
+    assert shown.highlight == ["ant", "bee", "cat"]  # who reads waits
+    gate.clear()
+    shown.query = "dog"
+    await asyncio.sleep(0)
+    shown.highlight = ["fox"]
+    gate.set()
+    await asyncio.sleep(0.05)
+    assert (shown.highlight, shown.busy) == (["fox"], False)
+
+
+def test_enter_asks_the_same_again(shown, monkeypatch):
+    asked, answer = [], Asker.frame
+    monkeypatch.setattr(Asker, "frame", lambda asker, question: asked.append(question) or answer(asker, question))
+    shown.query = "ant"
+    shown.k = 10
+    assert len(asked) == 1
+    shown._told(None, {"do": "ask"}, [])
+    assert len(asked) == 2
+    assert shown._noticed == 1

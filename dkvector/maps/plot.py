@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dkvector.errors import MissingExtraError, NotFoundError, SchemaError, some
+from dkvector.frames import matching
 from dkvector.maps import _colours
 from dkvector.maps._labels import Name, write
 from dkvector.plotting._style import ink
@@ -25,6 +26,7 @@ def plot_map(
     labels: Any = None,
     highlight: Any = None,
     missed: pd.DataFrame | None = None,
+    where: Any = None,
     size: float | None = None,
     title: str | None = None,
     ax: Any = None,
@@ -42,6 +44,7 @@ def plot_map(
         highlight: rows to ring and name: what a search gave, or a list of row labels; or a frame with `x` and `y`, as
             `place` gives it, for rows that are not on the map.
         missed: edges as `ann_edges` gives them: those that are not found are drawn, where both ends are on the map.
+        where: a filter: only rows that satisfy it are drawn.
         size: area of a point, in square points; by default the smaller the more there are.
         title: a title.
         ax: the axes to draw on; new ones by default.
@@ -50,6 +53,7 @@ def plot_map(
         The axes.
 
     Raises:
+        FilterError: a filter that can't be read, or names unknown columns.
         NotFoundError: no such column; none of the highlighted rows is on the map.
         MissingExtraError: the extra `plot` is not installed.
 
@@ -61,6 +65,8 @@ def plot_map(
     """
     if not {"x", "y"} <= set(view.columns):
         raise SchemaError("a map has the columns x and y: make one with dkv.project")
+    satisfied = matching(view, where)
+    view = view if satisfied is None else view[satisfied]
     ax = _axes(ax, view)
     values = _colours.values_of(view, color, "color")
     named = _named(view, values, labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,15 @@ import anywidget
 import pandas as pd
 import traitlets as t
 
+from dkvector.widgets.labels import Labels
 from dkvector.widgets.still import Still
 
 STATIC = Path(__file__).parent / "static"
 
 
-def front_end(name: str) -> str:
+def front_end(*names: str) -> str:
     """Give a widget's module: the parts that all share, and its own. Nothing is fetched, so that it works offline."""
-    return "\n".join((STATIC / file).read_text("utf-8") for file in ("parts.js", f"{name}.js"))
+    return "\n".join((STATIC / f"{name}.js").read_text("utf-8") for name in ("parts", *names))
 
 
 def look() -> str:
@@ -44,6 +47,10 @@ class SettledFrame(Settled, t.Instance[pd.DataFrame | None]):
         super().__init__(pd.DataFrame, allow_none=True)
 
 
+class SettledLabels(Settled, Labels):
+    """Row labels of that kind."""
+
+
 class Widget(anywidget.AnyWidget):
     """A widget that has a line of code, tells what goes on and what went wrong, and leaves something to look at.
 
@@ -58,6 +65,8 @@ class Widget(anywidget.AnyWidget):
     error = SettledText(read_only=True).tag(sync=True)
     status = t.Unicode(read_only=True).tag(sync=True)
     busy = t.Bool(read_only=True).tag(sync=True)
+    _noticed = t.Int().tag(sync=True)  # how often the page did something without writing to a trait of ours
+    _echoed = t.Int().tag(sync=True)  # it writes this here: marimo runs the cells that read a widget after a write only
 
     _sending = False
 
@@ -66,11 +75,25 @@ class Widget(anywidget.AnyWidget):
 
     def get_state(self, *args: Any, **kwargs: Any) -> Any:
         """Give what the front end shows, as it stands."""
+        with self._as_it_stands():
+            return super().get_state(*args, **kwargs)
+
+    @contextmanager
+    def _as_it_stands(self) -> Iterator[None]:
+        """Wait for nothing that is being done: the kernel must stay free."""
         before, self._sending = self._sending, True
         try:
-            return super().get_state(*args, **kwargs)
+            yield
         finally:
             self._sending = before
+
+    def _held(self, name: str) -> Any:
+        """Give a trait as it stands: what a click is about must not wait for what is asked since."""
+        return self._trait_values.get(name)
+
+    def notice(self) -> None:
+        """Have the page write to us, once what it did is done."""
+        self._noticed += 1
 
     def _tell(self, *, error: Exception | None = None, status: str = "", busy: bool = False) -> None:
         """Say what goes on, and what went wrong."""

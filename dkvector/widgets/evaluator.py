@@ -207,6 +207,7 @@ class Evaluator(Widget):
         return self.evaluation
 
     _failure: Exception | None = None
+    _pressed = False  # in the page, whose notice it is then that runs are done
 
     def _begin(self) -> Any:
         """Put away what was measured, and give what measures anew."""
@@ -251,6 +252,9 @@ class Evaluator(Widget):
         failed = 0 if self.value is None else int((self.value["error"] != "").sum())
         words = [f"{done} {'run' if done == 1 else 'runs'}", f"{failed} failed" if failed else ""]
         self._tell(error=error, status=", ".join(filter(None, [*words, "" if whole else "stopped"])))
+        if self._pressed:
+            self._pressed = False
+            self.notice()
 
     def _draw(self, _: Any) -> None:
         self._runs = {} if self.evaluation is None else drawn(self.evaluation, self.y)
@@ -293,6 +297,7 @@ class Evaluator(Widget):
 
     def _heard(self, _: Any, content: Any, __: Any) -> None:
         """Do what a button of the page says."""
+        self._pressed = True
         with suppress(SchemaError):  # it is shown where the button is
             {"start": self.start, "stop": self.stop}[content["do"]]()
 

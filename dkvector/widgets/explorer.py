@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import traitlets as t
 
-from dkvector.errors import FilterError, SchemaError
-from dkvector.filters import as_filter
+from dkvector.errors import FilterError
 from dkvector.widgets.answering import Answers, Asked, Outcome
 from dkvector.widgets.asking import Asker
-from dkvector.widgets.base import SettledFrame, Widget, front_end, look
+from dkvector.widgets.asks import Asks
+from dkvector.widgets.base import SettledFrame, front_end, look
 from dkvector.widgets.choices import choices
 from dkvector.widgets.judging import Judgements
-from dkvector.widgets.latest import Latest
 from dkvector.widgets.page import SHOWN, beyond, page
-from dkvector.widgets.question import Question, filter_read, typed
-from dkvector.widgets.rows import Rows
+from dkvector.widgets.question import Question, filter_read, typed, where_typed
+from dkvector.widgets.rows import labels_of
 from dkvector.widgets.still import Still, result
 
 ASKED = ("query", "by", "k", "where", "field", "metric", "tuning", "less", "compare")
 
 
-class Explorer(Widget):
+class Explorer(Asks):
     """Ask a store by text, by a row or by a vector, and see the rows.
 
     Args:
@@ -65,10 +65,6 @@ class Explorer(Widget):
     _esm = front_end("explorer")
     _css = look()
 
-    query = t.Unicode().tag(sync=True)
-    by = t.Enum(["text", "row", "vector", "words"], "text").tag(sync=True)
-    k = t.Int(10, min=1).tag(sync=True)
-    where = t.Unicode().tag(sync=True)
     field = t.Unicode().tag(sync=True)
     metric = t.Unicode().tag(sync=True)
     tuning = t.Dict().tag(sync=True)
@@ -77,9 +73,6 @@ class Explorer(Widget):
     selection: t.List[Any] = t.List()
     value = SettledFrame()
     reference = SettledFrame()
-    where_error = t.Unicode(read_only=True).tag(sync=True)
-    _choices = t.Dict().tag(sync=True)  # what the front end offers
-    _offered = t.Dict().tag(sync=True)  # labels that hold what is typed
     _page = t.Dict().tag(sync=True)
     _beside = t.Dict().tag(sync=True)
     _less_shown: t.List[Any] = t.List().tag(sync=True)
@@ -106,9 +99,7 @@ class Explorer(Widget):
         self._asker = Asker.of(store, encoder, name, encoder_name)
         self._other = None if against is None else Asker.of(against, encoder, "other", encoder_name)
         self._judgements = Judgements()
-        self._latest: Latest[Asked, Outcome] = Latest(Answers(self._asker, self._other), self._show)
-        self._rows: Latest[str, list[str]] = Latest(Rows(self._asker.store).near, self._offer)
-        self._answer: tuple[Asked, Outcome] | None = None  # the last one, good or bad
+        self._asks(Answers(self._asker, self._other), partial(labels_of, self._asker.store))
         self._shown: Question | None = None  # what the page answers
         self._asker.store.store.known  # noqa: B018 - an empty or closed store is refused here
         text, read = typed(query)
@@ -116,7 +107,7 @@ class Explorer(Widget):
             query=text,
             by=by or read or ("text" if self._asker.embeds else "row"),
             k=k,
-            where=str(as_filter(where)) if where and not isinstance(where, str) else where,
+            where=where_typed(where),
             field=field,
             metric=str(metric),
             tuning=dict(tuning or {}),
@@ -126,14 +117,9 @@ class Explorer(Widget):
         self._begin()
 
     def _begin(self) -> None:
-        """Answer what is asked from the beginning, then follow every change."""
-        self.set_trait("where_error", self._where_problem())
-        if not self.question.blank and not self.where_error:
-            self._latest.now(self._asked)
-        self.observe(self._changed, list(ASKED))
+        self._follow(ASKED)
         self.observe(self._select, "selection")
         self.observe(self._selected_there, "_selected")
-        self.on_msg(self._told)
 
     @property
     def question(self) -> Question:
@@ -169,11 +155,6 @@ class Explorer(Widget):
         self._judgements.judge(query, row, relevant)
         self._draw()
 
-    def settle(self) -> None:
-        """Answer what is asked here and now, if it is still being answered."""
-        if self._latest.busy and not self._sending:
-            self._latest.now(self._asked)
-
     def more_like(self, row: Any) -> None:
         """Ask for the neighbours of a row."""
         with self.hold_trait_notifications():
@@ -184,22 +165,6 @@ class Explorer(Widget):
         if row not in self.less:
             self.less = [*self.less, row]
 
-    def run(self) -> pd.DataFrame:
-        """Ask here and now.
-
-        Returns:
-            The rows found.
-
-        Raises:
-            DkvectorError: what `store.search` raises; it is shown in the widget too.
-        """
-        if self.question.blank:
-            raise SchemaError("nothing is asked: set query")
-        outcome = self._latest.now(self._asked)
-        if outcome.frame is None:
-            raise outcome.error or SchemaError("nothing was found out")
-        return outcome.frame
-
     def _where_problem(self) -> str:
         try:
             filter_read(self.where, self._asker.store.store.known)
@@ -207,35 +172,15 @@ class Explorer(Widget):
             return str(error)
         return ""
 
-    def _changed(self, _: Any) -> None:
-        """Ask anew, in the background, once what is typed can be read."""
+    def _changed(self, change: Any) -> None:
         self._less_shown = [str(row) for row in self.less]
-        problem, asked = self._where_problem(), self._asked
-        self.set_trait("where_error", problem)
-        if problem:
-            self._latest.forget()
-            self.set_trait("busy", False)  # noqa: FBT003 - the trait's value
-        elif self.question.blank:
-            self._latest.forget()
-            self._show(asked, Outcome())
-        elif self._answer is not None and self._answer[0] == asked and not self._latest.busy:
-            self._show(*self._answer)
-        else:
-            self.set_trait("busy", True)  # noqa: FBT003
-            self._latest.ask(asked)
+        super()._changed(change)
 
-    def _show(self, asked: Asked, outcome: Outcome) -> None:
-        """Show what came of a question; after an error, the rows of the last good answer stay."""
-        self._answer, error = (asked, outcome), outcome.error
-        filtered = isinstance(error, FilterError)
-        with self.hold_sync():
-            self.set_trait("where_error", str(error) if filtered else "")
-            self._tell(error=None if filtered else error, status=outcome.told)
-            if error is None:
-                self._shown = asked.question
-                self.set_trait("code", self._asker.code(asked.question))
-                self.value, self.reference = outcome.frame, outcome.reference
-                self._draw()
+    def _take(self, asked: Asked, outcome: Outcome) -> None:
+        self._shown = asked.question
+        self.set_trait("code", self._asker.code(asked.question))
+        self.value, self.reference = outcome.frame, outcome.reference
+        self._draw()
 
     def _draw(self) -> None:
         """Send the rows to the front end."""
@@ -262,29 +207,19 @@ class Explorer(Widget):
         held = self._held("value")
         return [] if held is None else held.index[:SHOWN].tolist()
 
-    def _held(self, name: str) -> pd.DataFrame | None:
-        """Give a result as it stands: what a click is about must not wait for what is asked since."""
-        held: pd.DataFrame | None = self._trait_values.get(name)
-        return held
-
-    def _offer(self, begun: str, labels: list[str]) -> None:
-        """Offer rows to choose from."""
-        self._offered = {"begun": begun, "labels": labels}
-
-    def _told(self, _: Any, content: Any, __: Any) -> None:
+    def _told(self, widget: Any, content: Any, buffers: Any) -> None:
         """Do what a button of the page says."""
+        super()._told(widget, content, buffers)
         what, at = content.get("do"), content.get("at", -1)
         if what == "clear":
             self.selection = []
-        elif what == "ask":
-            self._answer = None
-            self._changed(None)
-        elif what == "complete":
-            self._rows.ask(content.get("label", ""))
         elif what == "keep" and 0 <= at < len(self.less):
             self.less = self.less[:at] + self.less[at + 1 :]
         elif what in {"more", "less", "right", "wrong"}:
             self._do(what, at, content.get("label"))
+        else:
+            return
+        self.notice()
 
     def _do(self, what: str, at: int, label: str) -> None:
         """Do something to a row, unless the page that was looked at shows other rows by now."""

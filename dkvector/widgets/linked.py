@@ -19,7 +19,7 @@ class Link:
     """
 
     def __init__(self, shown: Any, explorer: Any) -> None:
-        self._map, self._explorer = shown, explorer
+        self._map, self.explorer = shown, explorer
         self._before = ""  # the filter that was there before ours
         self._ours = ""
         explorer.observe(self._found, "value")
@@ -30,20 +30,20 @@ class Link:
 
     def end(self) -> None:
         """Untie them; the filter goes back to what it was."""
-        self._explorer.unobserve(self._found, "value")
+        self.explorer.unobserve(self._found, "value")
         self._map.unobserve(self._selected, "selection")
         self._filter("")
 
     def _found(self, _: Any) -> None:
-        self._map.highlight = self._explorer.value
+        self._map.highlight = self.explorer.value
 
     def _selected(self, _: Any) -> None:
         """Ask for rows like the one that is selected, or among those that are."""
         rows = self._map.selection
-        if len(rows) == 1 and self._explorer.by == "row":
-            with self._explorer.hold_trait_notifications():
+        if len(rows) == 1 and self.explorer.by == "row":
+            with self.explorer.hold_trait_notifications():
                 self._filter("")
-                self._explorer.query = str(rows[0])
+                self.explorer.query = str(rows[0])
         elif len(rows) > MOST:
             self._filter("")
             self._map.refuse(SchemaError(f"a filter names at most {MOST:,} rows, and {len(rows):,} are selected"))
@@ -52,8 +52,8 @@ class Link:
 
     def _filter(self, ours: str) -> None:
         """Put our filter beside the one that was typed, in place of what we put there before."""
-        if self._explorer.where != self._ours or not self._ours:
-            self._before = self._explorer.where
+        if self.explorer.where != self._ours or not self._ours:
+            self._before = self.explorer.where
         both = f"({self._before}) and {ours}" if self._before and ours else ours or self._before
         self._ours = both if ours else ""
-        self._explorer.where = both
+        self.explorer.where = both

@@ -1,36 +1,36 @@
-"""`Map`: every row a point near its neighbours; select in it, see what a query finds and what an index misses."""
+"""`Map`: every row a point near its neighbours; ask and select in it, see what is found and what an index misses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-import ipywidgets
+import anywidget
 import numpy as np
 import pandas as pd
 import traitlets as t
 
-from dkvector.errors import NotFoundError, SchemaError, some
+from dkvector.errors import FilterError, NotFoundError, some
 from dkvector.maps._source import Method
 from dkvector.metrics import DistanceMetric
-from dkvector.widgets.base import STATIC, Widget, front_end, look
+from dkvector.widgets.base import STATIC, front_end, look
+from dkvector.widgets.behind import Behind
 from dkvector.widgets.labels import Labels
 from dkvector.widgets.linked import Link
 from dkvector.widgets.mapped import PLACES, Laying, mapped
+from dkvector.widgets.marked import Marked
 from dkvector.widgets.page import cell
-from dkvector.widgets.question import literal
+from dkvector.widgets.question import literal, typed, where_typed
 from dkvector.widgets.scattered import Scattered
 from dkvector.widgets.shades import shades
 from dkvector.widgets.still import Still
 from dkvector.widgets.still_map import drawn
 
-NAMES, RINGS = 12, 500  # highlighted rows that are named, and ringed, at most
 FACTS = 8  # columns that are told of a row under the pointer
-EDGES = 20_000  # that are drawn at most
 LISTED = 20  # labels that the line of code lists
 
 
-class Map(Widget):
+class Map(Marked):
     """The map of the rows of a store or a frame: pan, zoom, colour, select by lasso, and see where hits are.
 
     jupyter-scatter draws the points. Above 100,000 of them, 60,000 are drawn while the map moves.
@@ -39,18 +39,26 @@ class Map(Widget):
         data: a store, a DataFrame with vectors, or a map as `dkv.project` gave it.
         view: the map of the data, where there is one; by default it is made.
         color: the column to colour by.
-        highlight: rows to ring: a result, or labels.
+        highlight: rows to ring: a result, or labels; until a query rings others.
         missed: edges as `dkv.ann_edges` gives them; those that are not found are drawn.
         columns: columns to carry along, for colours and for what is told of a row; all by default.
         on: the vector column or field, where there are several.
-        where: a filter: only rows that satisfy it are on the map.
+        where: a filter, as text or as an expression: only rows that satisfy it are laid out, and it is the first value
+            of the trait. Clearing that hides none of them, and brings none that were not laid out. A boolean Series
+            can't be typed: it limits the layout alone.
         n: rows that are laid out, at most; the others are placed beside their neighbours.
         method: "umap" or "pca".
         metric: what neighbours are measured by.
         seed: of the layout.
         size: of a point, in pixels; by default the smaller the more there are.
         height: of the map, in pixels.
+        query: whose neighbours are ringed: a row's label, a text, or a vector.
+        by: how the query is read: "row", "text" or "vector". By default a text where there is an encoder, else a row.
+        k: neighbours that are ringed.
+        encoder: embeds texts, where the store has no encoder of its own.
         name: what the map's frame is called in `code`.
+        data_name: what the data is called there; "store" or "data" by default.
+        encoder_name: what the encoder is called there.
         progress: show a bar while the map is made.
 
     Attributes:
@@ -58,7 +66,9 @@ class Map(Widget):
         color: the column that colours the points; can be set.
         selection: labels of the rows that are selected; can be set, also to a result or a boolean Series.
         value: the selected rows of `view`.
-        highlight: labels of the rows that are ringed; can be set, also to a result.
+        query: whose neighbours are ringed; can be set, like `by` and `k`. The row itself is ringed first, if it is one.
+        where: the filter: hides the rows that don't satisfy it, and no neighbour is among them; can be set.
+        highlight: labels of the rows that are ringed, the nearest first; can be set, also to a result.
         missed: the edges; can be set.
         hovered: the label of the row under the pointer.
         scatter: jupyter-scatter's widget.
@@ -78,22 +88,17 @@ class Map(Widget):
         179
     """
 
-    _esm = front_end("map")
+    _esm = front_end("marks", "map")
     _css = look() + (STATIC / "map.css").read_text("utf-8")
 
     color = t.Unicode().tag(sync=True)
     selection = Labels()
-    highlight = Labels()
-    missed = t.Instance(pd.DataFrame, allow_none=True)
     value = t.Instance(pd.DataFrame)
     hovered = t.Any(allow_none=True)
-    scatter = t.Instance(ipywidgets.DOMWidget).tag(sync=True, **ipywidgets.widget_serialization)
+    scatter = anywidget.WidgetTrait().tag(sync=True)
     _name = t.Unicode().tag(sync=True)
     _columns: t.List[Any] = t.List().tag(sync=True)
     _legend = t.Dict().tag(sync=True)
-    _told = t.Dict().tag(sync=True)  # what the legend says of rings and lines
-    _rings: t.List[Any] = t.List().tag(sync=True)  # (place, name)
-    _edges = t.Bytes().tag(sync=True)  # pairs of places, int32
     _hover = t.Dict().tag(sync=True)
     _chosen = t.Int().tag(sync=True)
 
@@ -114,32 +119,47 @@ class Map(Widget):
         seed: int | None = 0,
         size: float | None = None,
         height: int = 480,
+        query: Any = "",
+        by: str | None = None,
+        k: int = 10,
+        encoder: Any = None,
         name: str = "view",
+        data_name: str = "",
+        encoder_name: str = "encoder",
         progress: bool | None = None,
     ) -> None:
-        self.view = mapped(data, view, columns, Laying(on, where, n, method, metric, seed, progress))
+        blank = isinstance(where, str) and not where.strip()
+        laying = Laying(on, None if blank else where, n, method, metric, seed, progress)
+        self.view = mapped(data, view, columns, laying)
         self._called = name
-        self._by_name: Mapping[str, Any] = {str(one): one for one in self.view.columns if one not in PLACES}
+        by_name = {str(one): one for one in self.view.columns if one not in PLACES}
         self._links: list[Link] = []
+        plain = {name: str(self.view[one].dtype) for name, one in by_name.items() if _colourable(self.view[one])}
+        behind = Behind.of(data, laying, list(plain), encoder=encoder, name=data_name, encoder_name=encoder_name)
+        self._lies_over(behind, by_name)
         chosen = self._column("" if color is None else str(color))
         painted = shades(chosen, len(self.view))
         self._points = Scattered(self.view[["x", "y"]].to_numpy(np.float32), painted, height, size)
+        text, read = typed(query)
         super().__init__(
+            query=text,
+            by=by or read or (behind.ways or [("row", "")])[0][0],
+            k=k,
+            where="" if isinstance(where, pd.Series) else where_typed(where),
             scatter=self._points.widget,
             color="" if color is None else str(color),
             value=self.view.iloc[:0],
-            _columns=[str(one) for one in self._by_name if _colourable(self.view[self._by_name[one]])],
+            _columns=list(plain),
+            _choices={"ways": behind.ways, "columns": [*_ids(self.view, plain), *plain.items()]},
             _legend=painted.legend,
             _name=f"Map of {len(self.view):,} rows",
         )
         self._begin()
-        self.highlight, self.missed = highlight, missed
+        self._mark(highlight, missed)
 
     def _begin(self) -> None:
         self.observe(self._recolour, "color")
         self.observe(self._select, "selection")
-        self.observe(self._ring, "highlight")
-        self.observe(self._connect, "missed")
         self._points.on_select(self._selected_there)
         self._points.on_hover(self._hovered_there)
         self._say()
@@ -175,13 +195,6 @@ class Map(Widget):
             raise NotFoundError(f"not on the map: {some(lost)}")
         return labels
 
-    @t.validate("missed")
-    def _are_edges(self, proposal: Any) -> pd.DataFrame | None:
-        edges: pd.DataFrame | None = proposal["value"]
-        if edges is not None and not {"query", "found"} <= set(edges.columns):
-            raise SchemaError("missed takes the edges that dkv.ann_edges gives")
-        return edges
-
     def _column(self, name: str) -> pd.Series | None:
         if not name:
             return None
@@ -210,6 +223,8 @@ class Map(Widget):
         known = self.view.index.get_indexer(pd.Index(self.selection, tupleize_cols=False))
         if not np.array_equal(places, np.unique(known)):
             self.selection = self.view.index.take(places)
+            for widget in (self, *(link.explorer for link in self._links)):
+                widget.notice()
 
     def _hovered_there(self, place: int | None) -> None:
         if place is None or not 0 <= place < len(self.view):
@@ -225,36 +240,23 @@ class Map(Widget):
         told = [(name, cell(row[self._by_name[name]])) for name in names]
         return [(name, text if len(text) <= 160 else text[:159] + "…") for name, text in told if text]  # noqa: PLR2004
 
-    def _ring(self, _: Any) -> None:
-        places = self.view.index.get_indexer(pd.Index(self.highlight, tupleize_cols=False))
-        there = [(int(at), label) for at, label in zip(places, self.highlight, strict=True) if at >= 0]
-        self._rings = [(at, cell(label) if i < NAMES else "") for i, (at, label) in enumerate(there[:RINGS])]
-        count = f"{len(there):,}" if len(there) == len(places) else f"{len(there):,} of {len(places):,}"
-        self._told = {**self._told, "rings": f"{count} highlighted" if len(places) else ""}
-        self._say()
-
-    def _connect(self, _: Any) -> None:
-        edges = self.missed
-        lost = edges[~edges["found"].to_numpy(bool)] if edges is not None else pd.DataFrame({"query": []})
-        ends = np.stack([self.view.index.get_indexer(lost.index), self.view.index.get_indexer(pd.Index(lost["query"]))])
-        ends = ends[:, (ends >= 0).all(axis=0)].T.astype(np.int32)
-        told = f"{len(ends):,} missed edges" if edges is not None else ""
-        if len(ends) > EDGES:
-            ends = ends[np.sort(np.random.default_rng(0).choice(len(ends), EDGES, replace=False))]
-            told = f"{EDGES:,} of {told}"
-        self._edges = np.ascontiguousarray(ends).tobytes()
-        self._told = {**self._told, "edges": told}
-        self._say()
-
     def refuse(self, error: Exception) -> None:
         """Show what could not be done."""
-        self._tell(error=error, status=self.status)
+        self._tell(error=error, status=self.status, busy=self.busy)
 
     def _say(self) -> None:
         """Say what is shown, and give the line of code."""
-        parts = [f"{len(self.view):,} rows", *(f"{one}" for one in self._told.values() if one)]
-        self._tell(status=", ".join([*parts, *([f"{self._chosen:,} selected"] if self._chosen else [])]))
-        self.set_trait("code", self._selecting() if self.selection else self._drawing())
+        count, kept = len(self.view), int(self._mask.sum())
+        rows = f"{count:,} rows" if kept == count else f"{kept:,} of {count:,} rows"
+        chosen = f"{self._chosen:,} selected" if self._chosen else ""
+        error = None if self._answer is None or not self.query.strip() else self._answer[1].error
+        with self._as_it_stands(), self.hold_sync():
+            self._tell(
+                error=None if isinstance(error, FilterError) else error,
+                status=", ".join(filter(None, [rows, *self._marked.values(), chosen])),
+                busy=self._latest.busy,
+            )
+            self.set_trait("code", self._selecting() if self.selection else self._drawing())
 
     def _selecting(self) -> str:
         if len(self.selection) <= LISTED:
@@ -263,16 +265,24 @@ class Map(Widget):
 
     def _drawing(self) -> str:
         given = [self._called, *([repr(self._by_name[self.color])] if self.color else [])]
-        given += [f"highlight={literal(self.highlight[:LISTED])}"] if self.highlight else []
+        labels = self._held("highlight")
+        given += [f"highlight={self._searched or literal(labels[:LISTED])}"] if labels else []
         given += ["missed=edges"] if self.missed is not None else []
+        given += [f"where={self.where!r}"] if self.where.strip() and not self.where_error else []
         return f"dkv.plot_map({', '.join(given)})"
 
     def _still(self) -> Still:
         told = f"<Map: {self.status}{f'; colour {self.color}' if self.color else ''}>"
-        return Still(told, png=drawn(self.view, self._column(self.color), self.highlight, self.missed))
+        shown, values = self.view[self._mask], self._column(self.color)
+        return Still(told, png=drawn(shown, values, self.highlight, self.missed))
 
 
 def _colourable(values: pd.Series) -> bool:
     """Tell whether values can be told apart: no lists, no vectors."""
     some_value = values.dropna().head(1)
     return not len(some_value) or pd.api.types.is_hashable(some_value.iloc[0])
+
+
+def _ids(view: pd.DataFrame, columns: Collection[str]) -> list[tuple[str, str]]:
+    """Name the levels of the index, which a filter may read too."""
+    return [(str(name), "id") for name in view.index.names if name is not None and str(name) not in columns]

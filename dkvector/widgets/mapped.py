@@ -10,6 +10,7 @@ import pandas as pd
 
 from dkvector.blocking import VectorStore
 from dkvector.errors import DuplicateIdError, NotFoundError, SchemaError, some
+from dkvector.filters import as_filter
 from dkvector.frame_columns import vector_columns
 from dkvector.maps import project
 from dkvector.maps._source import Method
@@ -46,7 +47,7 @@ def mapped(data: Any, view: pd.DataFrame | None, columns: Sequence[Any] | None, 
         raise SchemaError(f"a map is of a store, a DataFrame, or what dkv.project gave, not of {type(data).__name__}")
     if view is None and isinstance(rows, pd.DataFrame) and {"x", "y"} <= set(rows.columns) and not vector_columns(rows):
         view, rows = rows, rows.drop(columns=[name for name in PLACES if name in rows.columns])
-    names = _names(rows) if columns is None else list(columns)
+    names = _names(rows) if columns is None else [*columns, *_filtered(rows, laying.where, columns)]
     made = _laid(rows, names, laying) if view is None else _joined(rows, view, names)
     if not len(made):
         raise SchemaError("there are no rows to show on a map")
@@ -60,6 +61,13 @@ def _names(rows: pd.DataFrame | VectorStore) -> list[Any]:
         return [] if rows.schema is None else [one.name for one in rows.schema.payload]
     vectors = set(vector_columns(rows))
     return [name for name in rows.columns if name not in vectors]
+
+
+def _filtered(rows: pd.DataFrame | VectorStore, where: Any, columns: Sequence[Any]) -> list[Any]:
+    """Name the columns that the filter reads beside those that are carried along: it is applied to the map too."""
+    read = None if isinstance(where, pd.Series) else as_filter(where)
+    named = set() if read is None else read.columns() - {str(one) for one in columns}
+    return [name for name in _names(rows) if str(name) in named]
 
 
 def _laid(rows: pd.DataFrame | VectorStore, names: list[Any], laying: Laying) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dkvector.columns import to_index
 from dkvector.errors import NotFoundError, VectorError
-from dkvector.filters import Filter, Ids, check_columns, parse
+from dkvector.filters import Filter, Ids, as_filter, check_columns, parse
 from dkvector.metrics import Floats
 from dkvector.schema import Schema
 
@@ -121,6 +121,19 @@ def filter_read(where: str, schema: Schema) -> Filter | None:
     read = parse(where)
     check_columns(read, schema.columns)
     return read
+
+
+def where_typed(where: Any) -> str:
+    """Write a filter as it would be typed.
+
+    Example:
+        >>> where_typed({"pos": "noun"}), where_typed(None)
+        ("pos == 'noun'", '')
+    """
+    if isinstance(where, str):
+        return where
+    read = as_filter(where)
+    return "" if read is None else str(read)
 
 
 def filter_text(where: str, without: Iterable[Any]) -> str | None:

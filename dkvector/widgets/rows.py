@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 from dkvector.blocking import VectorStore
 
@@ -12,30 +14,32 @@ OFFERED = 12
 BATCH = 10_000
 
 
+def labels_of(store: VectorStore) -> Iterator[Any]:
+    """Give the labels of a store's rows, as many as are offered."""
+    for rows in islice(store.scan(columns=[], batch_size=BATCH), MOST // BATCH):
+        yield from rows.index
+
+
 class Rows:
-    """The labels of a store's rows, as texts; read when the first is asked for.
+    """Labels of rows, as texts; read when the first is asked for.
 
     Args:
-        store: holds the rows.
+        read: gives the labels.
     """
 
-    def __init__(self, store: VectorStore) -> None:
-        self._store = store
+    def __init__(self, read: Callable[[], Iterable[Any]]) -> None:
+        self._read = read
 
     @cached_property
     def labels(self) -> list[str]:
-        """The labels of the first 100,000 rows."""
-        batches = islice(self._store.scan(columns=[], batch_size=BATCH), MOST // BATCH)
-        return [str(label) for rows in batches for label in rows.index]
+        """The first 100,000 labels."""
+        return [str(label) for label in islice(self._read(), MOST)]
 
     def near(self, begun: str) -> list[str]:
         """Give the labels that hold a text: those that begin with it first, the short ones first.
 
         Example:
-            >>> import pandas as pd
-            >>> frame = pd.DataFrame({"v": [[1.0, 0.0]] * 3}, index=["hotdog", "dogma", "dog"])
-            >>> with frame.vec.push("exact") as store:
-            ...     Rows(store).near("Dog")
+            >>> Rows(lambda: ["hotdog", "dogma", "dog", "cat"]).near("Dog")
             ['dog', 'dogma', 'hotdog']
         """
         sought = begun.strip().lower()

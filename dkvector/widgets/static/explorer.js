@@ -26,40 +26,14 @@ function tuningBox(model, scope) {
 
 function askBox(model, scope) {
   const offered = model.get("_choices");
-  const query = h("input", { type: "search", autocomplete: "off", spellcheck: "false" });
-  const by = tie(model, scope, select(offered.ways), "by");
-  const hint = () => {
-    const hints = { text: "what it means", words: "what it means and says", row: "the label of a row", vector: "[0.1, 0.2, …]" };
-    query.placeholder = hints[model.get("by")];
-  };
-  scope.on("change:by", hint);
-  hint();
-  tie(model, scope, query, "query", { typed: true });
-  // rows are completed as columns are; which ones there are, the store knows
-  const rows = completion(query, "Rows", {
-    ask(all) { if (model.get("by") === "row" && (query.value || all)) model.send({ do: "complete", label: query.value }); },
-    put(name) { query.value = name; },
-  });
-  scope.on("change:_offered", () => {
-    const { begun, labels } = model.get("_offered");
-    if (begun === query.value && model.get("by") === "row") rows.show(labels.filter((one) => one !== begun).map((one) => [one, ""]));
-  });
-  const asked = labelled("Query", query, "dkv-wide");
-  asked.append(rows.list);
-  const k = tie(model, scope, h("input", { type: "number", min: "1" }), "k", { read: whole, typed: true });
   const runs = select([["", "nothing"], ...offered.runs]);
-  const line = [labelled("Search by", by), asked, labelled("k", k, "dkv-small")];
   const more = [filterBox(model, scope), labelled("Compare with", tie(model, scope, runs, "compare"))];
   if (offered.metrics.length) more.push(labelled("Metric", tie(model, scope, select(offered.metrics), "metric")));
   if (offered.fields.length) {
     more.push(labelled("Vectors", tie(model, scope, select([["", ""], ...offered.fields]), "field")));
   }
-  const form = h("form", { role: "search", onsubmit: (e) => {
-    e.preventDefault();
-    if (!scope.flush.map((flush) => flush()).some(Boolean)) model.send({ do: "ask" });
-  } },
-    h("div", { class: "dkv-line" }, ...line), h("div", { class: "dkv-line" }, ...more), tuningBox(model, scope));
-  return form;
+  return askForm(model, scope, h("div", { class: "dkv-line" }, ...queryBox(model, scope, "Query")),
+    h("div", { class: "dkv-line" }, ...more), tuningBox(model, scope));
 }
 
 /** Rows that the query is moved away from; a press takes one back. */
@@ -115,12 +89,13 @@ function rowOf(row, at, page, { act, toggle, ours }) {
 
 function tableOf(page, title, tools) {
   const rows = page.rows.map((row, at) => rowOf(row, at, page, tools));
-  const heads = [["", false], ["rank", true], ["label", false], ["score", true],
-    ...page.columns.map((one) => [one.name, one.numeric]), ...(tools.ours ? [["actions", false]] : [])];
+  const number = "dkv-number";
+  const heads = [["", ""], ["rank", number], ["label", ""], ["score", number],
+    ...page.columns.map((one) => [one.name, one.numeric ? number : ""]), ...(tools.ours ? [["actions", "dkv-actions"]] : [])];
   const table = h("table", { role: "grid", "aria-label": title, "aria-rowcount": page.total + 1,
     "aria-multiselectable": tools.ours ? "true" : null, "aria-describedby": tools.keys },
-    h("thead", {}, h("tr", { role: "row", "aria-rowindex": 1 }, ...heads.map(([name, numeric]) => h("th", {
-      scope: "col", role: "columnheader", class: numeric ? "dkv-number" : "" }, name || h("span", { class: "dkv-hidden" }, "open"))))),
+    h("thead", {}, h("tr", { role: "row", "aria-rowindex": 1 }, ...heads.map(([name, kind]) => h("th", {
+      scope: "col", role: "columnheader", class: kind }, name || h("span", { class: "dkv-hidden" }, "open"))))),
     h("tbody", {}, ...rows.flatMap(({ tr, detail }) => [tr, detail])));
   // one row is in the tab order, and its buttons with it
   const rove = (to, focus) => {

@@ -10,16 +10,15 @@ const MARGIN = 0.94; // of the stage, that a whole map fills
 const START = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
 
 /** Put jupyter-scatter's view into a box, and wait until it can be spoken to. */
-async function drawn(model, box) {
-  const manager = model.widget_manager;
-  if (!manager?.create_view) throw new Error("this notebook shows no widget inside another: display map.scatter itself");
-  const child = await manager.get_model(model.get("scatter").replace("IPY_MODEL_", ""));
-  const view = await manager.create_view(child);
-  box.append(view.el);
-  view.trigger?.("displayed");
-  for (let waited = 0; waited < 600; waited += 1) {
-    const api = [...box.querySelectorAll("div")].find((one) => one.api)?.api;
-    if (api?.get("points")?.length) return { child, view, api };
+async function drawn(model, scope, box) {
+  if (!scope.host) throw new Error("this notebook's front end of anywidget shows no widget inside another: update anywidget to 0.11 or newer and load the page again, or display map.scatter itself");
+  const named = model.get("scatter"), el = h("div", {});
+  const [child, widget] = await Promise.all([scope.host.getModel(named), scope.host.getWidget(named)]);
+  box.append(el);
+  await widget.render({ el, signal: scope.signal });
+  for (let waited = 0; waited < 600 && !scope.signal.aborted; waited += 1) {
+    const api = [...el.querySelectorAll("div")].find((one) => one.api)?.api;
+    if (api?.get("points")?.length) return { child, api };
     await new Promise(requestAnimationFrame);
   }
   throw new Error("the map could not be drawn: this browser may lack WebGL");
@@ -39,174 +38,62 @@ function pointsOf(child, api) {
   const { view, shape } = child.get("points");
   const width = shape[1], xy = new Float32Array(bytesOf(view));
   const screen = (at) => [api.get("xScale")(xy[at * width]), api.get("yScale")(xy[at * width + 1])];
+  let seen = null;
+  const shown = (at) => !seen || seen[at] === 1;
+  const keep = (places) => {
+    seen = places && new Uint8Array(shape[0]);
+    places?.forEach((at) => { seen[at] = 1; });
+  };
   const nearest = ([x, y]) => {
     const sx = api.get("xScale"), sy = api.get("yScale");
     const [x0, y0] = [sx.invert(x), sy.invert(y)], unit = Math.abs(sx.invert(x + 1) - x0);
     let best = -1, least = (NEAR * unit) ** 2;
     for (let at = 0; at < shape[0]; at += 1) {
       const far = (xy[at * width] - x0) ** 2 + (xy[at * width + 1] - y0) ** 2;
-      if (far < least) [best, least] = [at, far];
+      if (far < least && shown(at)) [best, least] = [at, far];
     }
     return best;
   };
   const half = [0, 0];
   for (let at = 0; at < shape[0]; at += 1) [0, 1].forEach((i) => { half[i] = Math.max(half[i], Math.abs(xy[at * width + i])); });
-  return { count: shape[0], screen, nearest, half };
+  return { count: shape[0], screen, nearest, half, shown, keep };
 }
 
-/** Draw fewer points while the map moves, where there are many. */
-function thinned(points, api, selected, scope) {
-  if (points.count <= MANY) return { move() {}, settle() {} };
-  const every = points.count / MOVING;
-  const some = Array.from({ length: MOVING }, (_, i) => Math.floor(i * every));
-  let timer = null, few = false;
+/** Draw the rows that satisfy the filter, and fewer of them while the map moves, where there are many. */
+function filtered(model, points, child, api, scope) {
+  let kept = null, some = null, timer = null, few = false;
+  const draw = (places) => {
+    if (places) api.filter(places, { preventEvent: true });
+    else api.unfilter({ preventEvent: true });
+    const chosen = chosenOf(child); // of which hidden ones are shown again with their rows
+    if (chosen.length) api.select(chosen, { preventEvent: true });
+  };
   const settle = () => {
     clearTimeout(timer);
-    if (!few) return;
+    if (few) draw(kept);
     few = false;
-    api.unfilter({ preventEvent: true });
-    if (selected().length) api.select(selected(), { preventEvent: true });
   };
+  const follow = () => {
+    const bytes = model.get("_kept"), before = kept;
+    kept = bytes ? Array.from(new Uint32Array(bytesOf(bytes))) : null;
+    points.keep(kept);
+    const count = kept ? kept.length : points.count, every = count / MOVING;
+    some = count <= MANY ? null : Array.from({ length: MOVING }, (_, i) => (kept ? kept[Math.floor(i * every)] : Math.floor(i * every)));
+    few ||= Boolean(kept || before);
+    settle();
+  };
+  scope.on("change:_kept", follow);
   scope.stop.push(() => clearTimeout(timer));
+  follow();
   return {
-    settle,
     move() {
+      if (!some) return;
       if (!few) api.filter(some, { preventEvent: true });
       few = true;
       clearTimeout(timer);
       timer = setTimeout(settle, SETTLED);
     },
   };
-}
-
-/** What lies over the points: missed edges, rings and names of highlighted rows, and the cross of the keyboard. */
-function overlay(model, canvas, points, root, scope) {
-  const pen = canvas.getContext("2d");
-  let cross = false, queued = false, ended = false;
-  scope.stop.push(() => { ended = true; });
-  const draw = () => {
-    queued = false;
-    const { width, height } = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
-    if (!width) { // out of sight, for as long as a theme changes
-      if (!ended) setTimeout(later, SETTLED);
-      return;
-    }
-    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-      [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-    }
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
-    const style = getComputedStyle(root), ink = style.color, ground = style.backgroundColor;
-    drawEdges(pen, points, model.get("_edges"), ink);
-    drawRings(pen, points, model.get("_rings"), ink, ground, style);
-    if (cross) drawCross(pen, width / 2, height / 2, ink, ground);
-  };
-  const later = () => {
-    if (!queued) requestAnimationFrame(draw);
-    queued = true;
-  };
-  return { later, cross(on) { cross = on; later(); } };
-}
-
-function drawEdges(pen, points, bytes, ink) {
-  if (!bytes?.byteLength) return;
-  const ends = new Int32Array(bytesOf(bytes));
-  pen.strokeStyle = ink;
-  pen.lineWidth = 0.7;
-  pen.globalAlpha = Math.min(0.5, Math.max(0.06, 7 / Math.sqrt(ends.length / 2)));
-  pen.beginPath();
-  for (let at = 0; at < ends.length; at += 2) {
-    pen.moveTo(...points.screen(ends[at]));
-    pen.lineTo(...points.screen(ends[at + 1]));
-  }
-  pen.stroke();
-  pen.globalAlpha = 1;
-}
-
-function drawRings(pen, points, rings, ink, ground, style) {
-  pen.font = `600 12px ${style.fontFamily}`;
-  pen.textBaseline = "middle";
-  pen.lineJoin = "round";
-  const circle = ([x, y], colour, width) => {
-    pen.beginPath();
-    pen.arc(x, y, 6, 0, 7);
-    pen.strokeStyle = colour;
-    pen.lineWidth = width;
-    pen.stroke();
-  };
-  for (const [at] of rings) circle(points.screen(at), ground, 4);
-  for (const [at] of rings) circle(points.screen(at), ink, 1.8);
-  const taken = [];
-  for (const [at, name] of rings) {
-    if (!name) continue;
-    const [x, y] = points.screen(at), wide = pen.measureText(name).width;
-    const box = [x + 9, y - 8, x + 11 + wide, y + 8];
-    if (taken.some((one) => box[0] < one[2] && one[0] < box[2] && box[1] < one[3] && one[1] < box[3])) continue;
-    taken.push(box);
-    pen.strokeStyle = ground;
-    pen.lineWidth = 3.5;
-    pen.strokeText(name, x + 10, y);
-    pen.fillStyle = ink;
-    pen.fillText(name, x + 10, y);
-  }
-}
-
-function drawCross(pen, x, y, ink, ground) {
-  pen.beginPath();
-  for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-    pen.moveTo(x + 5 * dx, y + 5 * dy);
-    pen.lineTo(x + 14 * dx, y + 14 * dy);
-  }
-  for (const [colour, wide] of [[ground, 5], [ink, 2]]) {
-    [pen.strokeStyle, pen.lineWidth] = [colour, wide];
-    pen.stroke();
-  }
-}
-
-/** Tell which row lies under the pointer, or under the cross. */
-function tip(model, stage, points, scope) {
-  const box = h("div", { class: "dkv-tip", role: "tooltip", hidden: true });
-  const place = (at) => {
-    const [x, y] = points.screen(at), { width, height } = stage.getBoundingClientRect();
-    box.style.left = x > width / 2 ? "auto" : `${x + 12}px`;
-    box.style.right = x > width / 2 ? `${width - x + 12}px` : "auto";
-    box.style.top = y > height / 2 ? "auto" : `${y + 12}px`;
-    box.style.bottom = y > height / 2 ? `${height - y + 12}px` : "auto";
-  };
-  const show = () => {
-    const { at = -1, label = "", facts = [] } = model.get("_hover");
-    box.hidden = at < 0;
-    if (at < 0) return;
-    box.replaceChildren(h("strong", {}, label),
-      h("div", { class: "dkv-facts" }, ...facts.flatMap(([name, value]) => [h("span", {}, name), h("span", {}, value)])));
-    place(at);
-  };
-  scope.on("change:_hover", show);
-  return { box, hide() { box.hidden = true; }, again: (at) => at === model.get("_hover").at && show() };
-}
-
-function legend(model, scope) {
-  const box = h("div", { class: "dkv-legend", role: "group", "aria-label": "Legend" });
-  const item = (mark, name) => h("li", {}, mark, name);
-  const dot = (shade) => {
-    const one = h("span", { class: "dkv-dot" });
-    one.style.setProperty("--dkv-shade", shade);
-    return one;
-  };
-  const show = () => {
-    const { title = "", items = [], colours = [], low = "", high = "" } = model.get("_legend");
-    const ramp = h("div", { class: "dkv-scale" });
-    ramp.style.background = `linear-gradient(to right, ${colours.join(", ")})`;
-    const scale = colours.length ? [ramp, h("div", { class: "dkv-ends" }, h("span", {}, low), h("span", {}, high))] : [];
-    const { rings = "", edges = "" } = model.get("_told");
-    const rest = [...(rings ? [item(h("span", { class: "dkv-ring" }), rings)] : []), ...(edges ? [item(h("span", { class: "dkv-stroke" }), edges)] : [])];
-    box.replaceChildren(h("strong", {}, title), ...scale, h("ul", {}, ...items.map(([name, shade]) => item(dot(shade), name)), ...rest));
-    box.hidden = !title && !rest.length;
-  };
-  scope.on("change:_legend", show);
-  scope.on("change:_told", show);
-  show();
-  return box;
 }
 
 /** Colours of the notebook, and of what changes with them. */
@@ -301,9 +188,15 @@ function tools(model, scope, api, see, act) {
     button("Select view", "Select the rows in view", act.inView), clear];
 }
 
+/** What is asked for, where the rows are there to be asked, and the filter. */
+function neighbours(model, scope) {
+  const asked = model.get("_choices").ways.length ? queryBox(model, scope, "Neighbours of") : [];
+  return askForm(model, scope, h("div", { class: "dkv-line" }, ...asked, filterBox(model, scope)));
+}
+
 /** Bring the map to life once jupyter-scatter has drawn it. */
 async function begin(model, scope, stage, bar, beside) {
-  const { child, view, api } = await drawn(model, stage);
+  const { child, api } = await drawn(model, scope, stage);
   const root = stage.closest(".dkv-widget"), points = pointsOf(child, api), see = camera(api, points, stage);
   const selected = () => api.get("selectedPoints");
   const canvas = h("canvas", { class: "dkv-over", "aria-hidden": "true" });
@@ -320,15 +213,15 @@ async function begin(model, scope, stage, bar, beside) {
   stage.append(canvas, hint.box);
   bar.replaceChildren(...tools(model, scope, api, see, act));
   beside.replaceWith(legend(model, scope));
-  const thin = thinned(points, api, () => chosenOf(child), scope);
+  const moving = filtered(model, points, child, api, scope);
   scope.on("change:_rings", over.later);
   scope.on("change:_edges", over.later);
-  api.subscribe("view", () => { over.later(); hint.hide(); thin.move(); });
+  api.subscribe("view", () => { over.later(); hint.hide(); moving.move(); });
   api.subscribe("pointover", hint.again);
   api.subscribe("pointout", hint.hide);
   const sized = new ResizeObserver(over.later);
   sized.observe(stage);
-  scope.stop.push(() => sized.disconnect(), () => view.remove?.());
+  scope.stop.push(() => sized.disconnect());
   themed(root, stage, api, over.later, scope);
   keyboard(stage, api, see, points, over, act);
   see.fit();
@@ -343,6 +236,6 @@ export default {
     const stage = h("div", { class: "dkv-stage", tabindex: "0", role: "application", "aria-label": model.get("_name"), "aria-describedby": help.id });
     const bar = h("div", { class: "dkv-line dkv-tools", role: "toolbar", "aria-label": "Map tools" }), beside = h("div", {});
     begin(model, scope, stage, bar, beside).catch((error) => stage.append(h("p", { role: "alert" }, error.message)));
-    return [bar, h("div", { class: "dkv-body" }, stage, beside), ...statusBox(model, scope, "drawing …"), codeBox(model, scope), help];
+    return [neighbours(model, scope), bar, h("div", { class: "dkv-body" }, stage, beside), ...statusBox(model, scope, "asking …"), codeBox(model, scope), help];
   }),
 };

@@ -166,6 +166,39 @@ function filterBox(model, scope) {
   return field;
 }
 
+/** A query, how it is read, and k; rows are completed as columns are: which ones there are, the kernel knows. */
+function queryBox(model, scope, title) {
+  const query = h("input", { type: "search", autocomplete: "off", spellcheck: "false" });
+  const by = tie(model, scope, select(model.get("_choices").ways), "by");
+  const hint = () => {
+    const hints = { text: "what it means", words: "what it means and says", row: "the label of a row", vector: "[0.1, 0.2, …]" };
+    query.placeholder = hints[model.get("by")];
+  };
+  scope.on("change:by", hint);
+  hint();
+  tie(model, scope, query, "query", { typed: true });
+  const rows = completion(query, "Rows", {
+    ask(all) { if (model.get("by") === "row" && (query.value || all)) model.send({ do: "complete", label: query.value }); },
+    put(name) { query.value = name; },
+  });
+  scope.on("change:_offered", () => {
+    const { begun, labels } = model.get("_offered");
+    if (begun === query.value && model.get("by") === "row") rows.show(labels.filter((one) => one !== begun).map((one) => [one, ""]));
+  });
+  const asked = labelled(title, query, "dkv-wide");
+  asked.append(rows.list);
+  const k = tie(model, scope, h("input", { type: "number", min: "1" }), "k", { read: whole, typed: true });
+  return [labelled("Search by", by), asked, labelled("k", k, "dkv-small")];
+}
+
+/** A form, in which Enter sends what is typed, or asks the same again. */
+function askForm(model, scope, ...lines) {
+  return h("form", { role: "search", onsubmit: (e) => {
+    e.preventDefault();
+    if (!scope.flush.map((flush) => flush()).some(Boolean)) model.send({ do: "ask" });
+  } }, ...lines);
+}
+
 /** What goes on, in the given word or that of the model, and what went wrong. */
 function statusBox(model, scope, working) {
   const status = h("p", { role: "status", class: "dkv-status" });
@@ -200,10 +233,10 @@ function codeBox(model, scope) {
 
 /** Give a widget's `render`: its parts in a region of its own, tied to the model for as long as it is shown. */
 function shown(name, title, parts) {
-  return ({ model, el }) => {
-    const heard = [];
+  return ({ model, el, host }) => {
+    const heard = [], ending = new AbortController();
     const scope = {
-      flush: [], stop: [],
+      flush: [], stop: [() => ending.abort()], signal: ending.signal, host, // the host shows one widget inside another
       on(event, what) {
         model.on(event, what);
         heard.push([event, what]);
@@ -214,6 +247,10 @@ function shown(name, title, parts) {
       ...parts(model, scope));
     root.addEventListener("keydown", (e) => e.key !== "Escape" && e.stopPropagation());
     el.replaceChildren(root);
+    scope.on("change:_noticed", () => {
+      model.set("_echoed", model.get("_noticed"));
+      model.save_changes();
+    });
     return () => {
       heard.forEach(([event, what]) => model.off(event, what));
       scope.stop.forEach((stop) => stop());
