@@ -240,5 +240,6 @@ class KeywordHits:
         """
         columns: dict[Any, Any] = {"rank": np.arange(1, len(self.scores) + 1), "score": self.scores}
         if self.highlights is not None:
-            columns["highlight"] = pd.array(list(self.highlights), dtype="str")
+            texts = pa.field("highlight", pa.large_string())
+            columns["highlight"] = to_pandas(pa.array(self.highlights, texts.type), texts)
         return beside(columns, self.source.columns(), self.ids)

@@ -309,7 +309,8 @@ INDEXES = {
 def test_labels_are_labels_whatever_the_index(frame, index):
     frame.index = index if isinstance(index, pd.Index) else pd.Index(index)
     found = frame.vec.search(EAST, k=6)
-    pd.testing.assert_index_equal(found.index, frame.index[NEAREST], check_freq=False)
+    expected = frame.index[NEAREST]
+    pd.testing.assert_frame_equal(pd.DataFrame(index=found.index), pd.DataFrame(index=expected), check_freq=False)
     assert found.word.tolist() == frame.word.iloc[NEAREST].tolist()
     assert frame.vec.search(like=frame.index[4], k=1).word.tolist() == ["v"]
     masked = frame.vec.search(EAST, k=9, where=(frame.kind == "b").sample(frac=1, random_state=3))
