@@ -13,7 +13,7 @@ from engines.asking import asked
 
 import dkvector as dkv
 from dkvector._loop import LOOP
-from dkvector.backends import _engine_writer
+from dkvector.backends import _engine_indexes, _engine_writer
 from dkvector.backends._bulk import Bulk
 from dkvector.registry import VectorStoreFactory
 
@@ -177,6 +177,73 @@ def test_an_index_is_built_anew_in_place_of_the_one_before(target, name, ask):
         assert concrete(ask, name) == unchanged  # nothing to do
         with pytest.raises(dkv.UnsupportedError, match="no index 'ivf'; it has auto, flat, hnsw"):
             store.build_index("ivf")
+
+
+class LostError(dkv.BackendUnavailableError):
+    """The server went away."""
+
+
+def lost(*_: object, **__: object):
+    raise LostError("gone")
+
+
+def test_an_index_takes_writes_again_after_a_copy_that_failed(target, name, ask, monkeypatch):
+    with rows(80).vec.push(target, index="flat") as store:
+        monkeypatch.setattr(_engine_writer.Writer, "_copy", lost)
+        before = ask(f"/{name}*")
+        with pytest.raises(LostError, match="gone"):
+            store.build_index(dkv.HNSW(m=7))
+        assert list(ask(f"/{name}*")) == list(before)  # nothing else is left
+        monkeypatch.setattr(_engine_indexes.Indexes, "remove", lost)
+        with pytest.raises(LostError, match="gone") as caught:
+            store.build_index(dkv.HNSW(m=7))
+        assert f"copy {name}-" in caught.value.__notes__[0]
+        assert store.upsert(rows(1, start=500)).inserted == 1
+        monkeypatch.setattr(
+            _engine_indexes.Indexes, "set", lambda _, __, new: lost() if None in new.values() else done()
+        )
+        with pytest.raises(LostError, match="gone") as caught:
+            store.build_index(dkv.HNSW(m=7))
+        assert "index.blocks.write is null" in caught.value.__notes__[0]
+    asked_for = ask(f"/{name}*")
+    for one in asked_for.keys() - before.keys():
+        ask(f"/{one}", method="DELETE")
+
+
+async def done():
+    """Do nothing."""
+
+
+def test_an_index_that_a_killed_copy_left_closed_says_what_to_do(target, name, ask):
+    with rows(80).vec.push(target, index="flat") as store:
+        ask(f"/{name}/_settings", {"index": {"blocks.write": True}}, "PUT")
+        for write in (lambda: store.upsert(rows(30, start=60)), lambda: store.delete([3])):
+            with pytest.raises(dkv.BackendUnavailableError, match="the same call again makes the copy") as caught:
+                write()
+            assert len(str(caught.value)) < 500
+        assert store.count() == 80
+        store.build_index(dkv.HNSW(m=7))
+        assert store.upsert(rows(30, start=60)).inserted == 10
+        assert store.delete([3]) == 1
+
+
+@pytest.mark.parametrize("write", ["build_index", "replace"])
+def test_an_index_that_came_into_place_is_not_removed_when_the_answer_is_lost(target, name, ask, monkeypatch, write):
+    swap = _engine_indexes.Indexes.swap
+
+    async def unheard(*args: object):
+        await swap(*args)
+        lost()
+
+    with rows(80).vec.push(target, index="flat") as store:
+        before = concrete(ask, name)
+        monkeypatch.setattr(_engine_indexes.Indexes, "swap", unheard)
+        with pytest.raises(LostError):
+            store.build_index(dkv.HNSW(m=7)) if write == "build_index" else store.upsert(rows(90), mode="replace")
+    with dkv.connect(target) as store:
+        assert concrete(ask, name) != before
+        assert store.count() == (80 if write == "build_index" else 90)
+        assert store.upsert(rows(1, start=500)).inserted == 1
 
 
 # Larger than memory
