@@ -12,11 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 from asyncpg import exceptions as pg
 
 from dkvector._loop import offload
 from dkvector.backends import _pg_copy, _pg_ddl
+from dkvector.backends._nested import check_finite
 from dkvector.backends._pg_config import PgConfig
 from dkvector.backends._pg_pool import Connections
 from dkvector.backends._pg_rows import Wanted
@@ -212,15 +214,17 @@ class Writer:
         typed = [(one.field.name, one.type or "") for one in self._typed(table)[len(table.keys) :]]
         made += [_pg_copy.cells(_whole(rows.column(name)), kind, name) for name, kind in typed]
         if table.json:
-            made.append(_pg_copy.json_cells(self._json(table, rows, len(ids))))
+            made.append(_pg_copy.json_cells(self._json(table, rows, self.batch.labels[start:stop])))
         vectors = self.batch.vectors.items()
         made += [_pg_copy.vector_cells(matrix[start:stop], table.vectors[name]) for name, matrix in vectors]
         return _pg_copy.packed(made, len(ids))
 
-    def _json(self, table: Table, rows: pa.Table, count: int) -> list[bytes | None]:
+    def _json(self, table: Table, rows: pa.Table, labels: pd.Index) -> list[bytes | None]:
         names = [one.field.name for one in table.columns if one.type is None]
         names = [name for name in names if name in rows.column_names]
-        return to_json(rows.select(names).to_pylist()) if names else [None] * count
+        for name in names:
+            check_finite(name, rows.column(name), labels)
+        return to_json(rows.select(names).to_pylist()) if names else [None] * len(labels)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
