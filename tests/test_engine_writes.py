@@ -375,6 +375,33 @@ def seeded(ask, target, name):
         ask(f"/{name}/_doc/{key}?refresh=true", document, "PUT")
 
 
+WHEN = {  # what a document holds, in a date field without a format → what the engine takes it for
+    "1577836800000": "2020-01-01",
+    1577836800123: "2020-01-01 00:00:00.123",
+    "2020": "2020-01-01",
+    "2020-02": "2020-02-01",
+    "2020-01-01T01:02:03.5+01:00": "2020-01-01 00:02:03.5",
+    "20200101": "1970-01-01 05:36:40.101",
+    "-86400000000": "1967-04-07",
+    "0": "1970-01-01",
+}
+
+
+def test_dates_of_others_are_read_as_the_engine_reads_them(target, name, ask):
+    seeded(ask, target, name)
+    for at, told in enumerate(WHEN):
+        document = {"id": f"w{at}", "embedding": [1, at, 0], "created_at": told}
+        ask(f"/{name}/_doc/w{at}?refresh=true", document, "PUT")
+    times = [pd.Timestamp(one, tz="UTC") for one in WHEN.values()]
+    with dkv.connect(target) as store:
+        found = store.get([f"w{at}" for at in range(len(WHEN))])
+        assert found["created_at"].tolist() == times
+        for at, time in enumerate(times):
+            # the engine finds it by the same time
+            matching = store.to_frame(where=dkv.col("created_at") == time, columns=[]).index.tolist()
+            assert f"w{at}" in matching
+
+
 def test_an_index_of_the_first_design_is_a_store(target, name, ask):
     seeded(ask, target, name)
     mapping = ask(f"/{name}/_mapping")
