@@ -31,7 +31,7 @@ _TYPES = {
 _DATE = pa.timestamp("ms", "UTC")
 _EXACT = {"keyword", "constant_keyword", "wildcard"}
 _TEXT = pa.large_string()
-_MILLISECONDS = re.compile(r"(?!\d{4}$)-?\d+(\.\d+)?")  # four digits are a year
+_MILLISECONDS = re.compile(r"(?!-?\d{4}$)-?\d+(\.\d+)?")  # four digits are a year
 
 
 def attached(name: str, mappings: Mapping[str, Any], dialect: Dialect) -> Layout:
