@@ -176,10 +176,7 @@ def _from_iso(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(values, pa.string()).cast(kind)
     unit = "ms" if pa.types.is_date64(kind) else kind.unit
     bare = pa.array([None if one is None else one.removesuffix("Z") for one in values], pa.string())
-    times = bare.cast(pa.timestamp(unit))
-    if getattr(kind, "tz", None):
-        return times.cast(pa.int64()).cast(kind)
-    return times.cast(kind)
+    return bare.cast(pa.timestamp(unit)).cast(kind)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
