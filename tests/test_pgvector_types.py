@@ -304,3 +304,16 @@ def test_half_vectors(postgres_url, table, sql):
         with pytest.raises(dkv.VectorError, match=r"65,504.* at positions 1 \(1 row\)"):
             store.upsert(pd.DataFrame({"v": [[1.0] * 8, [1e6] * 8]}))
     assert types_of(sql, table)["v"] == "halfvec(8)"
+
+
+@pytest.mark.parametrize("quantization", [None, "float16", "binary"])
+@pytest.mark.parametrize("field", ["v", 'a "b" (c)'])
+def test_vectors_of_other_dimensions_come_into_place_with_their_index(postgres_url, table, quantization, field):
+    rng, spec = np.random.default_rng(0), dkv.HNSW(m=5, quantization=quantization)
+    before, after = (pd.DataFrame({field: list(rng.standard_normal((50, size)).astype("f4"))}) for size in (8, 4))
+    with before.vec.push(postgres_url, table=table, index=spec) as store:
+        store.upsert(after, mode="replace")
+        assert store.indexes() == {field: spec}
+        found = store.search(after[field].iloc[7], k=1, tuning={"exact": False})
+        assert found.index.tolist() == [7]
+        assert "hnsw" in store.last.plan

@@ -7,6 +7,7 @@ policies or views hang on it: then its rows are swapped within the transaction.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from dkvector.backends._sql import literal, quoted
 from dkvector.errors import DuplicateIdError, SchemaError, some
 from dkvector.ingest import Batch
 from dkvector.requests import Mode, Written
-from dkvector.schema import Schema
+from dkvector.schema import Schema, VectorInfo
 
 CHUNK = 4 << 20  # bytes that are sent at a time
 INDEX_DEFINITIONS = """
@@ -132,7 +133,7 @@ class Writer:
         new = f"{quoted(table.schema)}.{quoted(name)}"
         if {one.field for one in table.indexes} <= {info.name for info in self.batch.schema.vectors}:
             for one in definitions:
-                await _copy_index(connection, table, new, one)
+                await _copy_index(connection, table, new, one, self.batch.schema.vectors)
         await connection.execute(f"DROP TABLE {table.sql}")
         await connection.execute(f"ALTER TABLE {new} RENAME TO {quoted(table.name)}")
         return written
@@ -227,14 +228,27 @@ class Writer:
         return to_json(rows.select(names).to_pylist()) if names else [None] * len(labels)
 
 
+def resized(definition: str, info: VectorInfo) -> str:
+    """Give an index on compressed vectors the dimensions that their field has now.
+
+    Example:
+        >>> resized("hnsw (((v)::halfvec(384)) halfvec_l2_ops)", VectorInfo("v", 3))
+        'hnsw (((v)::halfvec(3)) halfvec_l2_ops)'
+    """
+    column = re.escape(info.name.replace('"', '""'))
+    return re.sub(rf'(\("?{column}"?\)+::(?:halfvec|bit)\()\d+', rf"\g<1>{info.dimensions}", definition)
+
+
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     made = column.combine_chunks()
     return pa.concat_arrays(made.chunks) if isinstance(made, pa.ChunkedArray) else made
 
 
-async def _copy_index(connection: Any, table: Table, new: str, index: Any) -> None:
+async def _copy_index(connection: Any, table: Table, new: str, index: Any, vectors: Sequence[VectorInfo]) -> None:
     """Give a new table an index as the old one has it, unless a column of it is gone."""
     _, _, how = index["definition"].partition(" USING ")
+    for info in vectors:
+        how = resized(how, info)
     start = index["definition"].partition(" INDEX ")[0]
     name = _pg_ddl.fresh(table.name)
     with suppress(pg.UndefinedColumnError):
