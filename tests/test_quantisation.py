@@ -194,6 +194,23 @@ def test_codes_are_trained_anew_for_rows_they_do_not_fit_and_only_then(away, kin
         assert state(store) == ((26_200, 26_200) if quick else (26_900, 26_900))
 
 
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_codes_are_trained_anew_once_a_third_of_the_rows_is_newer(kind):
+    """Rows that crowd together: the old codes lose no more of them, but tell them no longer apart."""
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((9000, 16)) @ rng.standard_normal((16, 48)) * 0.5
+    rows = (rows + np.linspace(0, 4, 9000)[:, None] * rng.standard_normal(48)).astype("f4")
+    frame, spec = pd.DataFrame({"v": list(rows)}), {"kind": kind, "quantization": "rabitq"}
+    queries = rows[8900::10]
+    exact = frame.vec.search(queries, k=10)
+    with frame.vec.push("faiss", index=spec, progress=False) as store:
+        fresh = recall(store.search(queries, k=10), exact)
+    with frame.head(3000).vec.push("faiss", index=spec, progress=False) as store:
+        store.upsert(frame.iloc[3000:], progress=False)
+        assert state(store) == (9000, 9000)
+        assert recall(store.search(queries, k=10), exact) >= fresh - 0.02
+
+
 def test_codes_at_the_nodes_of_a_graph_are_trained_anew_and_its_links_stay(away, monkeypatch):
     here, there, between = away
     builds = []

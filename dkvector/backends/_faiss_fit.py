@@ -15,7 +15,7 @@ import numpy as np
 
 from dkvector.backends._faiss_index import FaissIndex, engine_space, sample, tail
 from dkvector.backends._topk import Block
-from dkvector.indexes import HNSW, IVF, IndexSpec
+from dkvector.indexes import IVF, IndexSpec
 from dkvector.metrics import Floats
 
 GROWTH = 1.5  # codes trained on fewer than two thirds of the rows are trained anew
@@ -38,9 +38,6 @@ def codes_serve(index: FaissIndex, blocks: Sequence[Block]) -> bool:
     quantization = index.spec.quantization
     if quantization in {None, "float16"}:
         return True
-    # at a graph's nodes these cost less to train and write anew than the new nodes cost
-    if isinstance(index.spec, HNSW) and quantization != "pq":
-        return False
     rows = sum(len(block.matrix) for block in blocks)
     if rows > GROWTH * index.trained:
         return False
