@@ -15,6 +15,8 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from dkvector._fork import Lock
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -80,7 +82,7 @@ class LoopThread:
     """One event loop on one daemon thread; every blocking call to a server goes through it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()

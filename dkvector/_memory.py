@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from types import MethodType
 from typing import Any
 from weakref import finalize
 
+from dkvector._fork import Lock
 from dkvector.metrics import Floats
 
 REMEMBERED = 1 << 28  # bytes of vectors kept of each encoder
@@ -24,7 +24,7 @@ class Memory:
     def __init__(self, limit: int) -> None:
         self._limit, self._size = limit, 0
         self._held: OrderedDict[str, Floats] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def known(self, texts: Iterable[str]) -> dict[str, Floats]:
         """Give what is known of these texts, and mark it as used last."""

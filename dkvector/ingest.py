@@ -49,6 +49,11 @@ class Reading:
     id: str | None = None
     encoder: Any = None
 
+    def __post_init__(self) -> None:
+        if self.metric is not None:
+            # its name will do
+            object.__setattr__(self, "metric", DistanceMetric.of(self.metric))
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -80,7 +80,9 @@ class Primitives(Shown, Explaining, Loading, Versions):
         Args:
             rows: a DataFrame (its index is the ids), records, or anything that speaks the Arrow C stream: an Arrow
                 table, a frame of polars, DuckDB or ibis; its column "id", or `reading`'s, is the ids.
-            mode: "upsert" replaces rows of known ids, "insert" refuses them, "replace" swaps all rows at once.
+            mode: "upsert" replaces rows of known ids, "insert" refuses them, "replace" swaps all rows at once, and with
+                them the columns and the vectors' dimensions; the metric stays, for who searches the store would get
+                other numbers unawares: `drop()` first where another is meant.
             reading: which columns, id, metric and model; what to do with bad rows.
             progress: show a bar; None shows one when there is much to do.
 
@@ -122,7 +124,8 @@ class Primitives(Shown, Explaining, Loading, Versions):
         if reading.metric is None:
             return replace(reading, metric=stored[0])
         if any(reading.metric != one for one in stored):
-            raise SchemaError(f"the store measures by {stored[0]!s}, these rows ask for {reading.metric!s}")
+            way = "leave it out, or drop() the store first, whatever the mode" if self.schema else "its config says so"
+            raise SchemaError(f"the store measures by {stored[0]!s}, these rows ask for {reading.metric!s}: {way}")
         return reading
 
     async def delete(self, ids: Any = None, where: Any = None) -> int:

@@ -210,7 +210,7 @@ def connect(
     store.tuning = tuning
     try:
         store.encoder = embeds
-    except SchemaError:
+    except BaseException:
         store.close()
         raise
     return store

@@ -243,11 +243,18 @@ class AsyncVectorStore(Primitives):
 
 
 def _arranged(records: list[Record], query: Query) -> list[Record]:
-    """Apply a query's order, offset and limit; records that miss the value come last."""
+    """Apply a query's order, offset and limit; records that miss the value come last.
+
+    Raises:
+        SchemaError: a column of values that can't be compared, such as structs.
+    """
     # sorting keeps the order of equals: the column that counts most comes last
     for column, ascending in reversed(query.order):
         present = [one for one in records if one.get(column) is not None]
         missing = [one for one in records if one.get(column) is None]
-        records = [*sorted(present, key=itemgetter(column), reverse=not ascending), *missing]
+        try:
+            records = [*sorted(present, key=itemgetter(column), reverse=not ascending), *missing]
+        except (TypeError, ValueError) as exc:
+            raise SchemaError(f"the values of column {column!r} have no order: sort by another column") from exc
     stop = None if query.limit_value is None else query.offset_value + query.limit_value
     return records[query.offset_value : stop]

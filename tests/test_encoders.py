@@ -346,6 +346,19 @@ def test_a_store_that_refuses_its_encoder_is_closed(notes, tmp_path, monkeypatch
         dkv.connect("faiss", path=tmp_path / "s", encoder=named("two"))
     assert len(closed) == 1
 
+    def broken(_):
+        raise LookupError("no such layer")
+
+    with dkv.connect("faiss", path=tmp_path / "t") as store:
+        store.upsert(notes[["v"]])
+        store.record_model(named("one"))
+    closed.clear()
+    source = named("one")
+    source.encode = broken
+    with pytest.raises(LookupError, match="no such layer"):
+        dkv.connect("faiss", path=tmp_path / "t", encoder=source)
+    assert len(closed) == 1
+
 
 def test_no_encoder_is_left_with_an_open_store(tmp_path):
     with pytest.raises(dkv.SchemaError, match="an encoder is a callable"):

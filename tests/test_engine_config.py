@@ -100,6 +100,8 @@ def test_an_index_that_the_engine_has_not_is_refused_before_anything_is_made():
     [
         ({"user": "me", "password": "secret"}, {}, ("me", "secret"), None),
         ({"username": "me", "password": "secret"}, {}, ("me", "secret"), None),
+        ({"url": "http://h:1/i", "username": "me", "password": "secret"}, {}, ("me", "secret"), None),
+        ({"url": "http://you:other@h", "username": "me", "password": "secret"}, {}, ("me", "secret"), None),
         ({"user": "me"}, {"ELASTIC_PASSWORD": "secret"}, ("me", "secret"), None),
         ({"api_key": "secret"}, {"ELASTIC_PASSWORD": "other"}, None, "secret"),
         ({}, {"ELASTIC_API_KEY": "secret"}, None, "secret"),

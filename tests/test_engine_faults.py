@@ -125,6 +125,16 @@ def test_nan_in_vectors_and_in_payload(target):
             store.upsert(frame.assign(x=[0, 0, np.inf, 0, 0.0]))
 
 
+@pytest.mark.parametrize("values", [[[1.0], [np.inf, 1.0], [], None], [{"a": 1.0}, {"a": -np.inf}, None, {"a": None}]])
+def test_infinity_in_lists_and_structs_is_refused_like_that_of_a_column(target, values):
+    frame = rows(4, x=values)
+    with dkv.connect(target) as store:
+        with pytest.raises(dkv.SchemaError, match=r"'x' holds infinity in its lists or structs.*at 1 \(1 rows?\)"):
+            store.upsert(frame)
+        store.upsert(frame.drop(index=1))
+        assert store.count() == 3
+
+
 # Engines that can't
 
 

@@ -13,7 +13,7 @@ from engines.asking import asked
 
 import dkvector as dkv
 from dkvector._loop import LOOP
-from dkvector.backends import _engine_writer
+from dkvector.backends import _engine_indexes, _engine_writer
 from dkvector.backends._bulk import Bulk
 from dkvector.registry import VectorStoreFactory
 
@@ -179,6 +179,73 @@ def test_an_index_is_built_anew_in_place_of_the_one_before(target, name, ask):
             store.build_index("ivf")
 
 
+class LostError(dkv.BackendUnavailableError):
+    """The server went away."""
+
+
+def lost(*_: object, **__: object):
+    raise LostError("gone")
+
+
+def test_an_index_takes_writes_again_after_a_copy_that_failed(target, name, ask, monkeypatch):
+    with rows(80).vec.push(target, index="flat") as store:
+        monkeypatch.setattr(_engine_writer.Writer, "_copy", lost)
+        before = ask(f"/{name}*")
+        with pytest.raises(LostError, match="gone"):
+            store.build_index(dkv.HNSW(m=7))
+        assert list(ask(f"/{name}*")) == list(before)  # nothing else is left
+        monkeypatch.setattr(_engine_indexes.Indexes, "remove", lost)
+        with pytest.raises(LostError, match="gone") as caught:
+            store.build_index(dkv.HNSW(m=7))
+        assert f"copy {name}-" in caught.value.__notes__[0]
+        assert store.upsert(rows(1, start=500)).inserted == 1
+        monkeypatch.setattr(
+            _engine_indexes.Indexes, "set", lambda _, __, new: lost() if None in new.values() else done()
+        )
+        with pytest.raises(LostError, match="gone") as caught:
+            store.build_index(dkv.HNSW(m=7))
+        assert "index.blocks.write is null" in caught.value.__notes__[0]
+    asked_for = ask(f"/{name}*")
+    for one in asked_for.keys() - before.keys():
+        ask(f"/{one}", method="DELETE")
+
+
+async def done():
+    """Do nothing."""
+
+
+def test_an_index_that_a_killed_copy_left_closed_says_what_to_do(target, name, ask):
+    with rows(80).vec.push(target, index="flat") as store:
+        ask(f"/{name}/_settings", {"index": {"blocks.write": True}}, "PUT")
+        for write in (lambda: store.upsert(rows(30, start=60)), lambda: store.delete([3])):
+            with pytest.raises(dkv.BackendUnavailableError, match="the same call again makes the copy") as caught:
+                write()
+            assert len(str(caught.value)) < 500
+        assert store.count() == 80
+        store.build_index(dkv.HNSW(m=7))
+        assert store.upsert(rows(30, start=60)).inserted == 10
+        assert store.delete([3]) == 1
+
+
+@pytest.mark.parametrize("write", ["build_index", "replace"])
+def test_an_index_that_came_into_place_is_not_removed_when_the_answer_is_lost(target, name, ask, monkeypatch, write):
+    swap = _engine_indexes.Indexes.swap
+
+    async def unheard(*args: object):
+        await swap(*args)
+        lost()
+
+    with rows(80).vec.push(target, index="flat") as store:
+        before = concrete(ask, name)
+        monkeypatch.setattr(_engine_indexes.Indexes, "swap", unheard)
+        with pytest.raises(LostError):
+            store.build_index(dkv.HNSW(m=7)) if write == "build_index" else store.upsert(rows(90), mode="replace")
+    with dkv.connect(target) as store:
+        assert concrete(ask, name) != before
+        assert store.count() == (80 if write == "build_index" else 90)
+        assert store.upsert(rows(1, start=500)).inserted == 1
+
+
 # Larger than memory
 
 
@@ -306,6 +373,33 @@ def seeded(ask, target, name):
             "created_at": "2024-05-01T10:00:00Z",
         }
         ask(f"/{name}/_doc/{key}?refresh=true", document, "PUT")
+
+
+WHEN = {  # what a document holds, in a date field without a format → what the engine takes it for
+    "1577836800000": "2020-01-01",
+    1577836800123: "2020-01-01 00:00:00.123",
+    "2020": "2020-01-01",
+    "2020-02": "2020-02-01",
+    "2020-01-01T01:02:03.5+01:00": "2020-01-01 00:02:03.5",
+    "20200101": "1970-01-01 05:36:40.101",
+    "-86400000000": "1967-04-07",
+    "0": "1970-01-01",
+}
+
+
+def test_dates_of_others_are_read_as_the_engine_reads_them(target, name, ask):
+    seeded(ask, target, name)
+    for at, told in enumerate(WHEN):
+        document = {"id": f"w{at}", "embedding": [1, at, 0], "created_at": told}
+        ask(f"/{name}/_doc/w{at}?refresh=true", document, "PUT")
+    times = [pd.Timestamp(one, tz="UTC") for one in WHEN.values()]
+    with dkv.connect(target) as store:
+        found = store.get([f"w{at}" for at in range(len(WHEN))])
+        assert found["created_at"].tolist() == times
+        for at, time in enumerate(times):
+            # the engine finds it by the same time
+            matching = store.to_frame(where=dkv.col("created_at") == time, columns=[]).index.tolist()
+            assert f"w{at}" in matching
 
 
 def test_an_index_of_the_first_design_is_a_store(target, name, ask):

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dkvector._fork import Lock
 from dkvector._loop import LoopThread, _Call, offload, run_inline
+from dkvector._memory import Memory
 from dkvector.registry import connect
 
 
@@ -283,6 +285,64 @@ def store(request):
     with connect(request.param) as store:
         store.upsert(pd.DataFrame({"n": range(200), "v": list(np.eye(200, 8, dtype="f4") + 1)}))
         yield store
+
+
+class Held:
+    """Something locked by a thread that is not the one which forks."""
+
+    def __init__(self, lock) -> None:
+        self.lock, self.locked, self.free = lock, threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self.hold)
+
+    def hold(self):
+        with self.lock:
+            self.locked.set()
+            self.free.wait()
+
+    def __enter__(self) -> None:
+        self.thread.start()
+        self.locked.wait()
+
+    def __exit__(self, *_: object) -> None:
+        self.free.set()
+        self.thread.join()
+
+
+def in_time(work):
+    """Do what may wait for ever, and tell whether it came to an end."""
+    result = []
+    thread = threading.Thread(target=lambda: result.append(work()), daemon=True)
+    thread.start()
+    thread.join(20)
+    return result
+
+
+def test_a_forked_child_waits_for_no_thread_of_its_parent():
+    frame = pd.DataFrame({"v": [[1.0, 0.0], [0.0, 1.0]]})
+    loop, store, words = LoopThread(), connect("exact"), Memory(1000)
+    store.upsert(frame)
+
+    def child():
+        added = in_time(lambda: store.upsert(frame.set_axis([2, 3])).inserted)
+        known = in_time(lambda: words.known(["a"]))
+        return added, in_time(lambda: loop.run(answer(5))), known
+
+    with Held(loop._lock), Held(store.store._writing), Held(words._lock):
+        assert in_a_child(child) == "([2], [5], [{}])"
+    assert store.upsert(frame.set_axis([4, 5])).inserted == 2  # in the parent nothing has changed
+    assert len(store) == 4
+
+
+def test_a_lock_that_the_forking_thread_holds_stays_its_own():
+    lock = Lock()
+
+    def child():
+        with lock:
+            return in_time(lambda: lock._inner.acquire(blocking=False))
+
+    with lock:
+        assert in_a_child(child) == "[False]"
+    assert in_time(lambda: lock._inner.acquire(blocking=False)) == [True]
 
 
 def test_a_forked_child_searches(store):

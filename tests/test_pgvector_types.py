@@ -5,11 +5,15 @@ import decimal
 import uuid
 
 import numpy as np
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dkvector as dkv
+from dkvector.backends._pg_types import from_json, to_json
 
 VECTORS = [[1.0, 0.0], [0.5, 1.0], [0.0, 1.0]]
 COLUMNS = {
@@ -48,6 +52,8 @@ COLUMNS = {
     "dicts": pd.array([{"a": 1, "b": [1.5, None]}, None, {"a": 2, "b": []}], object),
     "deep": pd.array([[[1], [2, 3]], None, []], object),
     "times": pd.array([{"t": dt.datetime(2024, 1, 1), "d": decimal.Decimal("1.50")}, None, None], object),  # noqa: DTZ001
+    "waits": pd.array([[dt.timedelta(days=-2, seconds=5)], None, [None]], object),
+    "clocks": pd.array([{"t": dt.time(1, 2, 3, 4), "d": dt.timedelta(days=400)}, None, None], object),
     "blobs": pd.array([{"b": b"\xff"}, None, {"b": b""}], object),
     "period": pd.array(["2024-01", None, "2025-02"], "period[M]"),
     "interval": pd.arrays.IntervalArray.from_tuples([(0, 1), None, (2, 3)]),
@@ -108,7 +114,53 @@ def test_every_dtype_comes_back(frame, postgres_url, table, sql):
         pd.testing.assert_frame_equal(again.to_frame().loc[frame.index], frame)
     types = types_of(sql, table)
     assert {name: types.get(name) for name in TYPES} == TYPES
-    assert not {"dicts", "deep", "times", "blobs", "interval", "nothing"} & set(types)
+    assert not {"dicts", "deep", "times", "waits", "clocks", "blobs", "interval", "nothing"} & set(types)
+
+
+LEAVES = {  # type → the largest count that it holds, and Python has
+    pa.duration("s"): 86_400 * 999_999_999,
+    pa.duration("ms"): 86_400 * 10**3 * 999_999_999,
+    pa.duration("us"): 2**63 - 1,
+    pa.duration("ns"): 2**63 - 1,
+    pa.time64("us"): 86_400 * 10**6 - 1,
+    pa.time32("s"): 86_399,
+    pa.time32("ms"): 86_399_999,
+}
+
+
+@pytest.mark.parametrize("kind", LEAVES, ids=str)
+@given(data=st.data())
+def test_times_and_durations_come_back_from_inside_lists_structs_and_maps(kind, data):
+    counts = st.integers(0 if pa.types.is_time(kind) else -LEAVES[kind], LEAVES[kind])
+    width = pa.int32() if kind.bit_width == 32 else pa.int64()
+    leaves = pa.array(data.draw(st.lists(counts | st.none(), min_size=1, max_size=4)), width).cast(kind)
+    some, keys = leaves.to_pylist(), [str(at) for at in range(len(leaves))]
+    for nested, value in (
+        (pa.list_(kind), some),
+        (pa.struct({"a": kind}), {"a": some[0]}),
+        (pa.map_(pa.string(), kind), list(zip(keys, some, strict=True))),
+    ):
+        (text,) = to_json([{"c": value}])
+        written = orjson.dumps(orjson.loads(text)["c"]).decode()
+        assert from_json([written, None], nested).to_pylist() == [value, None]
+
+
+NESTED = {
+    "in lists": [[[1.0]], [[np.inf, 1.0]], [[]], [[2.0]], [[-np.inf]]],
+    "in structs": [{"a": 1.0}, {"a": np.inf}, None, {"a": None}, {"a": -np.inf}],
+    "in intervals": pd.arrays.IntervalArray.from_arrays([0, 1, 2, 3, -np.inf], [1, np.inf, 3, 4, 0.0]),
+}
+
+
+@pytest.mark.parametrize("values", NESTED.values(), ids=NESTED)
+def test_infinity_that_json_would_lose_is_refused(postgres_url, table, values):
+    frame = pd.DataFrame({"c": values, "v": [[1.0, 0.0]] * 5})
+    frame.index = list("abcde")
+    with dkv.connect(postgres_url, table=table) as store:
+        with pytest.raises(dkv.SchemaError, match=r"'c' holds infinity in its lists.*at 'b', 'e' \(2 rows\)"):
+            store.upsert(frame)
+        store.upsert(frame.drop(index=["b", "e"]))
+        assert store.count() == 3
 
 
 def test_the_table_is_one_that_other_programs_can_use(frame, postgres_url, table, sql):
@@ -252,3 +304,16 @@ def test_half_vectors(postgres_url, table, sql):
         with pytest.raises(dkv.VectorError, match=r"65,504.* at positions 1 \(1 row\)"):
             store.upsert(pd.DataFrame({"v": [[1.0] * 8, [1e6] * 8]}))
     assert types_of(sql, table)["v"] == "halfvec(8)"
+
+
+@pytest.mark.parametrize("quantization", [None, "float16", "binary"])
+@pytest.mark.parametrize("field", ["v", 'a "b" (c)'])
+def test_vectors_of_other_dimensions_come_into_place_with_their_index(postgres_url, table, quantization, field):
+    rng, spec = np.random.default_rng(0), dkv.HNSW(m=5, quantization=quantization)
+    before, after = (pd.DataFrame({field: list(rng.standard_normal((50, size)).astype("f4"))}) for size in (8, 4))
+    with before.vec.push(postgres_url, table=table, index=spec) as store:
+        store.upsert(after, mode="replace")
+        assert store.indexes() == {field: spec}
+        found = store.search(after[field].iloc[7], k=1, tuning={"exact": False})
+        assert found.index.tolist() == [7]
+        assert "hnsw" in store.last.plan

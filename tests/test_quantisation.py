@@ -131,6 +131,115 @@ def test_an_index_of_codes_grows_shrinks_and_comes_back(clusters, tmp_path, kind
         pd.testing.assert_frame_equal(store.search(queries, k=10, tuning=tuning), found)
 
 
+@pytest.fixture(scope="module")
+def shifted():
+    """Rows that come cluster by cluster, so that the first say little of the others, and what a store finds of them."""
+    rng = np.random.default_rng(11)
+    centres = np.repeat(rng.standard_normal((40, 24)), 175, axis=0)
+    rows = (centres + 0.5 * rng.standard_normal((7000, 24))).astype("f4")
+    frame, queries = pd.DataFrame({"v": list(rows)}), rows[::50] + rng.standard_normal((140, 24)).astype("f4") * 0.1
+    exact = frame.vec.search(queries, k=10)
+    return frame, lambda store: recall(store.search(queries, k=10, columns=[]), exact)
+
+
+@pytest.mark.parametrize("quantization", QUANTISATIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_that_grew_finds_as_much_as_one_of_all_rows(shifted, tmp_path, kind, quantization):
+    frame, right = shifted
+    spec = KINDS[kind](quantization=quantization)
+    with frame.vec.push("faiss", index=spec, progress=False) as store:
+        fresh = right(store)
+    for first, second in ((30, 4600), (4900, 4950)):
+        path = tmp_path / str(first)
+        with frame.head(first).vec.push("faiss", path=path, index=spec, progress=False) as store:
+            for start, stop in ((first, second), (second, 7000)):
+                store.upsert(frame.iloc[start:stop], progress=False)
+            assert store.store.rows.indexes["v"].rows == 7000
+            grown = right(store)
+        assert grown >= fresh - 0.02, first
+        with dkv.connect(path) as store:
+            assert right(store) == grown
+
+
+@pytest.fixture(scope="module")
+def away():
+    """Two crowds of rows, far from each other, and one between them."""
+    rng = np.random.default_rng(3)
+    return [pd.DataFrame({"v": list(rng.standard_normal((24_000, 12)).astype("f4") + at)}) for at in (0, 9, 4.5)]
+
+
+def state(store):
+    index = store.store.rows.indexes["v"]
+    return index.rows, index.trained
+
+
+@pytest.mark.parametrize("quantization", ["int8", "pq", "rabitq", "binary"])
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_codes_are_trained_anew_for_rows_they_do_not_fit_and_only_then(away, kind, quantization):
+    here, there, _ = away
+    spec = {"kind": kind, "quantization": quantization, **({"lists": 20} if kind == "ivf" else {})}
+    quick = kind == "flat" and quantization != "pq"
+    with here.head(22_000).vec.push("faiss", index=spec, metric="euclidean", progress=False) as store:
+        store.upsert(here.iloc[22_000:], progress=False)
+        assert state(store) == (22_000, 22_000)  # few enough to be compared one by one
+        store.upsert(here.head(100).set_index(pd.RangeIndex(24_000, 24_100)), progress=False)
+        assert state(store) == (24_100, 22_000)  # like the others
+        store.upsert(there.head(2100).set_index(pd.RangeIndex(30_000, 32_100)), progress=False)
+        # lists and parts take long to find: rows that don't fit are compared one by one until they are a tenth
+        assert state(store) == ((26_200, 26_200) if quick else (24_100, 22_000))
+        if quantization == "int8" or not quick:  # one bit tells such crowds badly, whatever it was trained on
+            found = store.search(there["v"].head(50).vec.to_numpy(), k=1)
+            assert list(found.index) == list(range(30_000, 30_050))
+        store.upsert(there.iloc[2100:2800].set_index(pd.RangeIndex(32_100, 32_800)), progress=False)
+        assert state(store) == ((26_200, 26_200) if quick else (26_900, 26_900))
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_codes_are_trained_anew_once_a_third_of_the_rows_is_newer(kind):
+    """Rows that crowd together: the old codes lose no more of them, but tell them no longer apart."""
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((9000, 16)) @ rng.standard_normal((16, 48)) * 0.5
+    rows = (rows + np.linspace(0, 4, 9000)[:, None] * rng.standard_normal(48)).astype("f4")
+    frame, spec = pd.DataFrame({"v": list(rows)}), {"kind": kind, "quantization": "rabitq"}
+    queries = rows[8900::10]
+    exact = frame.vec.search(queries, k=10)
+    with frame.vec.push("faiss", index=spec, progress=False) as store:
+        fresh = recall(store.search(queries, k=10), exact)
+    with frame.head(3000).vec.push("faiss", index=spec, progress=False) as store:
+        store.upsert(frame.iloc[3000:], progress=False)
+        assert state(store) == (9000, 9000)
+        assert recall(store.search(queries, k=10), exact) >= fresh - 0.02
+
+
+def test_codes_at_the_nodes_of_a_graph_are_trained_anew_and_its_links_stay(away, monkeypatch):
+    here, there, between = away
+    builds = []
+    build = _faiss_index.build
+    monkeypatch.setattr(_faiss_index, "build", lambda *args, **told: builds.append(1) or build(*args, **told))
+    spec = HNSW(quantization="int8")
+    with here.head(2000).vec.push("faiss", index=spec, metric="euclidean", progress=False) as store:
+        store.upsert(there.head(2100).set_index(pd.RangeIndex(30_000, 32_100)), progress=False)
+        assert state(store) == (4100, 4100)
+        store.upsert(between.head(2100).set_index(pd.RangeIndex(60_000, 62_100)), progress=False)
+        assert state(store) == (6200, 6200)
+        for name, (crowd, start) in {"here": (here, 0), "there": (there, 30_000), "between": (between, 60_000)}.items():
+            found = store.search(crowd["v"].head(50).vec.to_numpy(), k=1)
+            assert list(found.index) == list(range(start, start + 50)), name
+    assert len(builds) == 1
+
+
+def test_many_small_writes_do_not_train_codes_each_time(away, monkeypatch):
+    here, there, _ = away
+    builds = []
+    build = _faiss_index.build
+    monkeypatch.setattr(_faiss_index, "build", lambda *args, **told: builds.append(1) or build(*args, **told))
+    with here.head(3000).vec.push("faiss", index=Flat("int8"), metric="euclidean", progress=False) as store:
+        for start in range(0, 6000, 100):
+            store.upsert(there.iloc[start : start + 100].set_index(pd.RangeIndex(start, start + 100) + 30_000))
+        assert len(builds) <= 3
+        assert len(store) == 9000
+
+
 @pytest.mark.parametrize("quantization", QUANTISATIONS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("rows", "dimensions"), [(1, 3), (5, 1), (15, 7), (17, 8), (40, 33)])

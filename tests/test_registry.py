@@ -172,6 +172,21 @@ def test_targets_are_read_without_opening_anything():
     assert config == {"backend": "faiss", "dimension": 3}
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "l2", dkv.DistanceMetric.EUCLIDEAN])
+def test_the_metric_of_rows_may_be_given_by_its_name(metric):
+    reading = dkv.Reading(metric=metric)
+    assert reading.metric is dkv.DistanceMetric.EUCLIDEAN
+    with dkv.connect("exact") as store:
+        store.upsert(pd.DataFrame({"v": [[1.0, 0.0]]}), reading=reading)
+        assert store.schema.vector().metric is dkv.DistanceMetric.EUCLIDEAN
+    with dkv.connect({"backend": "exact", "metric": "cosine"}) as store:
+        with pytest.raises(dkv.SchemaError, match="these rows ask for euclidean: its config says so"):
+            store.upsert(pd.DataFrame({"v": [[1.0, 0.0]]}), reading=reading)
+        store.upsert(pd.DataFrame({"v": [[1.0, 0.0]]}))
+        with pytest.raises(dkv.SchemaError, match=r"drop\(\) the store first"):
+            store.upsert(pd.DataFrame({"v": [[1.0, 0.0]]}), mode="replace", reading=reading)
+
+
 async def test_the_factory_opens_by_name_and_config(tmp_path):
     store = await dkv.VectorStoreFactory.create("exact", {"backend": "exact", "dimension": 2, "metric": "l2"})
     assert (type(store), store.dimension, store.metric) == (ExactStore, 2, "euclidean")

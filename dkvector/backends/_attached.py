@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,7 @@ _TYPES = {
 _DATE = pa.timestamp("ms", "UTC")
 _EXACT = {"keyword", "constant_keyword", "wildcard"}
 _TEXT = pa.large_string()
+_MILLISECONDS = re.compile(r"(?!-?\d{4}$)-?\d+(\.\d+)?")  # four digits are a year
 
 
 def attached(name: str, mappings: Mapping[str, Any], dialect: Dialect) -> Layout:
@@ -138,10 +140,11 @@ def _from_jsons(values: pa.Array) -> list[Any]:
 
 def _dates(values: Sequence[Any]) -> pa.Array:
     """Read dates in the two forms that a field takes by default: ISO 8601, or milliseconds since 1970."""
-    times = [
-        pd.to_datetime(one, utc=True, unit="ms")
-        if isinstance(one, int)
-        else pd.to_datetime(one, utc=True, format="ISO8601")
-        for one in values
-    ]
-    return pa.array(pd.Series(times, dtype="datetime64[ms, UTC]"), _DATE)
+    return pa.array(pd.Series([_date(one) for one in values], dtype="datetime64[ms, UTC]"), _DATE)
+
+
+def _date(value: Any) -> pd.Timestamp | None:
+    if isinstance(value, str) and not _MILLISECONDS.fullmatch(value):
+        return pd.to_datetime(value, utc=True, format="ISO8601")
+    # a document may hold milliseconds as a number or as text, with parts of them or without
+    return None if value is None else pd.to_datetime(int(float(value)), utc=True, unit="ms")

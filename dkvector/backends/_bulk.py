@@ -18,6 +18,10 @@ _REFUSED = 300
 _MISSING = 404
 _FULL = {BUSY, 503}
 _SHOWN = 300  # characters of a reason
+_BLOCKED = (
+    "{}: {} A process copies the index, for build_index() or prune(): write again when it is done. Where none does, "
+    "it was killed: the same call again makes the copy, and takes the block back; or set index.blocks.write to null"
+)
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,10 @@ class Bulk:
                 self.tally.replaced += status != _CREATED
             elif status == _MISSING:
                 self.tally.missing += 1
+            elif _is_blocked(told):
+                # so is every other row
+                self._lose(piece.rows, BackendUnavailableError(_BLOCKED.format(self.wire.engine, _reason(told))))
+                return []
             elif status in _FULL:
                 self.refusal = _reason(told)
                 again.append(place)
@@ -182,6 +190,12 @@ def _check(landed: Iterable[asyncio.Task[None]]) -> None:
     for task in landed:
         # what is not an answer of the engine is a bug, and must be seen
         task.result()
+
+
+def _is_blocked(told: Any) -> bool:
+    """Tell whether an index takes no writes: a copy of it is being made, or was cut off."""
+    error = told.get("error") or {}
+    return error.get("type") == "cluster_block_exception" and "index write (api)" in str(error.get("reason"))
 
 
 def _reason(told: Any) -> str:

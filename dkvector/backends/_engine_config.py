@@ -164,7 +164,8 @@ def read_config(engine: str, config: Mapping[str, Any]) -> EngineConfig:
     Raises:
         SchemaError: an unknown knob, an index that can't be, or nothing that leads to a server.
     """
-    known = knobs_of(EngineConfig, {"user" if key == "username" else key: one for key, one in config.items()})
+    config = {"user" if key == "username" else key: one for key, one in config.items()}
+    known = knobs_of(EngineConfig, config)
     if known.url is not None:
         parts = urlsplit(known.url)
         said = {"index": unquote(parts.path.strip("/")) or None, **_knobs(parts.query)}

@@ -138,6 +138,12 @@ class Indexes:
             actions.append({"remove_index": {"index": old}})
         await self.wire.ask("POST", "/_aliases", {"actions": actions})
 
+    async def discard(self, concrete: str) -> None:
+        """Remove a copy, unless it has come into place after all: the answer to a swap can be lost."""
+        held = await self.find()
+        if held is None or held.concrete != concrete:
+            await self.remove(concrete)
+
     async def remove(self, concrete: str) -> None:
         """Remove an index, if it is there."""
         await self.wire.ask("DELETE", f"/{quote(concrete)}", allow=(404,))

@@ -23,7 +23,14 @@ from dkvector.backends._engine_reader import Hit, Reader
 from dkvector.backends._field_types import check_fits
 from dkvector.backends._layout import CREATED, LENGTHS, MOST_CATEGORIES, Layout, limits_after
 from dkvector.backends._wire import Wire
-from dkvector.errors import BackendUnavailableError, DuplicateIdError, PartialWriteError, some
+from dkvector.errors import (
+    BackendUnavailableError,
+    DkvectorError,
+    DuplicateIdError,
+    NotFoundError,
+    PartialWriteError,
+    some,
+)
 from dkvector.indexes import IndexSpec
 from dkvector.ingest import Batch
 from dkvector.requests import Written
@@ -97,9 +104,9 @@ class Writer:
                 # an index that lacks rows never takes the other's place
                 self._raise(tally, batch, stored=False)
                 await self.places.swap(concrete, before.concrete)
-        except BaseException:
+        except BaseException as exc:
             if before is not None:  # what was there stands, and nothing else is left
-                await self.places.remove(concrete)
+                await self._let_go(concrete, exc)
             raise
         self._raise(tally, batch)
         return Stored(held, Written(tally.created + tally.replaced, 0, batch.dropped, batch.labels))
@@ -222,11 +229,30 @@ class Writer:
             await self._copy(reader, concrete, without, progress=progress)
             await self.places.refresh(concrete)
             await self.places.swap(concrete, held.concrete)
-        except BaseException:
-            await self.places.remove(concrete)
-            await self.places.set(held.concrete, {"blocks.write": None})
+        except BaseException as exc:
+            # before all else: nobody but this function takes the block back
+            await self._unblock(held.concrete, exc)
+            await self._let_go(concrete, exc)
             raise
         return Held(concrete, layout, held.settings)
+
+    async def _unblock(self, concrete: str, error: BaseException) -> None:
+        """Let an index take writes again; where the engine does not, the error tells how."""
+        try:
+            await self.places.set(concrete, {"blocks.write": None})
+        except NotFoundError:
+            pass  # the copy has taken its place after all, and only the answer was lost
+        except DkvectorError as exc:
+            error.add_note(
+                f"{concrete} refuses writes until it is copied again, or its index.blocks.write is null: {exc}"
+            )
+
+    async def _let_go(self, concrete: str, error: BaseException) -> None:
+        """Remove an index that was not finished; where the engine can't, it stays, and the error tells."""
+        try:
+            await self.places.discard(concrete)
+        except DkvectorError as exc:
+            error.add_note(f"the unfinished copy {concrete} may be left: {exc}")
 
     async def _copy(self, reader: Reader, concrete: str, without: Sequence[str], *, progress: bool) -> None:
         total = await reader.count(None)

@@ -37,7 +37,9 @@ def opened(folder: Folder, stored: Stored, name: str, rows: Rows) -> FaissIndex:
     return index
 
 
-def extended(index: FaissIndex, folder: Path, stored: Stored, blocks: Sequence[Block]) -> FaissIndex | None:
+def extended(
+    index: FaissIndex, folder: Path, stored: Stored, blocks: Sequence[Block], *, anew: bool = False
+) -> FaissIndex | None:
     """Add the rows that an index lacks; None where its file is damaged, so that no damage gets a fresh checksum."""
     path = folder / stored.file
     try:
@@ -45,4 +47,4 @@ def extended(index: FaissIndex, folder: Path, stored: Stored, blocks: Sequence[B
     except SchemaError as exc:
         warnings.warn(f"{exc}; the index is built anew", stacklevel=2)
         return None
-    return _faiss_index.extended(index, path, blocks)
+    return _faiss_index.extended(index, path, blocks, anew=anew)

@@ -77,7 +77,7 @@ class FaissIndex:
     def add(self, matrix: Floats) -> None:
         """Append rows `(n, d)`."""
         for at in range(0, len(matrix), CHUNK):
-            self.index.add(_engine_space(matrix[at : at + CHUNK], self.metric))
+            self.index.add(engine_space(matrix[at : at + CHUNK], self.metric))
 
     def search(self, queries: Floats, mask: Mask | None, effort: Effort) -> Nearest:
         """Find neighbours by the index's own numbers; fewer than asked for where it meets no more.
@@ -212,19 +212,29 @@ def read(path: Path, spec: IndexSpec, metric: DistanceMetric, *, trained: int) -
     return FaissIndex(spec, metric, _with_usual_effort(mapped, spec), trained)
 
 
-def extended(index: FaissIndex, path: Path, blocks: Sequence[Block]) -> FaissIndex:
+def extended(index: FaissIndex, path: Path, blocks: Sequence[Block], *, anew: bool = False) -> FaissIndex:
     """Give an index that covers all rows: the one in a file, read into memory, and the rows it lacks.
 
     An index that is being searched is never changed: a search keeps the one it began with.
+
+    Args:
+        index: over the first rows.
+        path: its file.
+        blocks: the vectors of all rows.
+        anew: train the codes of a graph on all rows.
     """
     # from the file again, not mapped: what is mapped can't grow
     longer = replace(index, index=_with_usual_effort(faiss.read_index(str(path)), index.spec))
     codes = _bared(longer, blocks)
     for block in tail(blocks, index.rows):
         longer.add(block.matrix)
-    if codes is not None:
-        _code(codes, tail(blocks, index.rows), index.metric)
-        _faiss_codes.stored_in(longer.index, codes)
+    if codes is None:
+        return longer
+    if anew:
+        _keep_codes(longer, blocks)
+        return replace(longer, trained=longer.rows)
+    _code(codes, tail(blocks, index.rows), index.metric)
+    _faiss_codes.stored_in(longer.index, codes)
     return longer
 
 
@@ -233,7 +243,7 @@ def _keep_codes(index: FaissIndex, blocks: Sequence[Block]) -> None:
     if not isinstance(index.spec, HNSW) or index.spec.quantization is None:
         return
     codes = _faiss_codes.storage(index.spec.quantization, index.index.d, _kind(index.metric))
-    codes.train(_engine_space(_sample(blocks, index.rows, _faiss_codes.SAMPLE), index.metric))
+    codes.train(engine_space(_enough(sample(blocks, _faiss_codes.SAMPLE)), index.metric))
     _code(codes, blocks, index.metric)
     _faiss_codes.stored_in(index.index, codes)
 
@@ -252,7 +262,7 @@ def _bared(index: FaissIndex, blocks: Sequence[Block]) -> Any:
 
 def _code(codes: Any, blocks: Sequence[Block], metric: DistanceMetric) -> None:
     for chunk in _chunks(blocks):
-        codes.add(_engine_space(chunk, metric))
+        codes.add(engine_space(chunk, metric))
 
 
 def tail(blocks: Sequence[Block], covered: int) -> list[Block]:
@@ -279,7 +289,7 @@ def _empty(spec: Built, blocks: Sequence[Block], metric: DistanceMetric) -> Any:
     made.cp.min_points_per_centroid = 1  # few rows are no fault, and need no warning on stderr
     made.cp.seed = SEED
     size = SAMPLE * count if spec.quantization is None else max(SAMPLE * count, _faiss_codes.SAMPLE)
-    made.train(_engine_space(_sample(blocks, sum(len(block.matrix) for block in blocks), size), metric))
+    made.train(engine_space(_enough(sample(blocks, size)), metric))
     return _with_usual_effort(made, spec)
 
 
@@ -296,18 +306,23 @@ def _with_usual_effort(index: Any, spec: Built) -> Any:
     return index
 
 
-def _sample(blocks: Sequence[Block], rows: int, size: int) -> Floats:
-    """Draw rows to train on; very few are repeated."""
+def sample(blocks: Sequence[Block], size: int) -> Floats:
+    """Draw rows by chance, or give all where there are no more; the blocks follow each other."""
+    rows = sum(len(block.matrix) for block in blocks)
     if rows <= size:
-        every = np.concatenate([block.matrix for block in blocks])
-        return every if rows >= _faiss_codes.FEWEST else np.resize(every, (_faiss_codes.FEWEST, every.shape[1]))
+        return np.concatenate([block.matrix for block in blocks])
     # in order: they are mapped from a file, which is read from front to back then
-    chosen = np.sort(np.random.default_rng(SEED).choice(rows, size, replace=False))
+    chosen = np.sort(np.random.default_rng(SEED).choice(rows, size, replace=False)) + blocks[0].start
     parts = []
     for block in blocks:
         inside = chosen[(chosen >= block.start) & (chosen < block.start + len(block.matrix))]
         parts.append(block.matrix[inside - block.start])
     return np.concatenate(parts)
+
+
+def _enough(rows: Floats) -> Floats:
+    """Repeat rows that are too few to train codes on."""
+    return rows if len(rows) >= _faiss_codes.FEWEST else np.resize(rows, (_faiss_codes.FEWEST, rows.shape[1]))
 
 
 def _chunks(blocks: Sequence[Block]) -> Iterator[Floats]:
@@ -316,7 +331,7 @@ def _chunks(blocks: Sequence[Block]) -> Iterator[Floats]:
             yield block.matrix[at : at + CHUNK]
 
 
-def _engine_space(matrix: Floats, metric: DistanceMetric) -> Floats:
+def engine_space(matrix: Floats, metric: DistanceMetric) -> Floats:
     """Give what Faiss is to compare: unit vectors under cosine."""
     if metric is not DistanceMetric.COSINE:
         return np.ascontiguousarray(matrix)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dkvector.backends import _faiss_index
 from dkvector.backends._faiss_auto import chosen
 from dkvector.backends._faiss_file import extended, opened
+from dkvector.backends._faiss_fit import codes_serve, is_slow_to_train
 from dkvector.backends._faiss_index import FaissIndex
 from dkvector.backends._folder import Folder
 from dkvector.backends._manifest import Manifest, Stored
@@ -18,7 +19,8 @@ from dkvector.indexes import HNSW, IndexSpec, spec_dict
 
 GROWTH = 4  # lists trained on fewer than a quarter of the rows are built anew
 BEHIND = 2_000  # rows that an index may lack, which are compared one by one,
-BEHIND_SHARE = 0.02  # or this share of all
+BEHIND_SHARE = 0.02  # or this share of all,
+UNFIT_SHARE = 0.1  # or this one, where it would have to be trained anew for them, which takes long
 
 Indexes = dict[str, FaissIndex]
 
@@ -61,18 +63,31 @@ class Upkeep:
         for name, wanted in specs.items():
             spec = chosen(wanted, rows.total, rows.schema.vector(name).dimensions)
             index = rows.indexes.get(name)
-            if index is not None and not isinstance(spec, HNSW) and rows.total > GROWTH * index.trained:
-                index = None
-            if index is not None and rows.total - index.rows > max(BEHIND, BEHIND_SHARE * rows.total):
-                index = extended(index, self.folder.path, self.manifest.indexes[name], rows.blocks(name))
+            if index is not None:
+                index = self._kept(index, name, rows)
             if index is None and _faiss_index.has_index(spec):
-                # an index of damaged vectors would get a checksum, and pass for whole
-                for one in rows.segments:
-                    one.prove()
+                _prove(rows)
                 index = _faiss_index.build(spec, rows.blocks(name), rows.schema.vector(name).metric, progress=progress)
             if index is not None:
                 made[name] = index
         return made
+
+    def _kept(self, index: FaissIndex, name: str, rows: Rows) -> FaissIndex | None:
+        """Give an index as it is, or extended; None where it is to be built anew."""
+        graph, behind = isinstance(index.spec, HNSW), rows.total - index.rows
+        if not graph and rows.total > GROWTH * index.trained:
+            return None
+        if behind <= max(BEHIND, BEHIND_SHARE * rows.total):
+            return index
+        serves = codes_serve(index, rows.blocks(name))
+        if not serves and is_slow_to_train(index.spec) and behind <= UNFIT_SHARE * rows.total:
+            return index
+        if not serves and not graph:
+            return None
+        if not serves:
+            _prove(rows)
+        stored = self.manifest.indexes[name]
+        return extended(index, self.folder.path, stored, rows.blocks(name), anew=not serves)
 
     def written(self, rows: Rows, generation: int) -> dict[str, Stored]:
         """Write the indexes that are new; the others' files stand."""
@@ -84,3 +99,9 @@ class Upkeep:
             file = f"index{at}-{generation:06}.index"
             files[name] = self.folder.write(file, index.trained, index.write, spec_dict(index.spec))
         return files
+
+
+def _prove(rows: Rows) -> None:
+    """Refuse damaged vectors: an index of them would get a checksum, and pass for whole."""
+    for one in rows.segments:
+        one.prove()

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dkvector.backends._nested import check_finite
 from dkvector.errors import SchemaError, some
 
 # the usual context rounds to 28 digits, of which Arrow's decimals have up to 76
@@ -175,10 +176,7 @@ def _from_iso(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(values, pa.string()).cast(kind)
     unit = "ms" if pa.types.is_date64(kind) else kind.unit
     bare = pa.array([None if one is None else one.removesuffix("Z") for one in values], pa.string())
-    times = bare.cast(pa.timestamp(unit))
-    if getattr(kind, "tz", None):
-        return times.cast(pa.int64()).cast(kind)
-    return times.cast(kind)
+    return bare.cast(pa.timestamp(unit)).cast(kind)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -264,6 +262,9 @@ def check_fits(name: str, values: pa.Array, labels: pd.Index) -> None:
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
     kind = values.type
+    if pa.types.is_nested(kind):
+        check_finite(name, values, labels)
+        return
     if pa.types.is_floating(kind):
         bad, what = pc.is_inf(values.cast(pa.float64())), "infinity, which search engines can't hold"
     elif (pa.types.is_timestamp(kind) or pa.types.is_date(kind)) and len(values):

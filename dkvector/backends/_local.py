@@ -5,7 +5,6 @@ A write makes a new snapshot and publishes it in one assignment; a search uses t
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dkvector._fork import Lock
 from dkvector._loop import offload
 from dkvector.backends._local_fields import LocalFields
 from dkvector.backends._marks import Mask
@@ -93,7 +93,7 @@ class LocalStore(LocalFields):
     def __init__(self) -> None:
         self._rows: Rows | None = None
         self._words: Words | None = None  # of the last search by words: its index is kept while the rows are the same
-        self._writing = threading.RLock()
+        self._writing = Lock()
 
     @abstractmethod
     def _nearest(self, rows: Rows, request: Request, candidates: Candidates) -> Found:

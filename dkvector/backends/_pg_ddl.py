@@ -159,7 +159,7 @@ def categories(field: pa.Field, values: pa.ChunkedArray) -> pa.Field:
     column = values.unify_dictionaries()
     listed = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
     before = orjson.loads((field.metadata or {}).get(CATEGORIES, b"[]"))
-    every = before + [one for one in listed if one not in set(before)]
+    every = list(dict.fromkeys([*before, *listed]))
     if len(every) > LISTED or not all(isinstance(one, str | int | bool) for one in every):
         return field
     return field.with_metadata({**(field.metadata or {}), CATEGORIES: orjson.dumps(every)})

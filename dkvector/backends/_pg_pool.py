@@ -30,7 +30,6 @@ OLDEST = (0, 8)  # the version of pgvector that goes on where a filter leaves to
 TUPLE = {"schema": "pg_catalog", "format": "tuple"}
 PATIENCE = 10  # seconds that closing waits for what still runs
 
-NAMES = (pg.InvalidSchemaNameError, pg.InvalidNameError)
 # Foreign errors → ours; the first that fits counts.
 ERRORS: tuple[tuple[tuple[type[BaseException], ...], type[DkvectorError], str], ...] = (
     ((pg.UniqueViolationError,), DuplicateIdError, "another writer has these ids"),

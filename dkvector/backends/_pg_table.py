@@ -323,7 +323,7 @@ def categorised(values: Sequence[Any], field: pa.Field) -> pa.Array:
     plain = to_array(values, field.type.value_type)
     listed = (field.metadata or {}).get(CATEGORIES)
     known = pa.array(orjson.loads(listed) if listed else [], field.type.value_type)
-    new = [one for one in pc.unique(plain.drop_null()).to_pylist() if one not in set(known.to_pylist())]
-    every = pa.concat_arrays([known, pa.array(new, field.type.value_type)])
+    met = pc.unique(plain.drop_null())
+    every = pa.concat_arrays([known, met.filter(pc.invert(pc.is_in(met, value_set=known)))])
     indices = pc.index_in(plain, value_set=every).cast(pa.int32())
     return pa.DictionaryArray.from_arrays(indices, every, ordered=field.type.ordered)

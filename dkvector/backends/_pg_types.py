@@ -7,8 +7,9 @@ guessed. A column whose type the server has not is kept in one JSONB column, as 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -179,6 +180,31 @@ def _read(value: Any, kind: pa.DataType) -> Any:  # noqa: PLR0911 - one rule for
         return [_read(one, kind.value_type) for one in value]
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
         return base64.b64decode(value)
+    if types.is_time(kind):
+        return time.fromisoformat(value)
+    if types.is_duration(kind):
+        return _nanoseconds(value) // _NANOSECONDS[kind.unit]
+    if types.is_interval(kind):
+        return tuple(value)
     if types.is_temporal(kind) or types.is_decimal(kind):
         return pa.scalar(value).cast(kind).as_py()
     return value
+
+
+_NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_DURATION = re.compile(r"(?:(-?\d+) days?,? \+?)?(\d+):(\d\d):(\d\d)(?:\.(\d+))?")
+
+
+def _nanoseconds(text: str) -> int:
+    """Read a duration as Python or pandas prints it: days, which may be negative, and a time that is added to them.
+
+    Example:
+        >>> _nanoseconds("-1 day, 23:59:59.000001") / 1e9
+        -0.999999
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no duration")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups()[:4])
+    whole = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    return whole * 10**9 + int((found[5] or "").ljust(9, "0"))

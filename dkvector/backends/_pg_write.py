@@ -7,16 +7,19 @@ policies or views hang on it: then its rows are swapped within the transaction.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 from asyncpg import exceptions as pg
 
 from dkvector._loop import offload
 from dkvector.backends import _pg_copy, _pg_ddl
+from dkvector.backends._nested import check_finite
 from dkvector.backends._pg_config import PgConfig
 from dkvector.backends._pg_pool import Connections
 from dkvector.backends._pg_rows import Wanted
@@ -26,7 +29,7 @@ from dkvector.backends._sql import literal, quoted
 from dkvector.errors import DuplicateIdError, SchemaError, some
 from dkvector.ingest import Batch
 from dkvector.requests import Mode, Written
-from dkvector.schema import Schema
+from dkvector.schema import Schema, VectorInfo
 
 CHUNK = 4 << 20  # bytes that are sent at a time
 INDEX_DEFINITIONS = """
@@ -130,7 +133,7 @@ class Writer:
         new = f"{quoted(table.schema)}.{quoted(name)}"
         if {one.field for one in table.indexes} <= {info.name for info in self.batch.schema.vectors}:
             for one in definitions:
-                await _copy_index(connection, table, new, one)
+                await _copy_index(connection, table, new, one, self.batch.schema.vectors)
         await connection.execute(f"DROP TABLE {table.sql}")
         await connection.execute(f"ALTER TABLE {new} RENAME TO {quoted(table.name)}")
         return written
@@ -212,15 +215,28 @@ class Writer:
         typed = [(one.field.name, one.type or "") for one in self._typed(table)[len(table.keys) :]]
         made += [_pg_copy.cells(_whole(rows.column(name)), kind, name) for name, kind in typed]
         if table.json:
-            made.append(_pg_copy.json_cells(self._json(table, rows, len(ids))))
+            made.append(_pg_copy.json_cells(self._json(table, rows, self.batch.labels[start:stop])))
         vectors = self.batch.vectors.items()
         made += [_pg_copy.vector_cells(matrix[start:stop], table.vectors[name]) for name, matrix in vectors]
         return _pg_copy.packed(made, len(ids))
 
-    def _json(self, table: Table, rows: pa.Table, count: int) -> list[bytes | None]:
+    def _json(self, table: Table, rows: pa.Table, labels: pd.Index) -> list[bytes | None]:
         names = [one.field.name for one in table.columns if one.type is None]
         names = [name for name in names if name in rows.column_names]
-        return to_json(rows.select(names).to_pylist()) if names else [None] * count
+        for name in names:
+            check_finite(name, rows.column(name), labels)
+        return to_json(rows.select(names).to_pylist()) if names else [None] * len(labels)
+
+
+def resized(definition: str, info: VectorInfo) -> str:
+    """Give an index on compressed vectors the dimensions that their field has now.
+
+    Example:
+        >>> resized("hnsw (((v)::halfvec(384)) halfvec_l2_ops)", VectorInfo("v", 3))
+        'hnsw (((v)::halfvec(3)) halfvec_l2_ops)'
+    """
+    column = re.escape(info.name.replace('"', '""'))
+    return re.sub(rf'(\("?{column}"?\)+::(?:halfvec|bit)\()\d+', rf"\g<1>{info.dimensions}", definition)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -228,9 +244,11 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(made.chunks) if isinstance(made, pa.ChunkedArray) else made
 
 
-async def _copy_index(connection: Any, table: Table, new: str, index: Any) -> None:
+async def _copy_index(connection: Any, table: Table, new: str, index: Any, vectors: Sequence[VectorInfo]) -> None:
     """Give a new table an index as the old one has it, unless a column of it is gone."""
     _, _, how = index["definition"].partition(" USING ")
+    for info in vectors:
+        how = resized(how, info)
     start = index["definition"].partition(" INDEX ")[0]
     name = _pg_ddl.fresh(table.name)
     with suppress(pg.UndefinedColumnError):

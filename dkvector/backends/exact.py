@@ -57,7 +57,8 @@ class ExactStore(LocalStore):
             raise SchemaError(f"exact knows no {unknown}; it takes 'dimension' and 'metric'")
         store = cls()
         store.dimension = config.get("dimension")
-        store.metric = DistanceMetric.of(config["metric"]) if "metric" in config else None
+        metric = config.get("metric")
+        store.metric = None if metric is None else DistanceMetric.of(metric)
         return store
 
     def _nearest(self, rows: Rows, request: Request, candidates: Candidates) -> Found:

@@ -6,7 +6,6 @@ and that of `_kernel` 1.7 s for the same trustworthiness, 0.88; half its first s
 
 from __future__ import annotations
 
-import threading
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dkvector._fork import Lock
 from dkvector.backends._topk import Nearest
 from dkvector.errors import MissingExtraError, SchemaError
 from dkvector.metrics import Floats
@@ -25,7 +25,7 @@ STEP = 0.5  # length of the first step
 NEGATIVES = 5
 SIDE = 10.0  # of the square in which the points begin
 MUCH = 8_000_000  # rows times epochs from which a progress bar shows by itself
-_ALONE = threading.Lock()  # numba's simplest scheduler ends the process where two threads use it at once
+_ALONE = Lock()  # numba's simplest scheduler ends the process where two threads use it at once
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,15 @@ class RecordTests(StoreBase):
         expected = naive_search(frame, query, 5, DistanceMetric.COSINE, field="other")
         assert list(hits.ids) == [label for label, _ in expected]
 
+    async def test_values_without_an_order_are_not_sorted_by(self, store: AsyncVectorStore) -> None:
+        vectors = list(np.eye(3, 4, dtype=np.float32))
+        frame = pd.DataFrame({"d": [{"a": at} for at in (2, 1, 3)], "n": [2, 1, 3], "embedding": vectors})
+        await store.upsert(frame)
+        for column in ("d", "embedding"):
+            with pytest.raises(SchemaError, match=f"'{column}' have no order"):
+                await store.find(Query().sort(column))
+        assert [one["n"] for one in await store.find(Query().sort("n", ascending=False))] == [3, 2, 1]
+
     async def test_records(self, store: AsyncVectorStore) -> None:
         rng = np.random.default_rng(2)
         vectors = rng.standard_normal((30, 8)).astype(np.float32)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from dkvector.errors import DuplicateIdError, NotFoundError, SchemaError
+from dkvector.ingest import Reading
 from dkvector.metrics import DistanceMetric
 from dkvector.store import AsyncVectorStore
 from dkvector.testing.base import StoreBase
@@ -76,6 +77,24 @@ class WriteTests(StoreBase):
         assert store.known.payload.names == ["n"]
         hits = await store.search(sample_queries(1)[0], k=300)
         assert sorted(hits.ids) == frame.index[5:25].tolist()
+
+    async def test_replace_keeps_the_metric_and_nothing_else(
+        self, store: AsyncVectorStore, frame: pd.DataFrame
+    ) -> None:
+        euclidean = Reading(metric=DistanceMetric.EUCLIDEAN)
+        await store.upsert(frame, reading=euclidean)
+        other = pd.DataFrame({"v": [[1.0, 0, 0, 0], [0, 2.0, 0, 0]]}, index=["a", "b"])
+        for mode in ("replace", "upsert"):
+            with pytest.raises(SchemaError, match="drop"):
+                await store.upsert(other, mode=mode, reading=Reading(metric=DistanceMetric.COSINE))
+        assert await store.count() == 300
+        await store.upsert(other, mode="replace")
+        told = store.known.vector()
+        assert (told.name, told.dimensions, told.metric) == ("v", 4, DistanceMetric.EUCLIDEAN)
+        assert (await store.search([0, 1.0, 0, 0], k=1)).distances.tolist() == [1.0]
+        await store.drop()
+        await store.upsert(other, reading=Reading(metric=DistanceMetric.COSINE))
+        assert store.known.vector().metric is DistanceMetric.COSINE
 
     async def test_ids_given_twice_are_an_error(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         with pytest.raises(DuplicateIdError, match="'id 0000'"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import pyarrow as pa
 
+from dkvector._fork import Lock
 from dkvector._loop import offload
 from dkvector.errors import MissingExtraError, SchemaError
 from dkvector.indexes import as_bytes
@@ -63,7 +63,7 @@ class Cached(View):
         if seconds is not None and not seconds > 0:
             raise SchemaError(f"seconds must be above 0, not {seconds!r}")
         self._kept = _kept(as_bytes(size), seconds)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._changes = self._hits = self._misses = 0
         self._seen: Callable[[], Any] = _reference(None)
 
