@@ -137,7 +137,7 @@ def _csv(values: Sequence[Any]) -> Floats | None:
             # row by row: one that is too long and one that is too short would still add up to whole rows
             if {row.count(",") for row in rows} != {width - 1}:
                 return None
-            matrix[at : at + LINES] = _numbers(",".join(rows)).reshape(-1, width)
+            matrix[at : at + LINES] = _numbers(",".join(rows)).reshape(len(rows), width)
     except (AttributeError, TypeError, ValueError):
         return None
     return matrix
