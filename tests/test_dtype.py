@@ -237,7 +237,18 @@ def test_csv_that_cut_vectors_short_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["vector[2]", "vector[2, float64]"])
-@pytest.mark.parametrize("rows", [[[1, 2], [1, 2, 3]], [[1, 2], "word"], [[1, 2], ["a", "b"]], [[1, 2], 5]])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1, 2], [1, 2, 3]],
+        [[1, 2], "word"],
+        [[1, 2], ["a", "b"]],
+        [[1, 2], 5],
+        [[1, 2], [True, False]],
+        [[1, 2], (2.0, True)],
+        ["[1, 2]", "[2, true]"],
+    ],
+)
 def test_bad_rows_are_named(rows, dtype):
     with pytest.raises(VectorError, match=r"at 1 \(1 row\)"):
         pd.Series(rows, dtype=object).astype(dtype)

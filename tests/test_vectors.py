@@ -670,6 +670,8 @@ def test_no_query(queries):
         (pd.Series([[1, 2], None], index=["x", "y"]), "vector missing in 'query' at 'y' (1 row)"),
         (pd.Series([None, None]), "vector missing in 'query' at 0, 1 (2 rows)"),
         ([True, False], "query must be real numbers, not bool"),
+        ([1.0, True], "query must be real numbers, not bool"),
+        (np.array([1.0, True], object), "query must be real numbers, not bool"),
         (np.array([True, False]), "query must be real numbers, not bool"),
         (pd.Series([True, False]), "query must be real numbers, not bool"),
         ([1j, 2], "query must be real numbers, not complex128"),
@@ -881,3 +883,13 @@ def test_blocks_fit_together(form):
 def test_truths_in_a_later_text_are_no_numbers():
     with pytest.raises(VectorError, match=r"at 1 \(1 row\).*'\[true, false\]'"):
         read_vectors(["[1, 2]", "[true, false]"])
+
+
+@pytest.mark.parametrize("truth", [True, False, np.True_])
+@pytest.mark.parametrize("row", [(), (1.0,)], ids=["alone", "among numbers"])
+def test_truths_in_a_later_list_are_no_numbers(truth, row):
+    odd = [*row, *[truth] * (2 - len(row))]
+    rows = [[1.0, float(at % 2)] for at in range(600)]
+    for column, at in ([*rows, odd, *rows], 600), ([*map(tuple, rows), tuple(odd)], 600), ([odd, *rows], 0):
+        with pytest.raises(VectorError, match=rf"^not a vector of 2 dimensions in 'vector' at {at} \(1 row\)"):
+            to_matrix(column)
