@@ -83,8 +83,10 @@ def push(
     def write(store: VectorStore) -> None:
         store.load(source, mode=mode, id=id, batch_size=batch_size, resume=resume, reading=reading, progress=progress)
 
+    spec = None if index is None else as_spec(index)
+    # last, so that a mistake in the arguments opens nothing
     store = connect(target, path=path, table=table, encoder=embeds)
-    return filled(store, None if index is None else as_spec(index), write, progress=progress)
+    return filled(store, spec, write, progress=progress)
 
 
 def _several(names: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dkvector as dkv
+from dkvector import pushing
 from dkvector.sources import read_source
 
 
@@ -176,6 +177,12 @@ def test_a_push_that_fails_closes_its_store(tmp_path):
     with pytest.raises(dkv.SchemaError):
         dkv.push(7, "faiss", path=tmp_path / "a")
     dkv.connect(tmp_path / "a").upsert(rows(3))  # nobody holds its lock
+
+
+def test_a_push_that_is_asked_for_what_is_not_opens_no_store(monkeypatch):
+    monkeypatch.setattr(pushing, "connect", lambda *_, **__: pytest.fail("a store was opened"))
+    with pytest.raises(dkv.SchemaError, match="hnws"):
+        dkv.push(rows(3), "exact", index="hnws")
 
 
 def test_a_load_shows_how_far_it_is(capsys):
