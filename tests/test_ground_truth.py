@@ -1,5 +1,8 @@
 """True neighbours equal those of a few lines of NumPy, whatever rows they come from, and are kept by their content."""
 
+import errno
+import os
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -196,6 +199,38 @@ def test_the_users_cache_has_a_limit_and_small_work_is_not_kept(tmp_path, monkey
     dkv.ground_truth(WORDS, SENTENCES, 6)
     assert len(list(tmp_path.glob("*.arrow"))) == 1
     assert not first.exists()
+
+
+def test_a_cache_that_can_not_be_written_to_keeps_nothing_at_all(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(pa.ipc.RecordBatchStreamWriter, "write_table", full)
+    assert not dkv.ground_truth(WORDS, SENTENCES, 5, cache=tmp_path).cached
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_write_to_the_cache_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pa.ipc.RecordBatchStreamWriter, "write_table", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dkv.ground_truth(WORDS, SENTENCES, 5, cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_in_the_users_cache_goes_with_the_oldest(tmp_path, monkeypatch):
+    monkeypatch.setenv("DKVECTOR_CACHE", str(tmp_path))
+    monkeypatch.setattr(caching, "LEAST", 1)
+    left = tmp_path / "tmpabc.part"
+    left.write_bytes(bytes(100))
+    os.utime(left, (0, 0))
+    dkv.ground_truth(WORDS, SENTENCES, 5)
+    assert left.exists()
+    monkeypatch.setattr(caching, "LIMIT", 1)
+    dkv.ground_truth(WORDS, SENTENCES, 6)
+    assert not left.exists()
 
 
 def test_bad_rows_are_named_or_left_out():
