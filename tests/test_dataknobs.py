@@ -195,6 +195,19 @@ async def test_metadata_and_models_are_kept(store):
         await database.create_batch(mixed)
 
 
+async def test_a_model_is_that_of_its_own_field(store):
+    database = StoreDatabase(store)
+    for name in "a", "b":
+        fields = {
+            "embedding": VectorField(A, model_name="m", model_version="v2"),
+            "other": VectorField([1.0, 2.0, 3.0]),
+        }
+        fields["third"] = VectorField([1.0], model_name="n")
+        await database.create(Record(fields, storage_id=name))
+    told = {one.name: (one.model, one.version) for one in store.known.vectors}
+    assert told == {"embedding": ("m", "v2"), "other": (None, None), "third": ("n", None)}
+
+
 async def test_writing_records(database):
     with pytest.raises(dkv.DuplicateIdError, match="'a'"):
         await database.create(record("a", A))
