@@ -34,6 +34,7 @@ class Reading:
         metric: metric of the vector fields; the store's own, or cosine, by default.
         model: the model that made the vectors.
         version: its version.
+        sole_model: the model that made them where there is one column of vectors: what an encoder at hand is.
         encoder: what made the vectors, where it is at hand: compared with the probes that the store keeps.
         infos: vector fields as another store knows them, each with a metric, a model and a version of its own.
         on_bad: what happens with rows whose vectors can't be used.
@@ -50,6 +51,7 @@ class Reading:
     id: str | None = None
     encoder: Any = None
     infos: tuple[VectorInfo, ...] = ()
+    sole_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -315,7 +317,9 @@ def _vectors(
 
 
 def _infos(vectors: Mapping[str, Floats], known: Schema | None, reading: Reading) -> tuple[VectorInfo, ...]:
-    usual = VectorInfo("", 0, reading.metric or DistanceMetric.COSINE, model=reading.model, version=reading.version)
+    # of several columns one encoder need not have made every one
+    model = reading.model or (reading.sole_model if len(vectors) == 1 else None)
+    usual = VectorInfo("", 0, reading.metric or DistanceMetric.COSINE, model=model, version=reading.version)
     told = {info.name: replace(usual, metric=info.metric) for info in (known.vectors if known else ())}
     told |= {info.name: info for info in reading.infos}
     made = ((name, matrix.shape[1], told.get(name, usual)) for name, matrix in vectors.items())

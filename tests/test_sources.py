@@ -160,6 +160,23 @@ def test_a_push_reads_what_it_is_told(folder):
         assert store.schema.payload.names == ["n"]
 
 
+def test_of_several_columns_an_encoder_need_not_have_made_every_one():
+    encoder = dkv.Encoder(lambda texts: [[1.0] * 4 for _ in texts], model="m")
+    frame = rows(3)
+
+    def models(source, **more):
+        with dkv.push(source, "exact", encoder=encoder, **more) as store:
+            pushed = [one.model for one in store.schema.vectors]
+        with source.vec.push("exact", encoder=encoder, **more) as store:
+            assert [one.model for one in store.schema.vectors] == pushed
+        return pushed
+
+    assert models(frame) == ["m"]
+    assert models(frame.assign(w=frame["v"])) == [None, None]
+    assert models(frame.assign(w=frame["v"]), on="w") == ["m"]
+    assert models(frame.assign(w=frame["v"]), model="org/m") == ["org/m", "org/m"]
+
+
 def test_bad_rows_stop_a_load_by_name_or_are_left_out():
     bad = rows(5, start=5).assign(v=[[1.0] * 4, [np.nan] * 4, [1.0] * 4, [1.0] * 4, [1.0] * 4])
     with dkv.connect("exact") as store:
