@@ -204,3 +204,21 @@ class TestPostgres:
             assert diff.counts[COUNTS].tolist() == [1, 0, 1, 0, 1]
             diff.apply(delete=True)
             assert not turned.vec.diff(store)
+
+
+def test_versions_that_do_not_serve_are_compared_where_the_frame_has_them():
+    frame = pd.DataFrame({"t": ["a", "bb", "ccc"], "v": list(np.eye(3, dtype="f4"))}, index=["x", "y", "z"])
+    beyond = pd.DataFrame({"t": ["d", None], "v": list(np.eye(3, dtype="f4")[:2])}, index=["m", "n"])
+    with frame.vec.push("exact") as store:
+        store.upsert(beyond)
+        store.reembed(lambda texts: [[len(one), 1.0] for one in texts], "v2", text="t")
+        assert not pd.concat([frame, beyond]).vec.diff(store)
+        found = frame.vec.diff(store)
+        # the row without a text has no vector of the version, and is found by the one that serves all the same
+        assert (found.deleted.index.tolist(), found.orphaned.index.tolist()) == (["m", "n"], [])
+        both = frame.assign(v_v2=[[1.0, 1.0], [2.0, 1.0], [9.0, 1.0]])
+        found = both.vec.diff(store)
+        assert found.changes.to_dict() == {"t": {"z": False}, "v": {"z": False}, "v_v2": {"z": True}}
+        assert found.apply(delete=True).deleted == 2
+        assert not both.vec.diff(store)
+        assert store.get(["z"], include_vectors=True)["v_v2"].iloc[0].tolist() == [9, 1]
