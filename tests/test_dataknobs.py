@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dkvector as dkv
+from dkvector.backends.exact import ExactStore
 from dkvector.interop.dataknobs import (
     StoreDatabase,
     from_dataknobs,
@@ -150,6 +151,21 @@ async def test_writing_goes_on_where_it_stopped(store):
     assert (written.inserted, written.skipped) == (2, 2)
     only = await write_database(database, store, query=Query().filter("page", ">", 1))
     assert (only.inserted, only.replaced) == (0, 2)
+
+
+async def test_records_that_the_engine_does_not_take_keep_no_others_back(monkeypatch):
+    store = await ExactStore.open({})
+    upsert = ExactStore._upsert
+
+    async def picky(self, batch, mode, *, progress):
+        if "b" not in batch.labels:
+            return await upsert(self, batch, mode, progress=progress)
+        raise dkv.PartialWriteError(dict.fromkeys(batch.labels, "odd"), 0)
+
+    monkeypatch.setattr(ExactStore, "_upsert", picky)
+    with pytest.raises(dkv.PartialWriteError, match=r"2 rows stored; not stored: 'a', 'b' \(2 rows\): odd") as caught:
+        await write_database(await memory(), store, batch_size=2)
+    assert (caught.value.stored, store.written.inserted, await store.count()) == (2, 2, 2)
 
 
 async def test_records_without_a_vector_are_named_or_left_out(store):
