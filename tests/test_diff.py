@@ -108,6 +108,32 @@ def test_an_interrupted_apply_goes_on(frame, monkeypatch):
         assert diff.apply() == Applied(inserted=8)
 
 
+def test_rows_that_the_engine_does_not_take_keep_no_others_back(monkeypatch):
+    frame = frame_of({at: (1.0, at, "a") for at in range(9)})
+    old = frame_of({at: (2.0, at, "a") for at in (0, 1, 2, 20)})
+    with old.vec.push("exact") as store:
+        diff = frame.vec.diff(store)
+        refused, upsert = {1, 5}, store.store.upsert
+
+        async def picky(rows, **knobs):
+            odd = rows.index.isin(refused)
+            written = await upsert(rows[~odd], **knobs)
+            if odd.any():
+                raise dkv.PartialWriteError(dict.fromkeys(rows.index[odd], "odd"), written.inserted + written.replaced)
+            return written
+
+        monkeypatch.setattr(store.store, "upsert", picky)
+        with pytest.raises(dkv.PartialWriteError, match=r"7 rows stored; not stored: 5, 1 \(2 rows\)"):
+            diff.apply(delete=True, batch_size=2)
+        assert set(store.to_frame().index) == {0, 1, 2, 3, 4, 6, 7, 8, 20}  # nothing is deleted before all is written
+        refused.remove(5)
+        with pytest.raises(dkv.PartialWriteError, match=r"8 rows stored; not stored: 1 \(1 row\)"):
+            diff.apply(delete=True)
+        refused.clear()
+        assert diff.apply(delete=True).deleted == 1
+        assert not frame.vec.diff(store)
+
+
 def test_rows_that_are_left_out_are_of_no_kind(frame):
     with frame.vec.push("exact") as store:
         spoiled = frame.assign(v=[[1.0, 1.0], [np.nan, 1.0], [1.0, 0.5]])
