@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -127,3 +127,21 @@ class Loading(VectorOperations):
     async def _while_loading(self) -> AsyncIterator[None]:
         """Do what a backend does around many writes."""
         yield
+
+
+async def tried(write: Awaitable[Written]) -> tuple[Written, dict[Any, str]]:
+    """Await one of several writes, the others of which go on where the engine does not take some rows.
+
+    Returns:
+        What was written, and the rows that were not: id → reason.
+
+    Raises:
+        PartialWriteError: the engine is gone, and will not take the next rows either.
+    """
+    try:
+        return await write, {}
+    except PartialWriteError as exc:
+        if isinstance(exc.__cause__, BackendUnavailableError):
+            raise
+        # the error does not tell which of the rows replaced others
+        return Written(exc.stored, dropped=exc.dropped), exc.failed

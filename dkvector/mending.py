@@ -12,8 +12,9 @@ from dkvector import _html
 from dkvector.blocking import VectorStore, as_frame
 from dkvector.counts import as_count
 from dkvector.diffing import KINDS, Difference, difference
-from dkvector.errors import BackendUnavailableError, PartialWriteError
+from dkvector.errors import PartialWriteError
 from dkvector.ingest import Reading
+from dkvector.loading import tried
 from dkvector.progress import bar
 from dkvector.requests import Written, shown
 from dkvector.store import AsyncVectorStore
@@ -89,13 +90,7 @@ class Mending:
 
     async def _write(self, rows: pd.DataFrame, reading: Reading) -> dict[Any, str]:
         """Write rows, and tell which of them the engine did not take."""
-        failed: dict[Any, str] = {}
-        try:
-            written = await self._store.upsert(rows, reading=reading, progress=False)
-        except PartialWriteError as exc:
-            if isinstance(exc.__cause__, BackendUnavailableError):
-                raise
-            written, failed = Written(exc.stored), exc.failed
+        written, failed = await tried(self._store.upsert(rows, reading=reading, progress=False))
         self.done = self.done.and_written(written)
         return failed
 

@@ -17,13 +17,14 @@ from dkvector.errors import NotFoundError, SchemaError, UnsupportedError
 from dkvector.fields import VectorField
 from dkvector.indexes import Tuning, as_spec
 from dkvector.ingest import Reading
+from dkvector.loading import tried
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import Scored
 from dkvector.primitives import Primitives
 from dkvector.query import Query, VectorQuery
 from dkvector.reasons import Case, WhyNot
 from dkvector.records import Record, table_to_records
-from dkvector.requests import Search
+from dkvector.requests import Search, Written
 from dkvector.streams import batches
 
 
@@ -233,13 +234,17 @@ class AsyncVectorStore(Primitives):
         Raises:
             VectorError: vectors that can't be used; the batches before theirs are stored.
             SchemaError: rows that don't fit; likewise.
+            PartialWriteError: rows that the engine did not take, after all others were written.
         """
-        count = 0
+        done, failed = Written(0), dict[Any, str]()
         async with self._while_loading():
             async for rows in batches(source, as_count(batch_size, "batch_size"), id=id):
-                written = await self.upsert(rows, reading=reading, progress=False)
-                count += written.inserted + written.replaced
-        return count
+                written, lost = await tried(self.upsert(rows, reading=reading, progress=False))
+                done = done.and_then(written)
+                failed |= lost
+        if failed:
+            raise done.partial(failed)
+        return done.inserted + done.replaced
 
 
 def _arranged(records: list[Record], query: Query) -> list[Record]:

@@ -109,6 +109,21 @@ async def test_one_store_is_poured_into_another():
     assert (await one.search(query)).ids.tolist() == (await other.search(query)).ids.tolist()
 
 
+async def test_rows_that_the_engine_does_not_take_keep_no_others_back(monkeypatch):
+    store, upsert = await ExactStore.open({}), ExactStore._upsert
+
+    async def picky(self, batch, mode, *, progress):
+        if "r015" not in batch.labels:
+            return await upsert(self, batch, mode, progress=progress)
+        raise dkv.PartialWriteError(dict.fromkeys(batch.labels, "odd"), 0)
+
+    monkeypatch.setattr(ExactStore, "_upsert", picky)
+    with pytest.raises(dkv.PartialWriteError, match=r"25 rows stored; not stored: .*10 rows") as caught:
+        await store.stream_write(map(record, range(35)), SIZE)
+    assert (caught.value.stored, await store.count()) == (25, 25)
+    assert sorted(caught.value.failed) == [f"r{at:03}" for at in range(10, 20)]
+
+
 async def test_an_error_leaves_the_batches_before_it():
     store = await ExactStore.open({})
     bad = (record(at) if at != 25 else dkv.Record({"n": at, "embedding": [0.0, 0.0]}, id="bad") for at in range(40))
