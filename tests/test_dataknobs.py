@@ -1,6 +1,7 @@
 """dataknobs both ways, against its own memory database: records, its databases in a store, a store as its database."""
 
 import asyncio
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 import numpy as np
@@ -222,6 +223,26 @@ async def test_a_model_is_that_of_its_own_field(store):
         await database.create(Record(fields, storage_id=name))
     told = {one.name: (one.model, one.version) for one in store.known.vectors}
     assert told == {"embedding": ("m", "v2"), "other": (None, None), "third": ("n", None)}
+
+
+async def test_what_a_search_leaves_unread_is_closed():
+    closed = []
+
+    class Told(ExactStore):
+        async def _scan(self, where, columns, batch_size, *, include_vectors):
+            try:
+                async for one in super()._scan(where, columns, batch_size, include_vectors=include_vectors):
+                    yield one
+            finally:
+                closed.append(True)
+
+    database = StoreDatabase(await Told.open({}))
+    await database.create_batch(rows())
+    assert len(await database.search(Query().limit(2))) == 2
+    assert closed == [True]
+    async with aclosing(database.stream_read()) as each:
+        await anext(each)
+    assert closed == [True] * 2
 
 
 async def test_writing_records(database):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -181,14 +182,16 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
         """Give the records nearest to a vector, of those that satisfy a query."""
         raise NotImplementedError
 
-    async def _scanned(self, where: Any, batch_size: int, stop: int | None = None) -> AsyncIterator[TheirRecord]:
+    async def _scanned(self, where: Any, batch_size: int, stop: int | None = None) -> AsyncGenerator[TheirRecord, None]:
         """Give records as they come, at most so many."""
         given = 0
-        async for record in self.store.stream_read(Query(where), batch_size):
-            if given == stop:
-                return
-            given += 1
-            yield self._back(record)
+        # left before its end where only so many are wanted: then its cursor is let go
+        async with aclosing(self.store.stream_read(Query(where), batch_size)) as each:
+            async for record in each:
+                if given == stop:
+                    return
+                given += 1
+                yield self._back(record)
 
     async def stream_read(  # type: ignore[override, misc]  # an async generator, as theirs are, which say "async def" too
         self, query: Asked | None = None, config: StreamConfig | None = None
@@ -200,8 +203,9 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
                 yield record
         elif not self.store.empty:
             size = (config or StreamConfig()).batch_size
-            async for record in self._scanned(await self._where(query), size):
-                yield record
+            async with aclosing(self._scanned(await self._where(query), size)) as each:
+                async for record in each:
+                    yield record
 
     async def stream_write(
         self, records: AsyncIterator[TheirRecord], config: StreamConfig | None = None
