@@ -64,7 +64,9 @@ def _from_array(array: NDArray[Any], dimensions: int | None) -> Parsed:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Tell whether an Arrow type is one of its strings."""
+    """Tell whether an Arrow type is one of its strings, or a dictionary of them."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dkvector._cells import has_truths
 from dkvector._vector_rows import Mask, Matrix
 from dkvector.errors import VectorError
 from dkvector.vectors import to_matrix
@@ -104,7 +105,7 @@ def _vector(value: Any, at: int) -> Matrix:
         row = np.asarray(value.to_pylist() if isinstance(value, pa.Array) else value)
     except ValueError as exc:
         raise VectorError.at_rows("a value that is not a vector", [at]) from exc
-    if row.ndim != 1 or (row.dtype.kind not in "fiu" and len(row)):
+    if row.ndim != 1 or (row.dtype.kind not in "fiu" and len(row)) or has_truths(value):
         raise VectorError.at_rows("a value that is not a vector of numbers", [at])
     return row
 

@@ -14,6 +14,7 @@ from pandas.api.extensions import ExtensionArray, no_default, take
 from pandas.api.indexers import check_array_indexer
 from pandas.api.types import is_integer, is_list_like, pandas_dtype
 
+from dkvector._forms import is_text
 from dkvector._vector_arrow import from_arrow
 from dkvector._vector_dtype import VectorDtype
 from dkvector._vector_parse import is_missing, is_vector, parse, unprint
@@ -299,8 +300,11 @@ def _read(values: Any, wanted: VectorDtype) -> tuple[Matrix, Mask]:
         return values._matrix, values._mask
     if isinstance(getattr(values, "dtype", None), pd.ArrowDtype):
         values = pa.array(values)
-    if isinstance(values, (pa.Array, pa.ChunkedArray)) and not pa.types.is_string(values.type):
-        return from_arrow(values, wanted.dimensions, wanted.element)
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        # an extension type lays its own name over another
+        if not is_text(getattr(values.type, "storage_type", values.type)):
+            return from_arrow(values, wanted.dimensions, wanted.element)
+        values = values.to_pylist()
     if isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "fiu":  # noqa: PLR2004
         return values, np.zeros(len(values), dtype=bool)
     return parse(values, wanted.dimensions, wanted.element)

@@ -156,15 +156,14 @@ class VecAccessor(Relating, Deduplicating, Exploring):
             SchemaError: rows, a model or an encoder that don't fit what is stored; nothing is written.
         """
         embeds = None if encoder is None else as_encoder(encoder)
-        told = agreed_model(model, embeds)
         reading = Reading(
             None if on is None else tuple(listed(on) or ()),
             None if columns is None else tuple(listed(columns) or ()),
             None if metric is None else DistanceMetric.of(metric),
-            # of several columns one encoder need not have made every one
-            told if len(listed(on) or self._names()) == 1 else model,
+            model,
             version,
             on_bad,
+            sole_model=agreed_model(model, embeds),
         )
         spec = None if index is None else as_spec(index)
         # last, so that a mistake in the arguments opens nothing

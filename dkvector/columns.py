@@ -112,6 +112,8 @@ def _from_objects(values: pd.Series | pd.Index) -> pa.Array:
         return pa.array(times)
     if pa.types.is_binary(array.type) and any(isinstance(value, str) for value in values):
         raise TypeError("it mixes text and bytes")
+    if pa.types.is_floating(array.type) and any(isinstance(value, bool | np.bool_) for value in values):
+        raise TypeError("it mixes truths and numbers")
     if pa.types.is_date(array.type) and any(isinstance(value, datetime) for value in values.dropna()):
         raise TypeError("it mixes dates and times")
     return array

@@ -69,7 +69,8 @@ def _holds_vectors(kind: pa.DataType, series: pd.Series) -> bool:
         return bool(pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return bool(pa.types.is_floating(kind.value_type))
-    return is_text(kind) and _looks_like_vector(_first(series))
+    # as of pandas' categories: what repeats is a label
+    return is_text(kind) and not pa.types.is_dictionary(kind) and _looks_like_vector(_first(series))
 
 
 def _looks_like_vector(value: Any) -> bool:

@@ -69,7 +69,8 @@ class _Comparing:
         labels = to_index(rows.column(0), rows.schema.field(0))
         places = self.batch.labels.get_indexer(labels)
         lacking = np.zeros(len(rows), bool)
-        for info in self.known.vectors:
+        # what no search uses, a row may lack
+        for info in self.known.serving:
             lacking |= np.asarray(rows.column(info.name).is_null())
         # rows that were left out as bad are in the frame all the same
         beyond = (places < 0) & np.asarray(~labels.isin(list(self.batch.dropped)), bool)
@@ -79,9 +80,9 @@ class _Comparing:
 
     def _compare(self, rows: pa.Table, places: NDArray[np.intp]) -> None:
         self.seen[places] = True
-        for info in self.known.vectors:
-            mine = self.batch.vectors[info.name][places]
-            self.differ[info.name][places] = differing_vectors(mine, rows.column(info.name), info.dtype)
+        for name, matrix in self.batch.vectors.items():
+            kept = self.known.vector(name).dtype
+            self.differ[name][places] = differing_vectors(matrix[places], rows.column(name), kept)
         at = pa.array(places)
         for name in self.batch.payload.column_names:
             theirs = rows.column(name) if name in self.columns else pa.nulls(len(rows))

@@ -138,9 +138,11 @@ class PartialWriteError(DkvectorError):
 
     Attributes:
         failed: id → reason, for every row that was not stored.
+        stored: how many rows were.
+        dropped: labels of rows left out for their vectors.
     """
 
-    def __init__(self, failed: Mapping[Any, str], stored: int) -> None:
-        self.failed = dict(failed)
+    def __init__(self, failed: Mapping[Any, str], stored: int, dropped: Sequence[Any] = ()) -> None:
+        self.failed, self.stored, self.dropped = dict(failed), stored, tuple(dropped)
         reasons: Sequence[str] = sorted(set(self.failed.values()))
         super().__init__(f"{stored:,} rows stored; not stored: {some(self.failed)}: {'; '.join(reasons[:3])}")

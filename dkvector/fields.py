@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from dkvector import _scalars
+from dkvector._cells import has_truths
 from dkvector.errors import FilterError, SchemaError, VectorError
 
 _SHOWN = 60  # characters of a value in a repr
@@ -244,8 +245,9 @@ def as_vectors(value: ArrayLike | Sequence[float]) -> NDArray[np.float32]:
         given = np.asarray(value)
     except ValueError as error:
         raise VectorError(f"a vector field wants rows of one length: {error}") from error
-    if given.dtype.kind not in "fiu":
-        raise VectorError(f"a vector field wants numbers, not {given.dtype}")
+    kind = np.dtype(bool) if has_truths(value) else given.dtype
+    if kind.kind not in "fiu":
+        raise VectorError(f"a vector field wants numbers, not {kind}")
     if given.ndim not in {1, 2} or not given.shape[-1]:
         raise VectorError(f"a vector field wants shape (d,) or (n, d), not {given.shape}")
     with np.errstate(over="ignore"):  # past float32 becomes infinite, which is refused below

@@ -197,6 +197,7 @@ def records(frame: pd.DataFrame, vectors: Sequence[Any]) -> list[Record]:
     """Give the rows as records."""
     fields = {name: _usable(frame[name], name) for name in vectors}
     plain = frame.drop(columns=list(vectors)).to_dict("records")
+    # of rows without a column pandas 2 gives none
     plain = plain or [{} for _ in range(len(frame))]
     return [
         Record(

@@ -34,7 +34,9 @@ class Reading:
         metric: metric of the vector fields; the store's own, or cosine, by default.
         model: the model that made the vectors.
         version: its version.
+        sole_model: the model that made them where there is one column of vectors: what an encoder at hand is.
         encoder: what made the vectors, where it is at hand: compared with the probes that the store keeps.
+        infos: vector fields as another store knows them, each with a metric, a model and a version of its own.
         on_bad: what happens with rows whose vectors can't be used.
         id: the column that holds the ids; by default a DataFrame's index, and of an Arrow stream the column that is
             called as the store's ids, or "id".
@@ -48,6 +50,8 @@ class Reading:
     on_bad: OnBad = "raise"
     id: str | None = None
     encoder: Any = None
+    infos: tuple[VectorInfo, ...] = ()
+    sole_model: str | None = None
 
     def __post_init__(self) -> None:
         if self.metric is not None:
@@ -293,7 +297,7 @@ def _vectors(
     rows: _Columns, names: Sequence[str], known: Schema | None, reading: Reading
 ) -> tuple[dict[str, Floats], Any]:
     """Read every vector column; a row that is bad in one field is left out of all."""
-    infos = {info.name: info for info in (known.vectors if known else ())}
+    infos = {info.name: info for info in (*reading.infos, *(known.vectors if known else ()))}
     read = {}
     for name in names:
         info = infos.get(name)
@@ -318,17 +322,13 @@ def _vectors(
 
 
 def _infos(vectors: Mapping[str, Floats], known: Schema | None, reading: Reading) -> tuple[VectorInfo, ...]:
-    metrics = {info.name: info.metric for info in (known.vectors if known else ())}
-    return tuple(
-        VectorInfo(
-            name,
-            matrix.shape[1],
-            metrics.get(name, reading.metric or DistanceMetric.COSINE),
-            model=reading.model,
-            version=reading.version,
-        )
-        for name, matrix in vectors.items()
-    )
+    # of several columns one encoder need not have made every one
+    model = reading.model or (reading.sole_model if len(vectors) == 1 else None)
+    usual = VectorInfo("", 0, reading.metric or DistanceMetric.COSINE, model=model, version=reading.version)
+    told = {info.name: replace(usual, metric=info.metric) for info in (known.vectors if known else ())}
+    told |= {info.name: info for info in reading.infos}
+    made = ((name, matrix.shape[1], told.get(name, usual)) for name, matrix in vectors.items())
+    return tuple(VectorInfo(name, size, one.metric, model=one.model, version=one.version) for name, size, one in made)
 
 
 def _payload(rows: _Columns, vectors: Sequence[str], reading: Reading) -> pa.Table:

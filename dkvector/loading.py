@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -82,36 +82,42 @@ class Loading(VectorOperations):
         if mode not in {"upsert", "insert"}:
             raise SchemaError(f"a load is an upsert or an insert, not {mode!r}; drop() the store to begin anew")
         parts = await offload(read_source, source, as_count(batch_size, "batch_size"), id=id)
-        done, failed = Written(0), dict[Any, str]()
+        self.written = done = Written(0)
+        failed: dict[Any, str] = {}
         show = shown(progress, parts.total or 0)
         with bar(parts.total, "loading", unit="rows", show=show) as count:
             async with self._while_loading():
                 # reading and decoding take their time, in which the loop serves others
                 while (frame := await offload(next, parts.frames, None)) is not None:
-                    try:
-                        done = done.and_then(await self._part(frame, mode, reading, resume=resume))
-                    except PartialWriteError as exc:
+                    written, error = await self._part(frame, mode, reading, resume=resume)
+                    self.written = done = done.and_then(written)
+                    if error is not None:
+                        failed |= error.failed
                         # an engine that is gone will not take the next batch either
-                        if isinstance(exc.__cause__, BackendUnavailableError):
-                            raise
-                        failed |= exc.failed
-                        # the error does not tell which of the rows replaced others
-                        done = replace(done, inserted=done.inserted + len(frame) - len(exc.failed))
+                        if isinstance(error.__cause__, BackendUnavailableError):
+                            raise done.partial(failed) from error.__cause__
                     count(len(frame))
-        self.written = done
         if failed:
-            raise PartialWriteError(failed, done.inserted + done.replaced)
+            raise done.partial(failed)
         return done
 
-    async def _part(self, frame: pd.DataFrame, mode: Mode, reading: Reading | None, *, resume: bool) -> Written:
+    async def _part(
+        self, frame: pd.DataFrame, mode: Mode, reading: Reading | None, *, resume: bool
+    ) -> tuple[Written, PartialWriteError | None]:
         skipped = 0
         if resume and not self.empty:
             there = await self._among_ours(frame.index)
             skipped = int(there.sum())
             frame = frame[~there]
         if not len(frame):
-            return Written(0, skipped=skipped)
-        return replace(await self.upsert(frame, mode=mode, reading=reading, progress=False), skipped=skipped)
+            return Written(0, skipped=skipped), None
+        error = None
+        try:
+            written = await self.upsert(frame, mode=mode, reading=reading, progress=False)
+        except PartialWriteError as exc:
+            # the error does not tell which of the rows replaced others
+            written, error = Written(exc.stored, dropped=exc.dropped), exc
+        return replace(written, skipped=skipped), error
 
     @abstractmethod
     async def _among_ours(self, ids: pd.Index) -> Any:
@@ -121,3 +127,21 @@ class Loading(VectorOperations):
     async def _while_loading(self) -> AsyncIterator[None]:
         """Do what a backend does around many writes."""
         yield
+
+
+async def tried(write: Awaitable[Written]) -> tuple[Written, dict[Any, str]]:
+    """Await one of several writes, the others of which go on where the engine does not take some rows.
+
+    Returns:
+        What was written, and the rows that were not: id → reason.
+
+    Raises:
+        PartialWriteError: the engine is gone, and will not take the next rows either.
+    """
+    try:
+        return await write, {}
+    except PartialWriteError as exc:
+        if isinstance(exc.__cause__, BackendUnavailableError):
+            raise
+        # the error does not tell which of the rows replaced others
+        return Written(exc.stored, dropped=exc.dropped), exc.failed

@@ -12,7 +12,9 @@ from dkvector import _html
 from dkvector.blocking import VectorStore, as_frame
 from dkvector.counts import as_count
 from dkvector.diffing import KINDS, Difference, difference
+from dkvector.errors import PartialWriteError
 from dkvector.ingest import Reading
+from dkvector.loading import tried
 from dkvector.progress import bar
 from dkvector.requests import Written, shown
 from dkvector.store import AsyncVectorStore
@@ -58,19 +60,27 @@ class Mending:
         self.done = Applied()
 
     async def run(self, *, delete: bool, batch_size: int, progress: bool | None) -> Applied:
-        """Write what was added and changed; delete what the frame has not, where that is wanted."""
+        """Write what was added and changed; delete what the frame has not, where that is wanted.
+
+        Raises:
+            PartialWriteError: rows that the engine did not take, after all others were written; nothing is deleted.
+        """
+        new, changed, failed = self._new, self._changed, dict[Any, str]()
         total = len(self._new) + len(self._changed) + delete * len(self._gone)
         with bar(total, "applying", unit="rows", show=shown(progress, total)) as count:
             async with self._store._while_loading():  # noqa: SLF001 - many writes, as those of a load
                 while len(labels := self._new[:batch_size]):
-                    await self._write(self._rows(labels), self._reading)
+                    failed |= await self._write(self._rows(labels), self._reading)
                     # only once they are written: an apply that was interrupted begins with them
                     self._new = self._new[batch_size:]
                     count(len(labels))
                 while len(labels := self._changed[:batch_size]):
-                    await self._write(*await self._whole(labels))
+                    failed |= await self._write(*await self._whole(labels))
                     self._changed = self._changed[batch_size:]
                     count(len(labels))
+            if failed:
+                self._new, self._changed = (rows[rows.isin(list(failed))] for rows in (new, changed))
+                raise PartialWriteError(failed, self.done.inserted + self.done.replaced)
             # deleted last, so that an interruption leaves too much rather than too little
             while delete and len(labels := self._gone[:batch_size]):
                 self.done = replace(self.done, deleted=self.done.deleted + await self._store.delete(labels))
@@ -78,8 +88,11 @@ class Mending:
                 count(len(labels))
         return self.done
 
-    async def _write(self, rows: pd.DataFrame, reading: Reading) -> None:
-        self.done = self.done.and_written(await self._store.upsert(rows, reading=reading, progress=False))
+    async def _write(self, rows: pd.DataFrame, reading: Reading) -> dict[Any, str]:
+        """Write rows, and tell which of them the engine did not take."""
+        written, failed = await tried(self._store.upsert(rows, reading=reading, progress=False))
+        self.done = self.done.and_written(written)
+        return failed
 
     def _rows(self, labels: pd.Index) -> pd.DataFrame:
         index = self._frame.index
@@ -194,6 +207,9 @@ class Diff:
 
         Returns:
             How many rows were written and deleted, by this call and those before it.
+
+        Raises:
+            PartialWriteError: rows that the engine did not take, after all others were written; nothing is deleted.
         """
         work = self._mending.run(delete=delete, batch_size=as_count(batch_size, "batch_size"), progress=progress)
         done: Applied = self._store._run(work)  # noqa: SLF001

@@ -20,7 +20,7 @@ from dkvector._repr import Shown
 from dkvector.blending import barring
 from dkvector.columns import to_index
 from dkvector.encoders import as_encoder
-from dkvector.errors import BackendUnavailableError, SchemaError, hint
+from dkvector.errors import BackendUnavailableError, PartialWriteError, SchemaError, hint
 from dkvector.explaining import Explaining
 from dkvector.filters import Filter, Ids
 from dkvector.fusion import Fusion
@@ -108,7 +108,11 @@ class Primitives(Shown, Explaining, Loading, Versions):
         if known is not None:
             batch = batch.fitted(known.widened(batch.schema))
             await self._check_maker(how, batch, known)
-        self.written = await self._upsert(batch, mode, progress=shown(progress, len(batch)))
+        try:
+            self.written = await self._upsert(batch, mode, progress=shown(progress, len(batch)))
+        except PartialWriteError as exc:
+            exc.dropped = batch.dropped
+            raise
         return self.written
 
     @staticmethod

@@ -51,7 +51,8 @@ def push(
         on_bad: "drop" leaves out the rows whose vectors can't be used.
         model: the model that made the vectors, kept with the store.
         version: its version.
-        encoder: embeds the texts of the store's ``search(text=…)``; tells the model where `model` does not.
+        encoder: embeds the texts of the store's ``search(text=…)``; where it tells its model, the vectors of an
+            only column are taken to be of that model.
         batch_size: rows that are read and written at a time.
         resume: leave rows whose ids are in the store as they are: a push that was interrupted goes on.
         progress: show bars; by default where there is much to do.
@@ -75,16 +76,19 @@ def push(
         _several(on),
         _several(columns),
         None if metric is None else DistanceMetric.of(metric),
-        agreed_model(model, embeds),
+        model,
         version,
         on_bad,
+        sole_model=agreed_model(model, embeds),
     )
 
     def write(store: VectorStore) -> None:
         store.load(source, mode=mode, id=id, batch_size=batch_size, resume=resume, reading=reading, progress=progress)
 
+    spec = None if index is None else as_spec(index)
+    # last, so that a mistake in the arguments opens nothing
     store = connect(target, path=path, table=table, encoder=embeds)
-    return filled(store, None if index is None else as_spec(index), write, progress=progress)
+    return filled(store, spec, write, progress=progress)
 
 
 def _several(names: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -113,6 +113,9 @@ class Query:
         columns: the fields that come back, None for all.
         vector_query: the vector search that goes with it.
 
+    Raises:
+        FilterError: a limit or an offset that is no count.
+
     Example:
         >>> Query().filter("pos", "=", "noun").filter("depth", Operator.GT, 4).limit(10).where_filter
         <Filter: pos == 'noun' and depth > 4>
@@ -124,6 +127,11 @@ class Query:
     offset_value: int = 0
     columns: tuple[str, ...] | None = None
     vector_query: VectorQuery | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit_value is not None:
+            object.__setattr__(self, "limit_value", _count("limit", self.limit_value))
+        object.__setattr__(self, "offset_value", _count("offset", self.offset_value))
 
     def filter(self, field: str, operator: Operator | str = Operator.EQ, value: Any = None) -> Query:
         """Add a condition that must hold as well.
@@ -161,7 +169,7 @@ class Query:
 
     def offset(self, count: int) -> Query:
         """Pass over so many rows first."""
-        return replace(self, offset_value=_count("offset", count))
+        return replace(self, offset_value=count)
 
     def select(self, *columns: str) -> Query:
         """Give only these fields."""
@@ -246,8 +254,7 @@ class VectorQuery:
         vector = as_vectors(self.vector)
         if vector.ndim != 1:
             raise VectorError(f"a vector query takes one vector, shape (d,), not {vector.shape}")
-        if _count("k", self.k) < 1:
-            raise FilterError("k must be at least 1")
+        _count("k", self.k, least=1)
         object.__setattr__(self, "vector", vector)
         object.__setattr__(self, "metric", DistanceMetric.of(self.metric))
 
@@ -281,7 +288,7 @@ class VectorQuery:
         return cls(**{**data, "filter": conditions})
 
 
-def _count(name: str, count: int) -> int:
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
-        raise FilterError(f"{name} must be a whole number, not {count!r}")
+def _count(name: str, count: int, least: int = 0) -> int:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
+        raise FilterError(f"{name} must be a whole number of at least {least}, not {count!r}")
     return int(count)

@@ -10,8 +10,10 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector import _html
+from dkvector._loop import offload
 from dkvector.blending import barring
 from dkvector.blends import as_blends
+from dkvector.columns import to_index
 from dkvector.encoders import Encoder, needed
 from dkvector.errors import NotFoundError, SchemaError
 from dkvector.filters import And, Filter, Ids
@@ -95,7 +97,7 @@ class Case:
         spoiled = _spoiled(stored.column(request.info.name), request.metric)
         if spoiled:
             return WhyNot(self.row, "no vector", f"its {request.info.name!r} {spoiled}: no search can find it")
-        other = self._other_model(search, request.info)
+        other = await self._other_model(search, request.info)
         if other:
             return WhyNot(self.row, "other model", other)
         failed = await self._failed(request.where, stored)
@@ -112,13 +114,13 @@ class Case:
         way_out = "if another process has written it since, refresh() shows it"
         return WhyNot(self.row, "not stored", f"the store has no such id{kind}; {way_out}")
 
-    def _other_model(self, search: Search, info: VectorInfo) -> str:
+    async def _other_model(self, search: Search, info: VectorInfo) -> str:
         """Tell of an encoder whose vectors are not of the field's space; a vector itself does not tell its model."""
         if search.text is None:
             return ""
         encoder: Encoder = needed(self.store.encoder, "connect(…, encoder=…) or store.encoder = …")
         try:
-            encoder.check_field(info)
+            await offload(encoder.check_field, info)
         except SchemaError as exc:
             return str(exc)
         return ""
@@ -179,9 +181,11 @@ class Case:
         # farther out the rank is a count of the rows nearer by, which nothing has to sort
         async for batch in self.store.scan(request.where, [], 1 << 14, include_vectors=True):
             matrix, missing = to_matrix(batch.column(request.info.name))
-            there = matrix if missing is None else matrix[~missing]
-            nearer += int((_distances(there, request.queries[0], request.metric) < far).sum())
-        return nearer + 1 - (0 if own is None else len(own)), kth
+            counts = np.ones(len(matrix), bool) if missing is None else ~missing
+            if own is not None:
+                counts &= ~to_index(batch.column(0), batch.schema.field(0)).isin(own)
+            nearer += int((_distances(matrix[counts], request.queries[0], request.metric) < far).sum())
+        return nearer + 1, kth
 
     async def _wider(self, request: Request) -> Tuning | None:
         """Look wider, twice as wide each time, until the index meets the row; None where that does not help."""
@@ -220,7 +224,8 @@ def _distances(matrix: Floats, query: Floats, metric: DistanceMetric) -> Floats:
         return from_squared(squared_norms(matrix - query))
     dots = np.einsum("nd,d->n", matrix, query)
     if metric is DistanceMetric.COSINE:
-        dots /= np.sqrt(squared_norms(matrix) * squared_norms(query[None])[0])
+        with np.errstate(invalid="ignore"):  # what has no direction is nearer than nothing
+            dots /= np.sqrt(squared_norms(matrix) * squared_norms(query[None])[0])
     return from_inner_product(dots, metric)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dkvector.blends import Blended
 from dkvector.counts import as_count
-from dkvector.errors import SchemaError
+from dkvector.errors import PartialWriteError, SchemaError
 from dkvector.filters import And, Filter, as_filter, check_columns
 from dkvector.fusion import Fusion
 from dkvector.indexes import Tuning
@@ -241,6 +241,10 @@ class Written:
             self.dropped + other.dropped,
             skipped=self.skipped + other.skipped,
         )
+
+    def partial(self, failed: Mapping[Any, str]) -> PartialWriteError:
+        """Make the error that tells which rows were not written: id → reason."""
+        return PartialWriteError(failed, self.inserted + self.replaced, self.dropped)
 
 
 def check_one(queries: Any, text: Any, like: Any) -> None:

@@ -17,13 +17,15 @@ from dkvector.errors import NotFoundError, SchemaError, UnsupportedError
 from dkvector.fields import VectorField
 from dkvector.indexes import Tuning, as_spec
 from dkvector.ingest import Reading
+from dkvector.loading import tried
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import Scored
 from dkvector.primitives import Primitives
 from dkvector.query import Query, VectorQuery
 from dkvector.reasons import Case, WhyNot
 from dkvector.records import Record, table_to_records
-from dkvector.requests import Search
+from dkvector.requests import Search, Written
+from dkvector.schema import Schema
 from dkvector.streams import batches
 
 
@@ -177,16 +179,25 @@ class AsyncVectorStore(Primitives):
         """Answer a record-level query, by similarity where it has a vector.
 
         Args:
-            query: filters, order and limits; or a vector query.
+            query: filters, order, limits and fields; or a vector query.
 
         Returns:
             The records; of a vector query the nearest first, with score and distance in their metadata.
+
+        Raises:
+            NotFoundError: fields that there are not.
         """
         if isinstance(query, VectorQuery):
             return await self._similar(query)
+        if query.vector_query is None and not query.order:
+            return [record async for record in self.stream_read(query)]
+        fields = _wanted(query, self.schema)
         if query.vector_query is not None:
-            return await self._similar(query.vector_query)
-        return _arranged([record async for record in self.stream_read(query)], query)
+            found = await self._similar(query.vector_query)
+        else:
+            # what is to be sorted has to be read whole
+            found = [record async for record in self.stream_read(Query(query.where_filter))]
+        return [_only(record, fields) for record in _arranged(found, query)]
 
     async def _similar(self, query: VectorQuery) -> list[Record]:
         hits = await self.search(
@@ -204,12 +215,22 @@ class AsyncVectorStore(Primitives):
         return records
 
     async def stream_read(self, query: Query | None = None, batch_size: int = 1000) -> AsyncGenerator[Record, None]:
-        """Give the records that satisfy a query one by one, holding one batch in memory."""
+        """Give the records of a query one by one, holding one batch in memory; all of them where it has an order."""
+        asked = query if isinstance(query, Query) else Query()
+        if asked.order or asked.vector_query is not None:
+            for record in await self.find(asked):
+                yield record
+            return
+        fields, at = _wanted(asked, self.schema), 0
         batches = self.scan(where=query, batch_size=batch_size, include_vectors=self._gives_vectors)
         async with aclosing(batches) as each:
             async for batch in each:
                 for record in table_to_records(batch, batch.column_names[0]):
-                    yield record
+                    if asked.limit_value is not None and at >= asked.offset_value + asked.limit_value:
+                        return
+                    if at >= asked.offset_value:
+                        yield _only(record, fields)
+                    at += 1
 
     async def stream_write(
         self,
@@ -233,13 +254,34 @@ class AsyncVectorStore(Primitives):
         Raises:
             VectorError: vectors that can't be used; the batches before theirs are stored.
             SchemaError: rows that don't fit; likewise.
+            PartialWriteError: rows that the engine did not take, after all others were written.
         """
-        count = 0
+        done, failed = Written(0), dict[Any, str]()
         async with self._while_loading():
             async for rows in batches(source, as_count(batch_size, "batch_size"), id=id):
-                written = await self.upsert(rows, reading=reading, progress=False)
-                count += written.inserted + written.replaced
-        return count
+                written, lost = await tried(self.upsert(rows, reading=reading, progress=False))
+                done = done.and_then(written)
+                failed |= lost
+        if failed:
+            raise done.partial(failed)
+        return done.inserted + done.replaced
+
+
+def _wanted(query: Query, known: Schema | None) -> Sequence[str] | None:
+    """Check the names of the fields that a query wants; None is all of them."""
+    if query.columns is None or known is None:
+        return None
+    names = [*known.payload.names, *(info.name for info in known.vectors)]
+    if absent := [name for name in query.columns if name not in names]:
+        raise NotFoundError.of("field", absent[0], names)
+    return query.columns
+
+
+def _only(record: Record, fields: Sequence[str] | None) -> Record:
+    """Leave out the fields that are not wanted."""
+    if fields is None:
+        return record
+    return Record({name: record.fields[name] for name in fields if name in record.fields}, record.id, record.metadata)
 
 
 def _arranged(records: list[Record], query: Query) -> list[Record]:

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dkvector._cells import is_missing
+from dkvector._cells import has_truths, is_missing
 from dkvector._forms import parse
 from dkvector._parsed import Floats, Mask, Parsed
 from dkvector.errors import VectorError
@@ -236,9 +236,11 @@ def _is_one(queries: Any) -> bool:
 def _one(query: Any, dimensions: int, metric: DistanceMetric | None, name: str) -> Floats:
     one = np.asarray(query)
     if one.dtype == object:  # None or pd.NA among the numbers
-        one = np.array([np.nan if is_missing(number) else number for number in one.tolist()])
-    if one.dtype.kind not in "fiu":
-        raise VectorError(f"{name} must be real numbers, not {one.dtype}")
+        query = one.tolist()
+        one = np.array([np.nan if is_missing(number) else number for number in query])
+    kind = np.dtype(bool) if has_truths(query) else one.dtype
+    if kind.kind not in "fiu":
+        raise VectorError(f"{name} must be real numbers, not {kind}")
     if len(one) != dimensions:
         raise VectorError.wrong_dimensions(len(one), dimensions, name)
     with np.errstate(over="ignore", invalid="ignore"):

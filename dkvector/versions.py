@@ -8,7 +8,8 @@ from, until the old one is pruned.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,19 +86,16 @@ class Versions(Migration):
 
     async def _proved(self, info: VectorInfo, encoder: Encoder, columns: Sequence[str]) -> list[str]:
         """Embed the texts of a few rows again, compare them with what is stored, and give the texts."""
-        async for rows in self.scan(columns=columns, batch_size=_LOOKED_AT, include_vectors=True):
-            matrix, missing = to_matrix(rows.column(info.name))
-            texts = joined([rows.column(name).to_pylist() for name in columns])
-            usable = [at for at, one in enumerate(texts) if one and (missing is None or not missing[at])][:_COMPARED]
-            if usable:
-                found = [texts[at] or "" for at in usable]
-                least = Probes.of(found, matrix[usable]).least(encoder.encode(found, progress=False))
-                if least < ALIKE:
-                    raise SchemaError(
-                        f"the encoder did not make the vectors of {info.name!r} out of {', '.join(columns)}: those "
-                        f"of {len(found)} rows, made anew, have a cosine as low as {least:.3f} with what is stored"
-                    )
-                return found
+        async with aclosing(self.scan(columns=columns, batch_size=_LOOKED_AT, include_vectors=True)) as each:
+            async for rows in each:
+                matrix, missing = to_matrix(rows.column(info.name))
+                texts = joined([rows.column(name).to_pylist() for name in columns])
+                there = [at for at, one in enumerate(texts) if one and (missing is None or not missing[at])]
+                if usable := there[:_COMPARED]:
+                    found = [texts[at] or "" for at in usable]
+                    made = await offload(encoder.encode, found, progress=False)
+                    _check_made(info.name, columns, Probes.of(found, matrix[usable]).least(made), len(found))
+                    return found
         return []
 
     async def reembed(
@@ -296,8 +294,17 @@ class Versions(Migration):
         batch_size: int = 1000,
         *,
         include_vectors: bool = False,
-    ) -> AsyncIterator[pa.Table]:
+    ) -> AsyncGenerator[pa.Table, None]:
         """Give the rows that satisfy `where`, batch by batch."""
+
+
+def _check_made(name: str, columns: Sequence[str], least: float, rows: int) -> None:
+    """Refuse an encoder that makes other vectors of a few rows than are stored."""
+    if least < ALIKE:
+        raise SchemaError(
+            f"the encoder did not make the vectors of {name!r} out of {', '.join(columns)}: those of {rows} rows, "
+            f"made anew, have a cosine as low as {least:.3f} with what is stored"
+        )
 
 
 def _turn_of(info: VectorInfo) -> int:

@@ -101,6 +101,30 @@ async def test_a_filter_gives_the_k_nearest_that_satisfy_it(kind, few, where, ke
     assert both.last.way == ("all rows" if where is None else "filter" if some and not few else "ids")
 
 
+@KINDS
+@pytest.mark.parametrize("label", [int, np.int64])
+async def test_ids_that_are_numbers_are_in_step(kind, label, tmp_path):
+    data, _, vectors = await sides(kind, tmp_path)
+    both = HybridVectorDatabase(data, vectors)
+    # the ids of a database of dataknobs are texts
+    named = str if kind == "dataknobs" else int
+    for n in range(4):
+        given = Record({"n": n}, id=label(n))
+        assert await both.store_with_embedding(given, vector(n)) == named(n)
+        assert given.id == n
+    assert await both.verify() == Drift()
+    assert await both.repair() == Drift()
+    found = await both.hybrid_search(vector(1), "n >= 1 and n < 3", k=4)
+    assert {one.id for one, _ in found} == {named(1), named(2)}
+    assert len(await both.hybrid_search(vector(1), k=4)) == 4
+    assert (await both.read(label(2)))["n"] == 2
+    assert (await both.read(named(2))).id == named(2)
+    assert await both.delete(label(2))
+    assert not await both.delete(label(2))
+    assert await vectors.count() == 3
+    assert await both.verify() == Drift()
+
+
 async def test_a_filter_that_the_vectors_know_nothing_of_goes_as_ids_in_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr(bridge, "FEW", 0)
     monkeypatch.setattr(bridge, "SENT", 7)

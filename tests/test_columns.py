@@ -239,6 +239,12 @@ def test_text_and_arrow_there_and_back(values):
     assert to_index(array, field).tolist() == values
 
 
+@pytest.mark.parametrize("values", [[1.5, True], [1.5, None, np.False_], [True, 1.5], [1, True]], ids=str)
+def test_truths_beside_numbers_are_no_numbers(values):
+    with pytest.raises(dkv.SchemaError, match="column 'mixed' can't be stored"):
+        to_arrow(pd.Series(values, dtype=object), "mixed")
+
+
 def test_objects_are_looked_at_whatever_their_dtype_tells_beside():
     told = np.dtype(object, metadata={"vlen": str})  # as h5py reads texts
     assert np.dtype(object) is not told

@@ -1,6 +1,7 @@
 """dataknobs both ways, against its own memory database: records, its databases in a store, a store as its database."""
 
 import asyncio
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dkvector as dkv
+from dkvector.backends.exact import ExactStore
 from dkvector.interop.dataknobs import (
     StoreDatabase,
     from_dataknobs,
@@ -152,6 +154,21 @@ async def test_writing_goes_on_where_it_stopped(store):
     assert (only.inserted, only.replaced) == (0, 2)
 
 
+async def test_records_that_the_engine_does_not_take_keep_no_others_back(monkeypatch):
+    store = await ExactStore.open({})
+    upsert = ExactStore._upsert
+
+    async def picky(self, batch, mode, *, progress):
+        if "b" not in batch.labels:
+            return await upsert(self, batch, mode, progress=progress)
+        raise dkv.PartialWriteError(dict.fromkeys(batch.labels, "odd"), 0)
+
+    monkeypatch.setattr(ExactStore, "_upsert", picky)
+    with pytest.raises(dkv.PartialWriteError, match=r"2 rows stored; not stored: 'a', 'b' \(2 rows\): odd") as caught:
+        await write_database(await memory(), store, batch_size=2)
+    assert (caught.value.stored, store.written.inserted, await store.count()) == (2, 2, 2)
+
+
 async def test_records_without_a_vector_are_named_or_left_out(store):
     database = await memory([*rows(), Record({"title": "bare"}, storage_id="e")])
     with pytest.raises(dkv.VectorError, match="'e'"):
@@ -193,6 +210,39 @@ async def test_metadata_and_models_are_kept(store):
     mixed = [Record({"embedding": VectorField(A, model_name=one)}) for one in "mn"]
     with pytest.raises(dkv.SchemaError, match=r"several models in one field: \['embedding'\]"):
         await database.create_batch(mixed)
+
+
+async def test_a_model_is_that_of_its_own_field(store):
+    database = StoreDatabase(store)
+    for name in "a", "b":
+        fields = {
+            "embedding": VectorField(A, model_name="m", model_version="v2"),
+            "other": VectorField([1.0, 2.0, 3.0]),
+        }
+        fields["third"] = VectorField([1.0], model_name="n")
+        await database.create(Record(fields, storage_id=name))
+    told = {one.name: (one.model, one.version) for one in store.known.vectors}
+    assert told == {"embedding": ("m", "v2"), "other": (None, None), "third": ("n", None)}
+
+
+async def test_what_a_search_leaves_unread_is_closed():
+    closed = []
+
+    class Told(ExactStore):
+        async def _scan(self, where, columns, batch_size, *, include_vectors):
+            try:
+                async for one in super()._scan(where, columns, batch_size, include_vectors=include_vectors):
+                    yield one
+            finally:
+                closed.append(True)
+
+    database = StoreDatabase(await Told.open({}))
+    await database.create_batch(rows())
+    assert len(await database.search(Query().limit(2))) == 2
+    assert closed == [True]
+    async with aclosing(database.stream_read()) as each:
+        await anext(each)
+    assert closed == [True] * 2
 
 
 async def test_writing_records(database):

@@ -108,6 +108,32 @@ def test_an_interrupted_apply_goes_on(frame, monkeypatch):
         assert diff.apply() == Applied(inserted=8)
 
 
+def test_rows_that_the_engine_does_not_take_keep_no_others_back(monkeypatch):
+    frame = frame_of({at: (1.0, at, "a") for at in range(9)})
+    old = frame_of({at: (2.0, at, "a") for at in (0, 1, 2, 20)})
+    with old.vec.push("exact") as store:
+        diff = frame.vec.diff(store)
+        refused, upsert = {1, 5}, store.store.upsert
+
+        async def picky(rows, **knobs):
+            odd = rows.index.isin(refused)
+            written = await upsert(rows[~odd], **knobs)
+            if odd.any():
+                raise dkv.PartialWriteError(dict.fromkeys(rows.index[odd], "odd"), written.inserted + written.replaced)
+            return written
+
+        monkeypatch.setattr(store.store, "upsert", picky)
+        with pytest.raises(dkv.PartialWriteError, match=r"7 rows stored; not stored: 5, 1 \(2 rows\)"):
+            diff.apply(delete=True, batch_size=2)
+        assert set(store.to_frame().index) == {0, 1, 2, 3, 4, 6, 7, 8, 20}  # nothing is deleted before all is written
+        refused.remove(5)
+        with pytest.raises(dkv.PartialWriteError, match=r"8 rows stored; not stored: 1 \(1 row\)"):
+            diff.apply(delete=True)
+        refused.clear()
+        assert diff.apply(delete=True).deleted == 1
+        assert not frame.vec.diff(store)
+
+
 def test_rows_that_are_left_out_are_of_no_kind(frame):
     with frame.vec.push("exact") as store:
         spoiled = frame.assign(v=[[1.0, 1.0], [np.nan, 1.0], [1.0, 0.5]])
@@ -204,3 +230,21 @@ class TestPostgres:
             assert diff.counts[COUNTS].tolist() == [1, 0, 1, 0, 1]
             diff.apply(delete=True)
             assert not turned.vec.diff(store)
+
+
+def test_versions_that_do_not_serve_are_compared_where_the_frame_has_them():
+    frame = pd.DataFrame({"t": ["a", "bb", "ccc"], "v": list(np.eye(3, dtype="f4"))}, index=["x", "y", "z"])
+    beyond = pd.DataFrame({"t": ["d", None], "v": list(np.eye(3, dtype="f4")[:2])}, index=["m", "n"])
+    with frame.vec.push("exact") as store:
+        store.upsert(beyond)
+        store.reembed(lambda texts: [[len(one), 1.0] for one in texts], "v2", text="t")
+        assert not pd.concat([frame, beyond]).vec.diff(store)
+        found = frame.vec.diff(store)
+        # the row without a text has no vector of the version, and is found by the one that serves all the same
+        assert (found.deleted.index.tolist(), found.orphaned.index.tolist()) == (["m", "n"], [])
+        both = frame.assign(v_v2=[[1.0, 1.0], [2.0, 1.0], [9.0, 1.0]])
+        found = both.vec.diff(store)
+        assert found.changes.to_dict() == {"t": {"z": False}, "v": {"z": False}, "v_v2": {"z": True}}
+        assert found.apply(delete=True).deleted == 2
+        assert not both.vec.diff(store)
+        assert store.get(["z"], include_vectors=True)["v_v2"].iloc[0].tolist() == [9, 1]

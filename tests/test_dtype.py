@@ -210,6 +210,27 @@ def test_astype(values, dtype):
     assert series.array.matrix.dtype == series.dtype.element
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.dictionary(pa.int32(), pa.string()),
+        pa.dictionary(pa.int8(), pa.large_string()),
+        pa.json_(),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["vector[2]", "vector[2, float64]", "vector"])
+def test_astype_of_arrows_texts(kind, dtype):
+    texts = pa.array(["[1, 2.5]", None, "[3, 4]"], kind)
+    for values in texts, pa.chunked_array([texts[:1], texts[1:]]):
+        # the array, as a Series of viewed texts is beyond pandas
+        assert rows_of(pd.Series(pd.arrays.ArrowExtensionArray(values).astype(dtype))) == [[1, 2.5], None, [3, 4]]
+        assert rows_of(pd.Series(pd.array(values, dtype=dtype))) == [[1, 2.5], None, [3, 4]]
+
+
 def test_float64_is_not_rounded_on_the_way():
     assert pd.Series([[0.1, 1 / 3]]).astype("vector[2, float64]")[0].tolist() == [0.1, 1 / 3]
 
@@ -237,7 +258,18 @@ def test_csv_that_cut_vectors_short_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["vector[2]", "vector[2, float64]"])
-@pytest.mark.parametrize("rows", [[[1, 2], [1, 2, 3]], [[1, 2], "word"], [[1, 2], ["a", "b"]], [[1, 2], 5]])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1, 2], [1, 2, 3]],
+        [[1, 2], "word"],
+        [[1, 2], ["a", "b"]],
+        [[1, 2], 5],
+        [[1, 2], [True, False]],
+        [[1, 2], (2.0, True)],
+        ["[1, 2]", "[2, true]"],
+    ],
+)
 def test_bad_rows_are_named(rows, dtype):
     with pytest.raises(VectorError, match=r"at 1 \(1 row\)"):
         pd.Series(rows, dtype=object).astype(dtype)

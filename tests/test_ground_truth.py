@@ -1,13 +1,19 @@
 """True neighbours equal those of a few lines of NumPy, whatever rows they come from, and are kept by their content."""
 
+import errno
+import hashlib
+import os
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from pyarrow import dataset
 
 import dkvector as dkv
 from dkvector.evaluation import cache as caching
-from dkvector.evaluation import ground
+from dkvector.evaluation import fingerprint, ground, sources
 
 DIGITS = dkv.datasets.load_digits()
 WORDS = dkv.datasets.load_wordnet().drop(columns="lemmas").head(3000)
@@ -52,8 +58,6 @@ def words(request, tmp_path):
         return WORDS.vec.push("exact")
     for part in range(3):
         dkv.to_parquet(WORDS.iloc[part * 1000 : (part + 1) * 1000], tmp_path / f"{part}.parquet")
-    from pyarrow import dataset
-
     return tmp_path if request.param == "files" else dataset.dataset(tmp_path).to_table()
 
 
@@ -176,6 +180,61 @@ def test_a_frame_whose_filter_matches_other_rows_is_other_content(tmp_path):
     assert first.matching == int(keep.sum())
 
 
+def test_what_a_dataset_makes_of_its_files_is_content_too(tmp_path):
+    for place in ("year=1", "year=2"):
+        (tmp_path / "rows" / place).mkdir(parents=True)
+        dkv.to_parquet(
+            WORDS.head(100) if place == "year=1" else WORDS.tail(200), tmp_path / "rows" / place / "a.parquet"
+        )
+
+    def ask(where=None, only=None):
+        data = dataset.dataset(tmp_path / "rows", partitioning="hive")
+        data = data if only is None else data.filter(only)
+        truth = dkv.ground_truth(data, SENTENCES, 5, where=where, cache=tmp_path / "kept")
+        return truth.rows, truth.matching, truth.cached
+
+    depth, year = dataset.field("depth"), dataset.field("year")
+    assert ask()[::2] == (300, False)
+    assert ask()[::2] == (300, True)
+    for only in (year == 1, year == 2, depth > 4):
+        rows, _, cached = ask(only=only)
+        assert rows < 300
+        assert not cached
+        assert ask(only=only) == (rows, rows, True)
+    assert ask("year == 2") == (300, 200, False)
+    (tmp_path / "rows" / "year=2").rename(tmp_path / "rows" / "year=3")
+    assert ask("year == 2") == (300, 0, False)
+
+
+def test_files_are_hashed_a_few_pieces_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "PIECE", 1 << 16)
+    monkeypatch.setattr(fingerprint, "cpu_count", lambda: 2)
+    for part in range(3):
+        dkv.to_parquet(WORDS, tmp_path / f"{part}.parquet")
+    size = (tmp_path / "0.parquet").stat().st_size
+    source = sources.read_source(tmp_path)
+    held, sha256, before = [], hashlib.sha256, pa.total_allocated_bytes()
+
+    def weighed(*data):
+        held.append(pa.total_allocated_bytes() - before + tracemalloc.get_traced_memory()[0])
+        return sha256(*data)
+
+    monkeypatch.setattr(hashlib, "sha256", weighed)
+    tracemalloc.start()
+    try:
+        first = source.key
+    finally:
+        tracemalloc.stop()
+    assert size > 40 * fingerprint.PIECE
+    assert len(held) > 3 * 40
+    assert max(held) < 8 * fingerprint.PIECE
+    # the last byte of the last file counts too
+    with (tmp_path / "2.parquet").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"0")
+    assert source.key != first
+
+
 def test_a_damaged_file_of_the_cache_is_as_good_as_none(tmp_path, counted):
     dkv.ground_truth(WORDS, SENTENCES, 5, cache=tmp_path)
     (file,) = tmp_path.glob("*.arrow")
@@ -196,6 +255,38 @@ def test_the_users_cache_has_a_limit_and_small_work_is_not_kept(tmp_path, monkey
     dkv.ground_truth(WORDS, SENTENCES, 6)
     assert len(list(tmp_path.glob("*.arrow"))) == 1
     assert not first.exists()
+
+
+def test_a_cache_that_can_not_be_written_to_keeps_nothing_at_all(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(pa.ipc.RecordBatchStreamWriter, "write_table", full)
+    assert not dkv.ground_truth(WORDS, SENTENCES, 5, cache=tmp_path).cached
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_write_to_the_cache_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pa.ipc.RecordBatchStreamWriter, "write_table", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dkv.ground_truth(WORDS, SENTENCES, 5, cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_in_the_users_cache_goes_with_the_oldest(tmp_path, monkeypatch):
+    monkeypatch.setenv("DKVECTOR_CACHE", str(tmp_path))
+    monkeypatch.setattr(caching, "LEAST", 1)
+    left = tmp_path / "tmpabc.part"
+    left.write_bytes(bytes(100))
+    os.utime(left, (0, 0))
+    dkv.ground_truth(WORDS, SENTENCES, 5)
+    assert left.exists()
+    monkeypatch.setattr(caching, "LIMIT", 1)
+    dkv.ground_truth(WORDS, SENTENCES, 6)
+    assert not left.exists()
 
 
 def test_bad_rows_are_named_or_left_out():

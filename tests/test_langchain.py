@@ -1,5 +1,8 @@
 """LangChain's own suite over our stores, and what it does not ask."""
 
+import math
+from datetime import UTC, date, datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -178,6 +181,52 @@ def test_what_does_not_fit_is_refused_and_nothing_written(documents):
     with pytest.raises(dkv.DuplicateIdError, match="'i'"):
         documents.add_texts(["a", "b"], ids=["i", "i"])
     assert documents.store.count() == 4
+
+
+AWARE = datetime(2024, 1, 2, 12, 0, 5, 7, tzinfo=UTC)
+NOON = AWARE.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (1, 2.5),
+        (1.5, True),
+        (date(2024, 1, 1), NOON),
+        (NOON, AWARE),
+        (AWARE, NOON),
+        ("text", b"bytes"),
+        ([1, 2], [2.5]),
+        ({"deep": 1}, {"deep": 2.5}),
+        ({"deep": 1}, {"other": 2}),
+        (1.5, 2**53 + 1),
+    ],
+    ids=str,
+)
+def test_metadata_are_never_kept_otherwise_than_they_are(first, second):
+    with dkv.connect("exact") as store:
+        documents = DkvectorVectorStore(store, Letters())
+        documents.add_texts(["a"], [{"m": first}], ids=["1"])
+        with pytest.raises(dkv.SchemaError, match=r"metadata 'm' "):
+            documents.add_texts(["b"], [{"m": second}], ids=["2"])
+        assert documents.get_by_ids(["1"])[0].metadata == {"m": first}
+        documents.add_texts(["c"], [{"m": None}], ids=["3"])
+        assert len(store) == 2
+
+
+@pytest.mark.parametrize("values", [[1.5, True], [date(2024, 1, 1), NOON], ["text", b"bytes"], [NOON, AWARE]], ids=str)
+def test_metadata_of_one_write_are_of_one_type(values):
+    with dkv.connect("exact") as store, pytest.raises(dkv.SchemaError, match=r"metadata 'm' "):
+        DkvectorVectorStore(store, Letters()).add_texts(["a", "b"], [{"m": one} for one in values])
+
+
+def test_metadata_of_numbers_lists_and_dicts_go_together():
+    metadata = [{"n": 1, "l": [1], "d": {"a": 1}, "x": math.nan}, {"n": 2.5, "l": [2.5], "d": {"b": 1.5}, "x": 1}]
+    with dkv.connect("exact") as store:
+        documents = DkvectorVectorStore(store, Letters())
+        documents.add_texts(["a", "b"], metadata, ids=["1", "2"])
+        documents.add_texts(["c"], [{"n": 3, "l": [], "d": {"a": 7}, "x": np.float32(0.5)}], ids=["3"])
+        assert [one.metadata["n"] for one in documents.get_by_ids(["1", "2", "3"])] == [1, 2.5, 3]
 
 
 def test_a_text_that_looks_like_a_vector_is_a_text():

@@ -74,10 +74,14 @@ def test_no_operator_is_left_out():
         (lambda: Query().filter("a", "between", 3), "takes a pair"),
         (lambda: Query().filter("a", "exists", 3), "takes no value"),
         (lambda: Query().filter("a", "=", None), "missing value"),
-        (lambda: Query().limit(-1), "limit must be a whole number"),
+        (lambda: Query().limit(-1), "limit must be a whole number of at least 0, not -1"),
+        (lambda: Query().limit(None), "limit must be a whole number of at least 0, not None"),
+        (lambda: Query().limit(2.0), "limit must be a whole number of at least 0, not 2.0"),
         (lambda: Query().offset(1.5), "offset must be a whole number"),
-        (lambda: VectorQuery(np.ones(2), k=0), "k must be at least 1"),
-        (lambda: VectorQuery(np.ones(2), k=True), "k must be a whole number"),
+        (lambda: VectorQuery(np.ones(2), k=0), "k must be a whole number of at least 1, not 0"),
+        (lambda: Query.from_dict({"limit": -1}), "limit must be a whole number of at least 0, not -1"),
+        (lambda: Query(offset_value=-1), "offset must be a whole number of at least 0, not -1"),
+        (lambda: VectorQuery(np.ones(2), k=True), "k must be a whole number of at least 1, not True"),
     ],
 )
 def test_refusals(build, message):

@@ -61,6 +61,8 @@ def test_one_vector_is_copied_and_a_column_is_viewed():
         ([[1.0], [1.0, 2.0]], "rows of one length"),
         (["1", "2"], "wants numbers"),
         ([True, False], "wants numbers, not bool"),
+        ([1.0, True], "wants numbers, not bool"),
+        ([[1.0, 2.0], [1.0, np.True_]], "wants numbers, not bool"),
         ([1j], "wants numbers, not complex128"),
         (3.5, r"shape \(d,\) or \(n, d\), not \(\)"),
         ([], r"not \(0,\)"),

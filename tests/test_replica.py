@@ -257,6 +257,21 @@ def test_vector_fields_that_come_later_are_left_out(near, source, tmp_path):
         assert "v" not in other.store.to_frame()
 
 
+def test_each_field_keeps_its_own_metric_and_model(postgres_url, table, sql, tmp_path):
+    with rows(50).vec.push(postgres_url, table=table, model="first", version="1") as source:
+        source.add_vector_field("w", 2, metric="euclidean", model="second", version="2")
+        source.backfill("w", lambda texts: [[1.0, len(one)] for one in texts], text="s")
+        with dkv.replica(source, tmp_path / "near", install=True, follow=False) as near:
+            told = [(one.name, one.metric, one.model, one.version) for one in near.store.schema.vectors]
+            assert told == [("v", "cosine", "first", "1"), ("w", "euclidean", "second", "2")]
+            for field, query in ("v", [1, 2, 3, 4]), ("w", [1, 2]):
+                found, expected = (one.search(query, 5, field=field, columns=[]) for one in (near.store, source))
+                pd.testing.assert_frame_equal(found, expected, rtol=1e-5)
+            sql(f"UPDATE {table} SET s = 'changed' WHERE id IN (3, 4)", "SELECT 1")
+            assert near.refresh() == Refreshed(2, 0)
+            assert same(near, source)
+
+
 def test_the_replica_can_not_be_written_to(near):
     for asking in (lambda: near.store.delete([1]), lambda: near.store.upsert(rows(1)), near.store.drop):
         with pytest.raises(dkv.AccessDeniedError):

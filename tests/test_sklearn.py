@@ -10,6 +10,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import dkvector as dkv
+from dkvector.blocking import VectorStore
+from dkvector.interop import sklearn
 from dkvector.interop.sklearn import NeighborsTransformer
 
 RNG = np.random.default_rng(3)
@@ -45,6 +47,23 @@ def test_fitted_rows_are_not_their_own_neighbours(form):
     expected = KNeighborsTransformer().fit(ROWS).kneighbors(n_neighbors=3)
     np.testing.assert_allclose(distances, expected[0], atol=1e-7)
     np.testing.assert_array_equal(positions, expected[1])
+
+
+@pytest.mark.parametrize(
+    ("knobs", "rows"),
+    [
+        ({"index": "hnws"}, ROWS),
+        ({"index": "hnsw", "backend": "exact"}, ROWS),
+        ({"metric": "cosine"}, np.zeros((3, 2))),
+    ],
+)
+def test_a_fit_that_fails_leaves_no_store_open(knobs, rows, monkeypatch):
+    opened, closed = [], []
+    monkeypatch.setattr(sklearn, "connect", lambda asked: opened.append(dkv.connect(asked)) or opened[-1])
+    monkeypatch.setattr(VectorStore, "close", lambda store: closed.extend([store]))
+    with pytest.raises((dkv.DkvectorError, ValueError)):
+        NeighborsTransformer(**{"backend": "faiss", **knobs}).fit(rows)
+    assert closed == opened
 
 
 def test_rows_are_sorted_by_distance_where_float32_can_not_tell():

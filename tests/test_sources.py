@@ -1,6 +1,7 @@
 """Rows that come a part at a time: from files, datasets, streams and frames; and pushes of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import dkvector as dkv
+from dkvector import pushing
+from dkvector.backends.exact import ExactStore
+from dkvector.errors import BackendUnavailableError, PartialWriteError
+from dkvector.ingest import Reading
+from dkvector.requests import Written
 from dkvector.sources import read_source
 
 
@@ -154,6 +160,23 @@ def test_a_push_reads_what_it_is_told(folder):
         assert store.schema.payload.names == ["n"]
 
 
+def test_of_several_columns_an_encoder_need_not_have_made_every_one():
+    encoder = dkv.Encoder(lambda texts: [[1.0] * 4 for _ in texts], model="m")
+    frame = rows(3)
+
+    def models(source, **more):
+        with dkv.push(source, "exact", encoder=encoder, **more) as store:
+            pushed = [one.model for one in store.schema.vectors]
+        with source.vec.push("exact", encoder=encoder, **more) as store:
+            assert [one.model for one in store.schema.vectors] == pushed
+        return pushed
+
+    assert models(frame) == ["m"]
+    assert models(frame.assign(w=frame["v"])) == [None, None]
+    assert models(frame.assign(w=frame["v"]), on="w") == ["m"]
+    assert models(frame.assign(w=frame["v"]), model="org/m") == ["org/m", "org/m"]
+
+
 def test_bad_rows_stop_a_load_by_name_or_are_left_out():
     bad = rows(5, start=5).assign(v=[[1.0] * 4, [np.nan] * 4, [1.0] * 4, [1.0] * 4, [1.0] * 4])
     with dkv.connect("exact") as store:
@@ -162,6 +185,43 @@ def test_bad_rows_stop_a_load_by_name_or_are_left_out():
         assert len(store) == 5  # the batches before are stored
         written = store.load([rows(5), bad], batch_size=5, resume=True, reading=dkv.Reading(on_bad="drop"))
         assert (written.inserted, written.skipped, written.dropped) == (4, 5, ("id 006",))
+
+
+class Picky(ExactStore):
+    """Takes all rows but those that it has something against; from some row on the engine is gone."""
+
+    refused, gone = ("id 004", "id 007"), None
+
+    async def _upsert(self, batch, mode, *, progress):
+        keep = ~batch.labels.isin(self.refused)
+        some = {name: matrix[keep] for name, matrix in batch.vectors.items()}
+        taken = replace(batch, ids=batch.ids.filter(keep), vectors=some, payload=batch.payload.filter(keep))
+        written = await super()._upsert(taken, mode, progress=progress)
+        if keep.all():
+            return written
+        gone = BackendUnavailableError("gone") if self.gone in batch.labels else None
+        raise PartialWriteError(dict.fromkeys(batch.labels[~keep], "odd"), int(keep.sum())) from gone
+
+
+async def test_a_load_of_which_some_rows_fail_tells_what_became_of_the_others():
+    store, frame = await Picky.open({}), rows(10)
+    await store.upsert(frame.head(4))
+    frame["v"] = list(frame["v"].array.matrix)
+    frame.iloc[5, frame.columns.get_loc("v")] = None
+    with pytest.raises(PartialWriteError, match=r"3 rows stored; not stored: 'id 004', 'id 007' \(2 rows\)") as caught:
+        await store.load(frame, batch_size=10, resume=True, reading=Reading(on_bad="drop"))
+    assert (caught.value.stored, caught.value.dropped) == (3, ("id 005",))
+    assert store.written == Written(3, dropped=("id 005",), ids=store.written.ids, skipped=4)
+    assert await store.count() == 7
+
+
+async def test_a_load_whose_engine_goes_tells_also_of_the_rows_that_failed_before():
+    store = await Picky.open({})
+    store.gone = "id 007"
+    with pytest.raises(PartialWriteError, match=r"7 rows stored; not stored: 'id 004', 'id 007'") as caught:
+        await store.load(rows(100), batch_size=3)
+    assert isinstance(caught.value.__cause__, BackendUnavailableError)
+    assert store.written.inserted == 7
 
 
 @pytest.mark.parametrize("knobs", [{"batch_size": 0}, {"mode": "replace"}, {"batch_size": 2.5}], ids=str)
@@ -176,6 +236,12 @@ def test_a_push_that_fails_closes_its_store(tmp_path):
     with pytest.raises(dkv.SchemaError):
         dkv.push(7, "faiss", path=tmp_path / "a")
     dkv.connect(tmp_path / "a").upsert(rows(3))  # nobody holds its lock
+
+
+def test_a_push_that_is_asked_for_what_is_not_opens_no_store(monkeypatch):
+    monkeypatch.setattr(pushing, "connect", lambda *_, **__: pytest.fail("a store was opened"))
+    with pytest.raises(dkv.SchemaError, match="hnws"):
+        dkv.push(rows(3), "exact", index="hnws")
 
 
 def test_a_load_shows_how_far_it_is(capsys):

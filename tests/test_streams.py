@@ -100,6 +100,40 @@ async def test_records_and_frames_come_in_their_order():
     assert (await store.get(["r000", "r001", "r002", "z"]))["n"].to_pylist() == [0, 7, 2, 8]
 
 
+QUERIES = {
+    "limit": (dkv.Query().limit(3), [0, 1, 2], ["n", "embedding"]),
+    "no rows": (dkv.Query().limit(0), [], []),
+    "offset": (dkv.Query().filter("n", ">", 1).offset(10).limit(2), [12, 13], ["n", "embedding"]),
+    "past the end": (dkv.Query().offset(24).limit(9), [24], ["n", "embedding"]),
+    "order": (dkv.Query().sort("n", ascending=False).offset(1).limit(2).select("n"), [23, 22], ["n"]),
+    "fields": (dkv.Query().filter("n", "<", 2).select("embedding"), ["r000", "r001"], ["embedding"]),
+    "nearest": (
+        dkv.Query().filter("n", ">", 1).with_vector_search([1.0, 0.0], "embedding", 4).offset(1).limit(2).select("n"),
+        [3, 4],
+        ["n"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", QUERIES)
+async def test_a_query_counts_whole_in_a_stream_and_in_a_list(case):
+    query, expected, fields = QUERIES[case]
+    store = await ExactStore.open({})
+    await store.upsert([record(at) for at in range(25)])
+    streamed = [one async for one in store.stream_read(query, batch_size=4)]
+    for found in (streamed, await store.find(query)):
+        assert [one.get("n", one.id) for one in found] == expected
+        assert all(list(one) == fields for one in found)
+
+
+async def test_a_query_for_fields_that_there_are_not_is_refused():
+    store = await ExactStore.open({})
+    await store.upsert([record(1)])
+    for query in (dkv.Query().select("m"), dkv.Query().sort("n").select("m")):
+        with pytest.raises(dkv.NotFoundError, match="'m'"):
+            await store.find(query)
+
+
 async def test_one_store_is_poured_into_another():
     one, other = await ExactStore.open({}), await ExactStore.open({})
     await one.upsert(sample_frame(50))
@@ -107,6 +141,21 @@ async def test_one_store_is_poured_into_another():
     assert await other.stream_write(one.stream_read(batch_size=8), SIZE) == 50
     query = sample_queries(1)[0]
     assert (await one.search(query)).ids.tolist() == (await other.search(query)).ids.tolist()
+
+
+async def test_rows_that_the_engine_does_not_take_keep_no_others_back(monkeypatch):
+    store, upsert = await ExactStore.open({}), ExactStore._upsert
+
+    async def picky(self, batch, mode, *, progress):
+        if "r015" not in batch.labels:
+            return await upsert(self, batch, mode, progress=progress)
+        raise dkv.PartialWriteError(dict.fromkeys(batch.labels, "odd"), 0)
+
+    monkeypatch.setattr(ExactStore, "_upsert", picky)
+    with pytest.raises(dkv.PartialWriteError, match=r"25 rows stored; not stored: .*10 rows") as caught:
+        await store.stream_write(map(record, range(35)), SIZE)
+    assert (caught.value.stored, await store.count()) == (25, 25)
+    assert sorted(caught.value.failed) == [f"r{at:03}" for at in range(10, 20)]
 
 
 async def test_an_error_leaves_the_batches_before_it():

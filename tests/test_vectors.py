@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from dkvector import fields
+from dkvector._cells import is_missing
+from dkvector._forms import parse
 from dkvector.detect import is_vector_column
 from dkvector.dtype import VectorArray
 from dkvector.errors import VectorError
@@ -95,6 +97,7 @@ FORMS = {
     "str texts": lambda rows: pd.Series([text_of(row) for row in rows], dtype="str"),
     "Arrow texts": lambda rows: pa.array([text_of(row) for row in rows]),
     "Arrow large texts": lambda rows: pa.array([text_of(row) for row in rows], pa.large_string()),
+    "Arrow dictionary of texts": lambda rows: pa.array([text_of(row) for row in rows]).dictionary_encode(),
     "NumPy texts": lambda rows: np.array([text_of(row) for row in rows]),
     "JSON with newlines": lambda rows: [json.dumps(list(map(float, row)), indent=2) + "\r\n" for row in rows],
     "exponents": lambda rows: ["[" + ",".join(f"{number:.9E}" for number in row) + "]" for row in rows],
@@ -203,6 +206,66 @@ def test_a_text_that_is_no_vector_is_named_never_guessed(text, good):
         VectorError, match=r"^not a vector of (numbers|3 dimensions) in 'e' at 'odd' \(1 row\); the first: str"
     ):
         read_vectors(pd.Series([text, *good], index=["odd", *range(len(good))]), name="e")
+
+
+@pytest.mark.parametrize(
+    ("texts", "bad"),
+    [
+        (["[1,]", "[,2]"], "at 0, 1"),
+        (["[1,]", "[2,3]", "[4,5]"], "at 0"),
+        (["[,2,3]", "[4,,6]", "[7,8,]", "[1,2,3]"], "at 0, 1, 2"),
+        (["[nan,]", "[,2]", "[3,4]"], "at 0, 1"),
+    ],
+)
+def test_gaps_in_several_texts_never_add_up_to_a_row(texts, bad):
+    with pytest.raises(VectorError, match=rf"^not a vector of .* in 'vector' {bad} \("):
+        to_matrix(texts)
+
+
+def naive(text):
+    """What a text says, number by number; None where that is no vector of numbers."""
+    text = text.strip()
+    if len(text) < 2 or text[0] != "[" or text[-1] != "]":
+        return None
+    inside = text[1:-1]
+    try:
+        return [float(part) for part in (inside.split(",") if "," in inside else inside.split())]
+    except ValueError:
+        return None
+
+
+# a place in the texts of all rows, how much is cut there, and what is put in its stead
+MANGLED = st.tuples(
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 3),
+    st.sampled_from(["", *'[], \n\r\t.-e17#;"\\', "nan", "null", "true"]),
+)
+
+
+@given(
+    rows=st.lists(st.lists(st.sampled_from(["1", "-2.5", "3e2", "nan", ""]), min_size=2, max_size=2), min_size=1),
+    mark=st.sampled_from([",", ", ", " "]),
+    edits=st.lists(MANGLED, max_size=4),
+)
+def test_mangled_texts_are_read_as_they_stand_or_named(rows, mark, edits):
+    texts = [f"[{mark.join(row)}]" for row in rows]
+    for place, cut, piece in edits:
+        row, within = divmod(place * len(texts), 1)
+        text = texts[int(row)]
+        at = int(within * (len(text) + 1))
+        texts[int(row)] = text[:at] + piece + text[at + cut :]
+    # with one good row all others are told by their places
+    read = parse([*texts, "[1,2]"], 2)
+    said = [naive(text) for text in texts]
+    gone = [is_missing(text) for text in texts]
+    bad = [not away and (row is None or len(row) != 2) for away, row in zip(gone, said, strict=True)]
+    assert [[] if mask is None else np.flatnonzero(mask).tolist() for mask in (read.missing, read.bad)] == [
+        np.flatnonzero(gone).tolist(),
+        np.flatnonzero(bad).tolist(),
+    ]
+    for at, row in enumerate(said):
+        if not (gone[at] or bad[at]):
+            np.testing.assert_array_equal(read.matrix[at], np.float32(row))
 
 
 # ---- missing and bad rows
@@ -609,6 +672,8 @@ def test_no_query(queries):
         (pd.Series([[1, 2], None], index=["x", "y"]), "vector missing in 'query' at 'y' (1 row)"),
         (pd.Series([None, None]), "vector missing in 'query' at 0, 1 (2 rows)"),
         ([True, False], "query must be real numbers, not bool"),
+        ([1.0, True], "query must be real numbers, not bool"),
+        (np.array([1.0, True], object), "query must be real numbers, not bool"),
         (np.array([True, False]), "query must be real numbers, not bool"),
         (pd.Series([True, False]), "query must be real numbers, not bool"),
         ([1j, 2], "query must be real numbers, not complex128"),
@@ -694,6 +759,7 @@ def test_vector_columns(column):
         objects(["[2024-01-01, 5]"]),
         pd.Series(["[draft] title"], dtype="str"),
         pd.Series(["[0.1, 0.2]"], dtype="category"),
+        pd.Series(pd.arrays.ArrowExtensionArray(pa.array(["[0.1, 0.2]"]).dictionary_encode())),
         pd.Series([0.1, 0.2]),
         pd.Series([1], dtype="Int64"),
         pd.Series([True]),
@@ -820,3 +886,13 @@ def test_blocks_fit_together(form):
 def test_truths_in_a_later_text_are_no_numbers():
     with pytest.raises(VectorError, match=r"at 1 \(1 row\).*'\[true, false\]'"):
         read_vectors(["[1, 2]", "[true, false]"])
+
+
+@pytest.mark.parametrize("truth", [True, False, np.True_])
+@pytest.mark.parametrize("row", [(), (1.0,)], ids=["alone", "among numbers"])
+def test_truths_in_a_later_list_are_no_numbers(truth, row):
+    odd = [*row, *[truth] * (2 - len(row))]
+    rows = [[1.0, float(at % 2)] for at in range(600)]
+    for column, at in ([*rows, odd, *rows], 600), ([*map(tuple, rows), tuple(odd)], 600), ([odd, *rows], 0):
+        with pytest.raises(VectorError, match=rf"^not a vector of 2 dimensions in 'vector' at {at} \(1 row\)"):
+            to_matrix(column)

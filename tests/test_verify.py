@@ -1,6 +1,7 @@
 """A sample of any search asked again exactly, and the reasons why a row is not found."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 import dkvector as dkv
-from dkvector import verifying
+from dkvector import reasons, verifying
+from dkvector.backends.exact import ExactStore
 from dkvector.metrics import DistanceMetric
 from dkvector.results import Hits, TableSource
 from dkvector.verified import Verified, wilson
@@ -224,6 +226,35 @@ def test_rows_that_can_not_be_found_at_all(ivf):
     assert ivf.why_not(other, like=own, k=2, tuning={"exact": True}).rank == 4
     with pytest.raises(dkv.SchemaError, match="why_not looks at one query, not at 3"):
         ivf.why_not(own, SENTENCES.head(3))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "dot_product"])
+@pytest.mark.parametrize("where", [None, "n > 0", "n != 1"])
+def test_a_row_far_behind_one_that_is_searched_like_is_told_its_rank(metric, where):
+    matrix = np.random.default_rng(0).random((1_500, 8), np.float32)
+    matrix[1] /= 100  # by the dot product it is the farthest from itself
+    frame = pd.DataFrame({"n": range(1_500), "v": list(matrix)}, index=[f"r{at}" for at in range(1_500)])
+    exact = frame.vec.search(like="r1", k=1_400, metric=metric, where=where, columns=[])
+    with frame.vec.push("exact", metric=metric) as store:
+        why = store.why_not(exact.index[-1], like="r1", where=where)
+    assert (why.verdict, why.rank) == ("too far", 1_400)
+
+
+def test_what_has_no_direction_has_no_distance():
+    measured = reasons._distances(np.float32([[0, 0], [2, 0]]), np.float32([1, 0]), DistanceMetric.COSINE)
+    np.testing.assert_array_equal(measured, np.float32([np.nan, 0]))
+
+
+async def test_an_encoder_is_compared_beside_the_loop(monkeypatch):
+    encoder = dkv.Encoder(lambda texts: [[len(text), 1.0] for text in texts], model="lengths")
+    store = await ExactStore.open({})
+    await store.upsert(pd.DataFrame({"v": [[1.0, 0.0], [0.0, 1.0]]}, index=["a", "b"]))
+    store.encoder = encoder
+    threads = set()
+    monkeypatch.setattr(dkv.Encoder, "check_field", lambda *_: threads.add(threading.get_ident()))
+    await store.why_not("b", text="abc", k=1)
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 def test_a_text_of_another_model_is_told():

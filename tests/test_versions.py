@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from faults import Faults
 
 import dkvector as dkv
 from dkvector.backends import _disk, _folder
+from dkvector.backends.exact import ExactStore
 from dkvector.errors import BackendUnavailableError
 from dkvector.probes import ALIKE, Probes
 from dkvector.testing.versions import FIRST, OTHER, SECOND
@@ -302,3 +304,28 @@ def test_probes_need_a_direction():
     with pytest.raises(dkv.VectorError, match="zero vector for every probe"):
         Probes.of(["a"], np.zeros((1, 3), np.float32))
     assert Probes.of(["a", "b"], np.float32([[0, 0], [3, 4]])).texts == ("b",)
+
+
+async def test_a_model_is_proved_beside_the_loop_and_the_scan_for_it_is_closed():
+    closed, threads = [], set()
+
+    class Told(ExactStore):
+        async def _scan(self, where, columns, batch_size, *, include_vectors):
+            try:
+                async for one in super()._scan(where, columns, batch_size, include_vectors=include_vectors):
+                    yield one
+            finally:
+                closed.append(True)
+
+    def encoder(texts):
+        threads.add(threading.get_ident())
+        return [[1.0, len(text)] for text in texts]
+
+    store = await Told.open({})
+    texts = pd.Series(["a", "bb"] * 300)
+    await store.upsert(pd.DataFrame({"t": texts, "v": encoder(texts)}))
+    threads.clear()
+    await store.record_model(encoder, text="t")
+    assert closed == [True]
+    assert threads
+    assert threading.get_ident() not in threads

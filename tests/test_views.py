@@ -504,6 +504,25 @@ def test_questions_wait_for_their_turn(count, limit, seconds):
     assert after(count, limit, lambda store: store.count()) == pytest.approx(seconds, abs=0.01)
 
 
+def test_loops_in_turn_wait_each_for_its_own_turn():
+    store = Limited(Instant(), dkv.RateLimit(1, burst=1))
+
+    async def asked():
+        await store.count()
+        return asyncio.get_running_loop().time()
+
+    with asyncio.Runner(loop_factory=Virtual) as one, asyncio.Runner(loop_factory=Virtual) as other:
+        answered = [runner.run(asked()) for _ in range(3) for runner in (one, other)]
+    assert answered == pytest.approx([0, 0, 1, 1, 2, 2], abs=0.01)
+
+
+def test_a_limiter_goes_when_its_loop_is_over():
+    store = Limited(Instant(), dkv.RateLimit(1))
+    for _ in range(3):
+        asyncio.run(store.count())
+    assert len(store._limiters) == 1
+
+
 def test_each_batch_of_a_scan_is_a_question():
     async def scanned(store):
         return [one async for one in store._scan(None, [], 1, include_vectors=False)]

@@ -111,14 +111,14 @@ class HybridVectorDatabase:
             model: what made it; a vector backend that knows of another refuses it.
 
         Returns:
-            The id.
+            The id, as the data backend has it: as text in a database of dataknobs-data.
 
         Raises:
             VectorError: a vector that can't be used; nothing is written.
             PartialWriteError: the record is stored, and its vector is not searchable: writing it again is safe, and
                 `repair` makes up for it.
         """
-        whole = with_id(record)
+        whole = with_id(record, self.data)
         fields = {**whole.fields, vector_field: VectorField(np.asarray(embedding))}
         whole = Record(fields, whole.id, whole.metadata)
         self._check(whole, vector_field, model)
@@ -152,7 +152,8 @@ class HybridVectorDatabase:
 
     async def read(self, id: Any) -> Record | None:  # noqa: A002 - the interface's own word
         """Give a record by its id, with its vector, as the data holds it; None where there is none."""
-        return (await self.data.read([id])).get(id)
+        key = self.data.key(id)
+        return (await self.data.read([key])).get(key)
 
     async def delete(self, id: Any) -> bool:  # noqa: A002 - the interface's own word
         """Remove a record and its vector.
@@ -163,8 +164,9 @@ class HybridVectorDatabase:
         Raises:
             DkvectorError: whatever failed; the record is still in the data then, and `repair` has it searched again.
         """
-        await self.vectors.delete([id])
-        return await self.data.delete(id)
+        key = self.data.key(id)
+        await self.vectors.delete([key])
+        return await self.data.delete(key)
 
     async def hybrid_search(
         self, vector: Any, structured_filter: Any = None, k: int = 10, *, vector_field: str | None = None

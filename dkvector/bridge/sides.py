@@ -29,6 +29,10 @@ _SIGNS = {"==": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 class DataSide(ABC):
     """Where the records are: what it says is true, and the vectors follow it."""
 
+    def key(self, id: Any) -> Any:  # noqa: A002 - the interface's own word
+        """Give an id as this side has it, which is what the vectors go by too."""
+        return id
+
     @abstractmethod
     async def write(self, record: Record) -> None:
         """Write a record by its id, in place of one that was there."""
@@ -138,21 +142,25 @@ class DatabaseSide(DataSide):
     def __init__(self, database: Any) -> None:
         self.database = database
 
+    def key(self, id: Any) -> str:  # noqa: A002
+        """Give an id as text: these databases know no others."""
+        return str(id)
+
     async def write(self, record: Record) -> None:
         """Write a record by its id."""
         values = {name: _plain(field.value) for name, field in record.fields.items()}
         vectors = [name for name, field in record.fields.items() if isinstance(field, VectorField)]
         theirs = _theirs("Record")(values, metadata=record.metadata | {VECTORS: vectors})
-        await self.database.upsert(str(record.id), theirs)
+        await self.database.upsert(self.key(record.id), theirs)
 
     async def read(self, ids: Sequence[Any]) -> dict[Any, Record]:
         """Give records by id, one by one: some databases know no other way."""
-        found = {one: await self.database.read(str(one)) for one in ids}
+        found = {one: await self.database.read(self.key(one)) for one in ids}
         return {one: _ours(record, one) for one, record in found.items() if record is not None}
 
     async def delete(self, id: Any) -> bool:  # noqa: A002
         """Remove a record."""
-        return bool(await self.database.delete(str(id)))
+        return bool(await self.database.delete(self.key(id)))
 
     async def scan(self, where: Any = None) -> AsyncIterator[list[Record]]:
         """Give the records that satisfy a filter: the database looks as far as its words go, and we at the rest."""
@@ -253,6 +261,6 @@ def _satisfying(records: list[Record], where: Filter) -> list[Record]:
     return [one for one, keep in zip(records, kept, strict=True) if keep]
 
 
-def with_id(record: Record) -> Record:
+def with_id(record: Record, side: DataSide) -> Record:
     """Give a record a name, before it is written anywhere: so a write that failed can be done again."""
-    return record if record.id is not None else Record(record.fields, uuid4().hex, record.metadata)
+    return Record(record.fields, uuid4().hex if record.id is None else side.key(record.id), record.metadata)

@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -73,15 +73,23 @@ def save(folder: Path, key: str, truth: Truth) -> None:
     with suppress(OSError, SchemaError):
         tables = _tables(truth)
         folder.mkdir(parents=True, exist_ok=True)
-        # beside the others: only within one file system is the replacement one step
-        with NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-            for table in tables:
-                with pa.ipc.new_stream(file, table.schema) as stream:
-                    stream.write_table(table)
-        Path(file.name).replace(folder / f"{key}.arrow")
+        _write(folder / f"{key}.arrow", tables)
         # any other folder is the caller's own to clear
         if folder == _users():
             _prune(folder)
+
+
+def _write(path: Path, tables: list[pa.Table]) -> None:
+    # beside the others: only within one file system is the replacement one step
+    part = path.with_suffix(f".{uuid4().hex}.part")
+    try:
+        with part.open("wb") as file:
+            for table in tables:
+                with pa.ipc.new_stream(file, table.schema) as stream:
+                    stream.write_table(table)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _tables(truth: Truth) -> list[pa.Table]:
@@ -98,7 +106,9 @@ def _tables(truth: Truth) -> list[pa.Table]:
 
 def _prune(folder: Path) -> None:
     """Remove the files used longest ago until the rest fits."""
-    files = sorted(folder.glob("*.arrow"), key=lambda one: one.stat().st_mtime, reverse=True)
+    # with the parts that killed processes have left
+    found = [*folder.glob("*.arrow"), *folder.glob("*.part")]
+    files = sorted(found, key=lambda one: one.stat().st_mtime, reverse=True)
     used = 0
     for file in files:
         used += file.stat().st_size

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from os import cpu_count
 from typing import Any
 
@@ -15,10 +16,11 @@ PIECE = 1 << 23  # bytes hashed at a time: pieces are hashed beside each other, 
 
 
 def digest(*parts: Any) -> str:
-    """Hash arrays, labels, texts and numbers, in order.
+    """Hash arrays, labels, files, texts and numbers, in order.
 
     Args:
-        parts: what it depends on; arrays and buffers by their bytes, a pandas index by its values, all else by repr.
+        parts: what it depends on; arrays by their bytes, a pandas index by its values, what opens a file by what is in
+            it, of which a few pieces are in memory at a time, all else by repr.
 
     Returns:
         64 hexadecimal digits.
@@ -32,23 +34,31 @@ def digest(*parts: Any) -> str:
         for part in parts:
             head, views = _bytes_of(part)
             whole.update(f"{head};".encode())
-            for piece in pool.map(lambda view: hashlib.sha256(view).digest(), views):
-                whole.update(piece)
+            # not all at once, which would read a file whole
+            while some := list(islice(views, cpu_count() or 1)):
+                for piece in pool.map(lambda view: hashlib.sha256(view).digest(), some):
+                    whole.update(piece)
     return whole.hexdigest()
 
 
-def _bytes_of(part: Any) -> tuple[str, Iterator[memoryview]]:
+def _bytes_of(part: Any) -> tuple[str, Iterator[memoryview | bytes]]:
     """Give what names a part, and its bytes in pieces."""
     if isinstance(part, pd.Index):
         hashes = pd.util.hash_pandas_object(part.to_frame(index=False), index=False).to_numpy()
         return f"index {len(part)}", _pieces(hashes)
     if isinstance(part, np.ndarray):
         return f"array {part.dtype} {part.shape}", _pieces(np.ascontiguousarray(part))
-    if hasattr(part, "to_pybytes"):
-        return f"buffer {part.size}", _pieces(np.frombuffer(part, np.uint8))
+    if callable(part):
+        return "file", _read(part)
     text = repr(part)
     # with its length, so that two lists of parts can't run together to one text
     return f"{len(text)} {text}", iter(())
+
+
+def _read(opened: Callable[[], Any]) -> Iterator[bytes]:
+    with opened() as file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 def _pieces(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from typing import Any, Protocol
 
@@ -125,9 +126,16 @@ class DatasetSource:
 
     @property
     def key(self) -> str | None:
-        """A digest of the files' bytes."""
+        """A digest of the files' bytes, and of what the dataset makes of them."""
         files = getattr(self.dataset, "files", None)
-        return None if not files else digest(self.name, self.on_bad, *(_mapped(self.dataset, one) for one in files))
+        if not files:
+            return None
+        # a filter of the dataset's own, which nothing public tells
+        filtered = getattr(self.dataset, "_scan_options", None)
+        # columns that come from the paths; a filtered dataset gives no fragments to ask
+        paths = files if filtered else [str(one.partition_expression) for one in self.dataset.get_fragments()]
+        made = (self.name, self.on_bad, str(self.dataset.schema), filtered, paths)
+        return digest(*made, *(partial(_opened, self.dataset, one) for one in files))
 
     def chunks(self, columns: Sequence[str], metric: DistanceMetric) -> Iterator[Chunk]:
         """Read the rows of one batch after the other."""
@@ -195,9 +203,9 @@ def gathered(source: Source, columns: Sequence[str], metric: DistanceMetric) -> 
     return Chunk(0, np.concatenate([one.matrix for one in chunks]), pd.concat([one.frame for one in chunks]))
 
 
-def _mapped(dataset: Any, path: str) -> Any:
+def _opened(dataset: Any, path: str) -> Any:
     try:
-        return dataset.filesystem.open_input_file(path).read_buffer()
+        return dataset.filesystem.open_input_file(path)
     except OSError as exc:  # pragma: no cover - a file that went away between two calls
         raise NotFoundError(f"no file {path!r}") from exc
 

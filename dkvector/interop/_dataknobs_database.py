@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from operator import itemgetter
 from typing import Any, Literal
+
+import numpy as np
 
 from dkvector.errors import SchemaError
 from dkvector.filters import Ids
@@ -13,9 +16,11 @@ from dkvector.interop._dataknobs_query import Reader, leaves
 from dkvector.interop._dataknobs_rows import back, row, vector_fields
 from dkvector.interop._documents import keys
 from dkvector.interop._extra import needs
+from dkvector.metrics import DistanceMetric
 from dkvector.query import Query
 from dkvector.records import ID, Record
 from dkvector.store import AsyncVectorStore
+from dkvector.vector_info import VectorInfo
 
 with needs("dataknobs-data", "dataknobs"):
     from dataknobs_data import AsyncDatabase, ComplexQuery
@@ -69,8 +74,18 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
             return []
         rows = [row(one) for one in records]
         made = [Record(one.fields, one.id if one.id is None else self._key(str(one.id))) for one in rows]
-        written = await self.store.upsert(made, mode=mode, reading=_reading(records))
+        written = await self.store.upsert(made, mode=mode, reading=self._reading(records))
         return [str(one) for one in written.ids]
+
+    def _reading(self, records: Sequence[TheirRecord]) -> Reading:
+        """Tell which fields are vectors, and of each the model that made it, where that is known."""
+        known = () if self.store.empty else self.store.known.vectors
+        metrics = {info.name: info.metric for info in known}
+        infos = tuple(
+            VectorInfo(name, size, metrics.get(name, self.store.metric or DistanceMetric.COSINE), "float32", *made)
+            for name, (size, made) in _models(records).items()
+        )
+        return Reading(vector_fields(records) or None, infos=infos)
 
     async def upsert(self, id_or_record: str | TheirRecord, record: TheirRecord | None = None) -> str:
         """Write a record whether its id is known or not: `upsert(id, record)` or `upsert(record)`."""
@@ -167,14 +182,16 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
         """Give the records nearest to a vector, of those that satisfy a query."""
         raise NotImplementedError
 
-    async def _scanned(self, where: Any, batch_size: int, stop: int | None = None) -> AsyncIterator[TheirRecord]:
+    async def _scanned(self, where: Any, batch_size: int, stop: int | None = None) -> AsyncGenerator[TheirRecord, None]:
         """Give records as they come, at most so many."""
         given = 0
-        async for record in self.store.stream_read(Query(where), batch_size):
-            if given == stop:
-                return
-            given += 1
-            yield self._back(record)
+        # left before its end where only so many are wanted: then its cursor is let go
+        async with aclosing(self.store.stream_read(Query(where), batch_size)) as each:
+            async for record in each:
+                if given == stop:
+                    return
+                given += 1
+                yield self._back(record)
 
     async def stream_read(  # type: ignore[override, misc]  # an async generator, as theirs are, which say "async def" too
         self, query: Asked | None = None, config: StreamConfig | None = None
@@ -186,8 +203,9 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
                 yield record
         elif not self.store.empty:
             size = (config or StreamConfig()).batch_size
-            async for record in self._scanned(await self._where(query), size):
-                yield record
+            async with aclosing(self._scanned(await self._where(query), size)) as each:
+                async for record in each:
+                    yield record
 
     async def stream_write(
         self, records: AsyncIterator[TheirRecord], config: StreamConfig | None = None
@@ -196,22 +214,22 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
         return await self._default_stream_write(records, config)
 
 
-def _reading(records: Sequence[TheirRecord]) -> Reading:
-    """Tell which fields are vectors, and the model that made them, where it is one.
+def _models(records: Sequence[TheirRecord]) -> dict[str, tuple[int, tuple[str, str | None]]]:
+    """Tell of each field whose model is named how long its vectors are, the model, and its version.
 
     Raises:
         SchemaError: vectors of several models in one field.
     """
+    sizes: dict[str, int] = {}
     models: dict[str, set[tuple[str, str | None]]] = {}
     for record in records:
         for name, field in record.fields.items():
             if isinstance(field, TheirVector) and field.model_name:
+                sizes[name] = np.size(field.value)
                 models.setdefault(name, set()).add((field.model_name, field.model_version))
     if mixed := [name for name, one in models.items() if len(one) > 1]:
         raise SchemaError(f"vectors of several models in one field: {mixed}")
-    told = {one for each in models.values() for one in each}
-    model, version = next(iter(told)) if len(told) == 1 else (None, None)
-    return Reading(vector_fields(records) or None, model=model, version=version)
+    return {name: (sizes[name], one.pop()) for name, one in models.items()}
 
 
 def _sorted(records: list[TheirRecord], query: Asked) -> list[TheirRecord]:

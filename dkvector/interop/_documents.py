@@ -94,12 +94,26 @@ def _values(name: str, values: Sequence[Any], known: Schema | None) -> pa.Array:
     """Turn values into Arrow, of the type that the store has for them."""
     at = -1 if known is None else known.payload.get_field_index(name)
     kind = None if known is None or at < 0 else known.payload.field(at).type
+    beside = "" if kind is None else f" with the store, which has {kind}"
     try:
-        return pa.array(list(values), None if kind is None or pa.types.is_null(kind) else kind)
+        made = pa.array(list(values), None if kind is None or pa.types.is_null(kind) else kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
-        raise SchemaError(
-            f"metadata {name!r} has no common type{'' if kind is None else f' with the store, which has {kind}'}: {exc}"
-        ) from exc
+        raise SchemaError(f"metadata {name!r} has no common type{beside}: {exc}") from exc
+    for value, got in zip(values, made.to_pylist(), strict=True):
+        if not _is_kept(value, got):
+            raise SchemaError(f"metadata {name!r} has no common type{beside}: {value!r} would become {got!r}")
+    return made
+
+
+def _is_kept(value: Any, got: Any) -> bool:
+    """Tell whether Arrow has a value as it was: it cuts numbers and times to a type, drops zones, takes True for 1."""
+    if isinstance(value, Mapping):
+        return all(_is_kept(one, (got or {}).get(name)) for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_kept, value, got))
+    if value is None or value != value:  # noqa: PLR0124 - the definition of NaN
+        return True
+    return bool(value == got) and isinstance(value, bool | np.bool_) == isinstance(got, bool)
 
 
 def told(row: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from dkvector._loop import LOOP
 from dkvector.blocking import VectorStore
+from dkvector.errors import BackendUnavailableError, PartialWriteError
 from dkvector.indexes import IndexSpec
 from dkvector.ingest import OnBad, Reading
 from dkvector.interop._dataknobs_database import Asked
@@ -57,14 +58,23 @@ async def write_database(
     Raises:
         VectorError: vectors that are missing or can't be used; the batches before theirs are stored.
         SchemaError: records that don't fit; likewise.
+        PartialWriteError: records that the engine did not take, after all others were written.
     """
     done, records = Written(0), _stream(database, query)
+    failed: dict[Any, str] = {}
     while some := await taken(records, batch_size):
         # a store that is there knows which of its columns are vectors
         how = _told(reading or Reading(), some) if store.empty else reading
-        part = await store.load(as_table(some), id=ID, batch_size=batch_size, resume=resume, reading=how)
-        done = done.and_then(part)
-    store.written = done
+        try:
+            await store.load(as_table(some), id=ID, batch_size=batch_size, resume=resume, reading=how)
+        except PartialWriteError as exc:
+            # an engine that is gone will not take the next batch either
+            if isinstance(exc.__cause__, BackendUnavailableError):
+                raise
+            failed |= exc.failed
+        store.written = done = done.and_then(store.written or Written(0))
+    if failed:
+        raise done.partial(failed)
     return done
 
 

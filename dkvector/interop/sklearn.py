@@ -16,6 +16,7 @@ from dkvector.indexes import IndexSpec, Tuning, as_spec
 from dkvector.interop._documents import hits_of
 from dkvector.interop._extra import needs
 from dkvector.metrics import DistanceMetric
+from dkvector.pushing import filled
 from dkvector.registry import connect
 
 with needs("scikit-learn", "sklearn"):
@@ -114,11 +115,10 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         self.n_samples_fit_ = self._n_features_out = len(rows)
 
     def _built(self, rows: NDArray[Any]) -> VectorStore:
+        spec = None if self.index is None else as_spec(self.index)
+        frame = pd.DataFrame({"row": VectorArray(np.asarray(rows, np.float32))})
         store = connect({"backend": self.backend, "metric": self._metric})
-        store.upsert(pd.DataFrame({"row": VectorArray(np.asarray(rows, np.float32))}))
-        if self.index is not None:
-            store.build_index(as_spec(self.index))
-        return store
+        return filled(store, spec, lambda one: one.upsert(frame), progress=None)
 
     def transform(self, X: Any) -> csr_matrix:  # noqa: N803 - scikit-learn's signature
         """Find the neighbours of rows among those that were fitted.

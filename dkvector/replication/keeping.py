@@ -121,8 +121,9 @@ class Keeping:
         rows = frame[usable].drop(columns=[info.name for info in infos if info.name not in names])
         if not len(rows):
             return frame.index
-        first = self._source.known.vector(names[0])
-        reading = Reading(names, None, first.metric, first.model, first.version, "drop")
+        # each with its own metric and model
+        told = tuple(self._source.known.vector(name) for name in names)
+        reading = Reading(names, on_bad="drop", infos=told)
         written = await self._target.upsert(rows, reading=reading, progress=False)
         return frame.index[~usable].append(frame.index[frame.index.isin(list(written.dropped))])
 

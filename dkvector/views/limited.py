@@ -81,8 +81,9 @@ class Limited(View):
         if not isinstance(limit, RateLimit):
             raise SchemaError(f"limit is a RateLimit(per_second=…), not {limit!r}")
         self._limit = limit
-        self._limiter = limit.limiter()  # now, so that a missing package is told now
-        self._loop: asyncio.AbstractEventLoop | None = None
+        limit.limiter()  # now, so that a missing package is told now
+        # a limiter belongs to its loop, and is kept: a loop whose turn comes again must not begin with a full burst
+        self._limiters: dict[asyncio.AbstractEventLoop, Any] = {}
 
     @property
     def inline(self) -> bool:  # type: ignore[override]
@@ -91,9 +92,11 @@ class Limited(View):
 
     async def _turn(self) -> None:
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._limiter = loop, self._limit.limiter()
-        await self._limiter.acquire()
+        if loop not in self._limiters:
+            # those of loops that are over would hold them in memory
+            kept = {one: limiter for one, limiter in self._limiters.items() if not one.is_closed()}
+            self._limiters = {**kept, loop: self._limit.limiter()}
+        await self._limiters[loop].acquire()
 
     async def _ask(self, asked: Asked, answer: Ask[T]) -> T:
         if asked.operation not in FREE:
