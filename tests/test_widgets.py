@@ -43,6 +43,26 @@ def test_the_code_gives_the_value_again(store, asked):
     assert explorer.less[0] not in again.index
 
 
+def test_less_like_a_row_is_a_blend(store):
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", k=3)
+    explorer.less_like("bad")
+    assert explorer.code == "store.search(dkv.Blend(like='dad', unlike=['bad'], away=0.5), k=3)"
+    pd.testing.assert_frame_equal(explorer.value, store.search(dkv.Blend(like="dad", unlike="bad", away=0.5), k=3))
+    assert not {"dad", "bad"} & set(explorer.value.index)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["the store's encoder", "an encoder of its own"])
+def test_words_find_no_row_that_is_not_wanted(own):
+    frame = pd.DataFrame({"word": ["a cab", "a bad cab", "a face"]}, index=["x", "y", "z"])
+    frame["v"] = encode(frame["word"])
+    with frame.vec.push("exact", encoder=encode if own else None) as store:
+        explorer = dkv.widgets.Explorer(store, None if own else encode, query="cab", by="words", k=3)
+        explorer.less_like("x")
+        assert sorted(explorer.value.index) == ["y", "z"]
+        names = {"store": store, "dkv": dkv, "encoder": encode}
+        pd.testing.assert_frame_equal(eval(explorer.code, names), explorer.value)  # noqa: S307 - our own code
+
+
 def test_an_error_is_shown_and_raised_by_run(store):
     explorer = dkv.widgets.Explorer(store, query="nobody", by="row")
     assert explorer.error.startswith("NotFoundError")

@@ -172,7 +172,7 @@ def test_everything_is_reached_by_keyboard(page, lab):
     page.keyboard.press("l")
     expect(page.get_by_role("button", name="no longer less like peach")).to_be_visible()
     assert "peach" not in lab.value("explorer.value.index.tolist()")
-    assert lab.value("explorer.code.startswith('store.search(dkv.widgets.steered(store, like=')") is True
+    assert lab.value("explorer.code.startswith('store.search(dkv.Blend(like=')") is True
     assert page.locator(".jp-Cell.jp-mod-selected").get_attribute("class").find("jp-MarkdownCell") == -1
     page.get_by_role("button", name="no longer less like peach").press("Enter")
     lab.until("explorer.less", [])

@@ -9,14 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from dkvector.errors import MissingExtraError
-from dkvector.widgets.steering import steered
 
 if TYPE_CHECKING:
     from dkvector.widgets.evaluator import Evaluator
     from dkvector.widgets.explorer import Explorer
     from dkvector.widgets.map import Map
 
-__all__ = ["Evaluator", "Explorer", "Map", "steered"]
+__all__ = ["Evaluator", "Explorer", "Map"]
 
 _WIDGETS = {
     "Evaluator": "dkvector.widgets.evaluator",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from dkvector.blends import Blend
 from dkvector.blocking import VectorStore
 from dkvector.encoders import Encoder, as_encoder
 from dkvector.errors import SchemaError
@@ -15,7 +16,8 @@ from dkvector.fusion import RRF
 from dkvector.schema import VectorInfo
 from dkvector.store import AsyncVectorStore
 from dkvector.widgets.question import Question, filter_text, label_of, literal, vector_of
-from dkvector.widgets.steering import steered
+
+AWAY = 0.5  # twice as far as a blend goes by itself: who presses a button wants to see what it does
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,12 @@ class Asker:
         return f"{self.name}.search({', '.join(written)})"
 
     def _arguments(self, question: Question, *, only_code: bool = False) -> dict[str, Shown]:
-        sought = self._steered(question, only_code=only_code) if question.less else self._sought(question, only_code)
-        where = filter_text(question.where, self._left_out(question))
+        sought, by_words = self._sought(question, only_code), question.by == "words"
+        if question.less:
+            words = {"text": Shown(question.query, repr(question.query))} if by_words else {}
+            sought = {"queries": self._away(question, sought, only_code=only_code)} | words
+        # a blend leaves out the rows that it names, but words may find them
+        where = filter_text(question.where, question.less if by_words else ())
         rest: dict[str, Any] = {
             "k": question.k,
             "field": question.field or None,
@@ -104,27 +110,21 @@ class Asker:
         encoder.check_field(self._info(question))
         return Shown(encoder.encode([question.query])[0], code)
 
-    def _steered(self, question: Question, *, only_code: bool) -> dict[str, Shown]:
-        """Move what is searched for away from rows that are not wanted."""
-        sought = self._sought(question, only_code)
-        words = {"text": Shown(question.query, repr(question.query))} if question.by == "words" else {}
-        base = {name: shown for name, shown in sought.items() if name in {"queries", "like"}} or {
-            "text": sought["text"]
+    def _away(self, question: Question, sought: Mapping[str, Shown], *, only_code: bool) -> Shown:
+        """Search for the same, away from rows that are not wanted."""
+        towards = {
+            "vectors" if name == "queries" else name: shown
+            for name, shown in sought.items()
+            # beside a vector a text is what words are looked for, which nothing leads away from
+            if name in {"queries", "like"} or (name == "text" and "queries" not in sought)
         }
-        less = Shown(list(question.less), literal(list(question.less)))
-        base = {"query" if name == "queries" else name: shown for name, shown in base.items()} | {"less": less}
-        if question.field:
-            base["field"] = Shown(question.field, repr(question.field))
-        written = [shown.code if name == "query" else f"{name}={shown.code}" for name, shown in base.items()]
-        code = f"dkv.widgets.steered({self.name}, {', '.join(written)})"
-        given: Mapping[str, Any] = {name: shown.value for name, shown in base.items()}
-        return {"queries": Shown(None if only_code else steered(self.store, **given), code)} | words
-
-    def _left_out(self, question: Question) -> tuple[Any, ...]:
-        """Leave out rows that are not wanted, and the row that the others are to be like."""
-        if not question.less or question.by != "row":
-            return question.less
-        return *question.less, label_of(question.query, self.store.store.known.id)
+        less = list(question.less)
+        written = [f"{name}={shown.code}" for name, shown in towards.items()]
+        code = f"dkv.Blend({', '.join([*written, f'unlike={literal(less)}', f'away={AWAY}'])})"
+        if only_code:
+            return Shown(None, code)
+        given: dict[str, Any] = {name: shown.value for name, shown in towards.items()}
+        return Shown(Blend(**given, unlike=less, away=AWAY), code)
 
     def _info(self, question: Question) -> VectorInfo:
         return self.store.store.known.vector(question.field or None)
