@@ -177,7 +177,7 @@ def of_pairs(queries: Floats, vectors: Floats, metric: DistanceMetric) -> Floats
         metric: what to measure by.
 
     Returns:
-        Distances `(n,)` float32.
+        Distances `(n,)` float32; NaN under cosine where one of the two has no length.
 
     Example:
         >>> of_pairs(np.float32([[1, 0]]), np.float32([[3, 4]]), DistanceMetric.COSINE)
@@ -188,6 +188,8 @@ def of_pairs(queries: Floats, vectors: Floats, metric: DistanceMetric) -> Floats
         return np.asarray(np.sqrt(((q - v) ** 2).sum(1)), np.float32)
     products = (q * v).sum(1)
     if metric is DistanceMetric.COSINE:
-        products = (1 - products / np.sqrt((q * q).sum(1) * (v * v).sum(1))).clip(0, 2)
+        # of no length: NaN, for there is no angle
+        with np.errstate(invalid="ignore"):
+            products = (1 - products / np.sqrt((q * q).sum(1) * (v * v).sum(1))).clip(0, 2)
         return np.asarray(products, np.float32)
     return np.asarray(-products, np.float32)

@@ -17,6 +17,8 @@ from dkvector._loop import LOOP
 from dkvector.backends._bulk import Bulk, Effort
 from dkvector.backends._documents import Piece, texts_of
 from dkvector.backends._engine_config import EngineConfig
+from dkvector.backends._engine_writer import Writer
+from dkvector.backends._search_engine import EngineStore
 from dkvector.backends._wire import WireError
 from dkvector.backends.elasticsearch import ElasticsearchWire
 from dkvector.backends.opensearch import OpenSearchWire
@@ -244,6 +246,28 @@ def test_a_server_that_stops_in_mid_write(small):
             store.search(np.ones(32))
     with pytest.raises(dkv.BackendUnavailableError, match="can't be reached"):
         dkv.connect(config)
+
+
+def test_a_load_tells_why_it_failed_and_not_that_what_it_wrote_can_not_be_shown(target, monkeypatch):
+    async def gone(_self, *_):
+        raise dkv.BackendUnavailableError("gone")
+
+    async def partly(_self, _batch, _mode, *, progress):  # noqa: ARG001 - called by name
+        raise dkv.PartialWriteError({7: "refused"}, 4) from dkv.BackendUnavailableError("gone")
+
+    with dkv.connect(target) as store:
+        store.upsert(rows(5))
+        with monkeypatch.context() as patched:
+            patched.setattr(Writer, "shown", gone)
+            patched.setattr(EngineStore, "_upsert", partly)
+            with pytest.raises(dkv.PartialWriteError) as caught:
+                store.load(rows(5, start=5))
+            assert (caught.value.failed, caught.value.stored) == ({7: "refused"}, 4)
+        with monkeypatch.context() as patched:
+            patched.setattr(Writer, "shown", gone)
+            with pytest.raises(dkv.BackendUnavailableError, match="gone"):
+                store.load(rows(5, start=5))
+        assert store.load(rows(5, start=5)).replaced == 5
 
 
 # How hard a write presses, without a server

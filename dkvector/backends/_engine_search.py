@@ -23,6 +23,7 @@ from dkvector.requests import Request
 LEAST = 100  # candidates of a shard
 WIDER = 10  # times the candidates, where hits were missing
 CLOSE = 5e-3  # a Euclidean distance below it is lost in the rounding of 1 / (1 + d²), and measured again
+RIGHT_ANGLE = 1  # its distance under cosine
 _SCANNED = "exact, over fetched vectors"
 
 Positions = NDArray[np.intp]
@@ -146,12 +147,16 @@ class Search:
     async def _asked(self, queries: Sequence[int], k: int, candidates: int) -> list[_Found]:
         """Let the engine search, and let ties at the end decide themselves by id where every row was compared."""
         wide = self._wide(k)
-        found = await self._hits(queries, wide, candidates)
-        # four times as many at a time: ties are as many as there are copies of a row, which nobody knows before
-        while self.whole and wide < MOST and any(_tied(hits, k, wide) for hits in found):
-            wide = min(MOST, 4 * wide)
+        while True:
             found = await self._hits(queries, wide, candidates)
-        return await self._measured(queries, found, k)
+            more = self.whole and wide < MOST
+            # four times as many at a time: ties are as many as there are copies of a row, which nobody knows before
+            if not (more and any(_tied(hits, k, wide) for hits in found)):
+                best = await self._measured(queries, found, k)
+                gone = (len(hits) == wide and len(one.hits) < k for hits, one in zip(found, best, strict=True))
+                if not (more and any(gone)):
+                    return best
+            wide = min(MOST, 4 * wide)
 
     def _wide(self, k: int) -> int:
         """Count the hits to ask for: one more shows a tie, and candidates of a coarse index are measured here."""
@@ -202,8 +207,11 @@ class Search:
         own = self.layout.natives[self.info.name] if self.by_index else ""
         lengths = np.array([hit.length for hit in hits]) if self.units else 1.0
         distances = from_engine(scores, own or self.dialect.measure(self.request.metric), lengths)
-        if self.measures or self._untold or self.request.metric is DistanceMetric.EUCLIDEAN:
-            await self._again(hits, np.asarray(queries, np.intp)[query], distances)
+        if len(doubtful := np.flatnonzero(self._doubtful(distances))):
+            await self._again(hits, np.asarray(queries, np.intp)[query], distances, doubtful)
+            # a row of no length has no direction, and so no distance: it is no hit
+            told = ~np.isnan(distances)
+            hits, query, distances = [hits[at] for at in np.flatnonzero(told)], query[told], distances[told]
         if len(found) == 1 and (distances[1:] > distances[:-1]).all():  # in order already, as most single searches are
             return [_Found(hits[:k], distances[:k])]
         near = _topk.best_of(query, np.arange(len(hits)), distances, len(found), k=k, ranks=self._ranks(hits))
@@ -213,17 +221,27 @@ class Search:
             for end, count in zip(ends, near.counts, strict=True)
         ]
 
-    async def _again(self, hits: Sequence[Hit], query: Positions, distances: Floats) -> None:
-        """Measure by vectors: candidates of a coarse index, and close neighbours, whose score has no digits left."""
+    def _doubtful(self, distances: Floats) -> NDArray[np.bool_]:
+        """Mark the hits to measure by their vectors, for the engine's score does not tell enough."""
         if self.quantised and not self.tuning.rescore:
-            return
-        close = np.flatnonzero(distances < (np.inf if self.measures or self._untold else CLOSE)).tolist()
-        if not close:
-            return
-        names = list(dict.fromkeys(hits[at].name for at in close))
+            return np.zeros(len(distances), np.bool_)
+        if self.measures or self._untold:
+            return np.ones(len(distances), np.bool_)
+        match self.request.metric:
+            case DistanceMetric.EUCLIDEAN:
+                return np.asarray(distances < CLOSE)
+            case DistanceMetric.COSINE if self.info.metric is not DistanceMetric.COSINE:
+                # OpenSearch scores a row of no length, which other metrics let in, as one at a right angle
+                return np.asarray(distances == RIGHT_ANGLE)
+        return np.zeros(len(distances), np.bool_)
+
+    async def _again(self, hits: Sequence[Hit], query: Positions, distances: Floats, doubtful: Positions) -> None:
+        """Measure some hits by their vectors."""
+        at = doubtful.tolist()
+        names = list(dict.fromkeys(hits[one].name for one in at))
         sources = await self.reader.named(names, [self.path])
-        there = [at for at in close if hits[at].name in sources]
-        vectors = decoded_vectors([_vector(sources[hits[at].name], self.path) for at in there], self.info)
+        there = [one for one in at if hits[one].name in sources]
+        vectors = decoded_vectors([_vector(sources[hits[one].name], self.path) for one in there], self.info)
         distances[there] = of_pairs(self.request.queries[query[there]], vectors, self.request.metric)
 
     @property

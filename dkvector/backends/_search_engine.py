@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import quote
@@ -25,7 +25,7 @@ from dkvector.backends._querydsl import Query, all_of
 from dkvector.backends._wire import Server, Wire, greeted
 from dkvector.columns import to_index
 from dkvector.compiled import Statement
-from dkvector.errors import BackendUnavailableError, NotFoundError
+from dkvector.errors import BackendUnavailableError, DkvectorError, NotFoundError
 from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec
 from dkvector.ingest import Batch
@@ -88,10 +88,17 @@ class EngineStore(EngineHolding):
         self._patient = True
         try:
             yield
-        finally:
-            self._patient = False
-            if self._held is not None:
-                await self._writer.shown(self._held.concrete, interval)
+        except BaseException:
+            # why a load failed is told, not that an engine which is gone can't show what it took
+            with suppress(DkvectorError):
+                await self._shown(interval)
+            raise
+        await self._shown(interval)
+
+    async def _shown(self, interval: str | None) -> None:
+        self._patient = False
+        if self._held is not None:
+            await self._writer.shown(self._held.concrete, interval)
 
     async def _among_ours(self, ids: pd.Index) -> Any:
         kind = self.known.id.type

@@ -283,7 +283,9 @@ class _Best:
     def _keys(self, dots: Floats, squared: Floats) -> Floats:
         match self.metric:
             case DistanceMetric.COSINE:
-                dots /= -np.sqrt(squared)
+                # rows of no length, which other metrics let in, have no direction: NaN is within no limit, so no hit
+                with np.errstate(invalid="ignore"):
+                    dots /= -np.sqrt(squared)
             case DistanceMetric.DOT_PRODUCT:
                 np.negative(dots, out=dots)
             case DistanceMetric.EUCLIDEAN:

@@ -37,6 +37,25 @@ class RefusalTests(StoreBase):
             with pytest.raises(UnsupportedError, match="cosine"):
                 await store.search(query, k=3, metric=metric)
 
+    async def test_vectors_of_no_length_are_found_by_no_angle(
+        self, store: AsyncVectorStore, frame: pd.DataFrame
+    ) -> None:
+        """Other metrics let them in; under cosine they have no distance to anything."""
+        rows = frame.head(30)
+        vectors = [*np.zeros((3, DIMENSIONS)), *rows.embedding.tolist()[3:]]
+        rows = rows.assign(embedding=pd.Series(vectors, index=rows.index, dtype=object))
+        await self.filled(store, rows, DistanceMetric.EUCLIDEAN)
+        for queries in (sample_queries(1)[0], sample_queries(3)) if store.supports.other_metric else ():
+            hits = await store.search(queries, k=30, metric=DistanceMetric.COSINE)
+            assert hits.counts.tolist() == [27] * np.atleast_2d(queries).shape[0]
+            assert not hits.ids.isin(rows.index[:3]).any()
+            assert np.isfinite(hits.distances).all()
+            near = await store.search(queries, k=20, metric=DistanceMetric.COSINE)
+            assert near.counts.tolist() == [20] * len(hits.counts)
+        hits = await store.search(np.zeros(DIMENSIONS), k=1)
+        assert hits.distances.tolist() == [0]
+        assert hits.ids.isin(rows.index[:3]).all()
+
     async def test_unknown_metrics_are_refused(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
         with pytest.raises(UnsupportedError, match="no metric 'l1'"):
