@@ -83,10 +83,12 @@ class Explaining(Answering, Verifying):
         """
         self.supports.check_compile(self.name)
         knobs = self.tuning if tuning is None else tuning
-        asked = (queries, k, text, like, field, where, metric, knobs, columns, include_vectors, fusion, text_on, refine)
+        search = Search(
+            queries, k, text, like, field, where, metric, knobs, columns, include_vectors, fusion, text_on, refine
+        )
         made = _Recorder(self)
-        await self._answer(Search(*asked), barring(made.find), made.find_words)
-        return Compiled(self.name, made.named(several=Search(*asked).several))
+        await self._answer(search, barring(made.find), made.find_words)
+        return Compiled(self.name, made.named(several=search.several))
 
     @abstractmethod
     async def _search(self, request: Request) -> Found: ...

@@ -111,12 +111,7 @@ class Loading(VectorOperations):
             frame = frame[~there]
         if not len(frame):
             return Written(0, skipped=skipped), None
-        error = None
-        try:
-            written = await self.upsert(frame, mode=mode, reading=reading, progress=False)
-        except PartialWriteError as exc:
-            # the error does not tell which of the rows replaced others
-            written, error = Written(exc.stored, dropped=exc.dropped), exc
+        written, error = await _partly(self.upsert(frame, mode=mode, reading=reading, progress=False))
         return replace(written, skipped=skipped), error
 
     @abstractmethod
@@ -138,10 +133,18 @@ async def tried(write: Awaitable[Written]) -> tuple[Written, dict[Any, str]]:
     Raises:
         PartialWriteError: the engine is gone, and will not take the next rows either.
     """
+    written, error = await _partly(write)
+    if error is None:
+        return written, {}
+    if isinstance(error.__cause__, BackendUnavailableError):
+        raise error
+    return written, error.failed
+
+
+async def _partly(write: Awaitable[Written]) -> tuple[Written, PartialWriteError | None]:
+    """Await a write, and give what it wrote beside the error that it ended with."""
     try:
-        return await write, {}
+        return await write, None
     except PartialWriteError as exc:
-        if isinstance(exc.__cause__, BackendUnavailableError):
-            raise
         # the error does not tell which of the rows replaced others
-        return Written(exc.stored, dropped=exc.dropped), exc.failed
+        return Written(exc.stored, dropped=exc.dropped), exc

@@ -16,6 +16,7 @@ from dataknobs_data.streaming import StreamConfig
 from dataknobs_data.vector import DistanceMetric
 from hypothesis import given
 from hypothesis import strategies as st
+from scans import telling
 
 import dkvector as dkv
 from dkvector.backends.exact import ExactStore
@@ -227,16 +228,7 @@ async def test_a_model_is_that_of_its_own_field(store):
 
 async def test_what_a_search_leaves_unread_is_closed():
     closed = []
-
-    class Told(ExactStore):
-        async def _scan(self, where, columns, batch_size, *, include_vectors):
-            try:
-                async for one in super()._scan(where, columns, batch_size, include_vectors=include_vectors):
-                    yield one
-            finally:
-                closed.append(True)
-
-    database = StoreDatabase(await Told.open({}))
+    database = StoreDatabase(await telling(closed).open({}))
     await database.create_batch(rows())
     assert len(await database.search(Query().limit(2))) == 2
     assert closed == [True]

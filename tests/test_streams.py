@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scans import telling
 
 import dkvector as dkv
 from dkvector.backends.exact import ExactStore
@@ -202,16 +203,8 @@ def test_the_blocking_door_takes_what_is_awaited_too():
 def test_a_stream_that_is_left_is_closed():
     closed = []
 
-    class Told(ExactStore):
-        async def _scan(self, where, columns, batch_size, *, include_vectors):
-            try:
-                async for one in super()._scan(where, columns, batch_size, include_vectors=include_vectors):
-                    yield one
-            finally:
-                closed.append(True)
-
     async def opened():
-        return await Told.open({})
+        return await telling(closed).open({})
 
     store = dkv.VectorStore(opened, inline=True)
     store.upsert(pd.DataFrame({"v": [[1.0, 0.0]] * 30}))

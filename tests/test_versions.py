@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from faults import Faults
+from scans import telling
 
 import dkvector as dkv
 from dkvector.backends import _disk, _folder
-from dkvector.backends.exact import ExactStore
 from dkvector.errors import BackendUnavailableError
 from dkvector.probes import ALIKE, Probes
 from dkvector.testing.versions import FIRST, OTHER, SECOND
@@ -309,19 +309,11 @@ def test_probes_need_a_direction():
 async def test_a_model_is_proved_beside_the_loop_and_the_scan_for_it_is_closed():
     closed, threads = [], set()
 
-    class Told(ExactStore):
-        async def _scan(self, where, columns, batch_size, *, include_vectors):
-            try:
-                async for one in super()._scan(where, columns, batch_size, include_vectors=include_vectors):
-                    yield one
-            finally:
-                closed.append(True)
-
     def encoder(texts):
         threads.add(threading.get_ident())
         return [[1.0, len(text)] for text in texts]
 
-    store = await Told.open({})
+    store = await telling(closed).open({})
     texts = pd.Series(["a", "bb"] * 300)
     await store.upsert(pd.DataFrame({"t": texts, "v": encoder(texts)}))
     threads.clear()

@@ -149,13 +149,14 @@ class Search:
         wide = self._wide(k)
         while True:
             found = await self._hits(queries, wide, candidates)
-            more = self.whole and wide < MOST
-            # four times as many at a time: ties are as many as there are copies of a row, which nobody knows before
-            if not (more and any(_tied(hits, k, wide) for hits in found)):
+            last = not self.whole or wide >= MOST
+            if last or not any(_tied(hits, k, wide) for hits in found):
                 best = await self._measured(queries, found, k)
+                # rows of no length gave way: others may come in their place
                 gone = (len(hits) == wide and len(one.hits) < k for hits, one in zip(found, best, strict=True))
-                if not (more and any(gone)):
+                if last or not any(gone):
                     return best
+            # four times as many at a time: ties are as many as there are copies of a row, which nobody knows before
             wide = min(MOST, 4 * wide)
 
     def _wide(self, k: int) -> int:

@@ -142,8 +142,4 @@ def blocking(store: Any) -> VectorStore:
         raise SchemaError(f"a store is wanted, such as df.vec.push() gives, not {type(store).__name__}")
     if not store.inline:
         raise SchemaError(f"the client of {store.name} lives on your own loop: open the store with dkv.connect(…)")
-
-    async def opened() -> AsyncVectorStore:
-        return store
-
-    return VectorStore(opened, inline=True)
+    return VectorStore._of(store)  # noqa: SLF001 - as its own views are made
