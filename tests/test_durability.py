@@ -15,6 +15,7 @@ from test_folder import fill, in_a_process, manifest, named, names, opened, rows
 
 from dkvector.backends import _checks, _dead, _disk, _faiss_sound, _faiss_upkeep, _journal, _log
 from dkvector.backends._checks import Trust
+from dkvector.backends._faiss_nodes import inside
 from dkvector.backends._manifest import FORMAT, Manifest, Stored
 from dkvector.errors import BackendUnavailableError, SchemaError, UnsupportedError
 from dkvector.indexes import HNSW, IVF, Flat, Tuning
@@ -155,7 +156,7 @@ def test_a_damaged_index_is_not_extended(folder, monkeypatch):
     monkeypatch.setattr(_faiss_upkeep, "BEHIND", 0)
     frame = filled(folder, HNSW(m=8))
     (path,) = folder.glob("*.index")
-    flip(path, path.stat().st_size - 10)  # of a vector, which leads nowhere
+    flip(path, path.stat().st_size - 8 * len(frame) - 18)  # of a vector, which leads nowhere
     with opened(folder) as store:
         with pytest.warns(UserWarning, match=f"{path.name} is damaged.*; the index is built anew"):
             store.upsert(frame.head(20).rename("more {}".format))
@@ -196,7 +197,7 @@ def test_a_large_index_that_leads_nowhere_is_told_when_opened(folder, spec, mess
     frame = filled(folder, spec)
     (path,) = folder.glob("*.index")
     index = faiss.read_index(str(path))
-    harmed = index.hnsw.neighbors.data() if spec.kind == "hnsw" else index.invlists.get_ids(2)
+    harmed = inside(index).hnsw.neighbors.data() if spec.kind == "hnsw" else index.invlists.get_ids(2)
     faiss.rev_swig_ptr(harmed, 2)[:] = 300
     path.unlink()
     faiss.write_index(index, str(path))

@@ -429,7 +429,7 @@ def test_closing_builds_no_index(folder, monkeypatch):
         store.build_index(HNSW(m=4))
         for at in range(100, 120):
             store.upsert(rows(at))
-        monkeypatch.setattr("dkvector.backends._faiss_index.extended", None)
+        monkeypatch.setattr("dkvector.backends._faiss_build.extended", None)
     with opened(folder) as store:
         assert (store.count(), store.indexes()) == (120, {"v": HNSW(m=4)})
 

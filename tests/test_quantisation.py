@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 import dkvector as dkv
-from dkvector.backends import _checks, _faiss_auto, _faiss_codes, _faiss_index, _faiss_sound
+from dkvector.backends import _checks, _faiss_auto, _faiss_build, _faiss_codes, _faiss_sound
 from dkvector.backends._faiss_auto import chosen
 from dkvector.backends._faiss_codes import CODES, bytes_of
+from dkvector.backends._faiss_nodes import inside
 from dkvector.backends._topk import Block
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning, as_bytes
 from dkvector.metrics import DistanceMetric
@@ -214,8 +215,8 @@ def test_codes_are_trained_anew_once_a_third_of_the_rows_is_newer(kind):
 def test_codes_at_the_nodes_of_a_graph_are_trained_anew_and_its_links_stay(away, monkeypatch):
     here, there, between = away
     builds = []
-    build = _faiss_index.build
-    monkeypatch.setattr(_faiss_index, "build", lambda *args, **told: builds.append(1) or build(*args, **told))
+    build = _faiss_build.build
+    monkeypatch.setattr(_faiss_build, "build", lambda *args, **told: builds.append(1) or build(*args, **told))
     spec = HNSW(quantization="int8")
     with here.head(2000).vec.push("faiss", index=spec, metric="euclidean", progress=False) as store:
         store.upsert(there.head(2100).set_index(pd.RangeIndex(30_000, 32_100)), progress=False)
@@ -231,8 +232,8 @@ def test_codes_at_the_nodes_of_a_graph_are_trained_anew_and_its_links_stay(away,
 def test_many_small_writes_do_not_train_codes_each_time(away, monkeypatch):
     here, there, _ = away
     builds = []
-    build = _faiss_index.build
-    monkeypatch.setattr(_faiss_index, "build", lambda *args, **told: builds.append(1) or build(*args, **told))
+    build = _faiss_build.build
+    monkeypatch.setattr(_faiss_build, "build", lambda *args, **told: builds.append(1) or build(*args, **told))
     with here.head(3000).vec.push("faiss", index=Flat("int8"), metric="euclidean", progress=False) as store:
         for start in range(0, 6000, 100):
             store.upsert(there.iloc[start : start + 100].set_index(pd.RangeIndex(start, start + 100) + 30_000))
@@ -335,8 +336,8 @@ def test_a_large_index_of_codes_is_opened_by_a_look_at_its_structure(
     ids=lambda value: f"{value.kind}-{value.quantization}" if hasattr(value, "kind") else "",
 )
 def test_tables_of_another_length_are_damage(clusters, spec, damage):
-    index = _faiss_index.build(spec, [Block(0, clusters[:500])], DistanceMetric.COSINE, progress=False).index
+    index = _faiss_build.build(spec, [Block(0, clusters[:500])], DistanceMetric.COSINE, progress=False).index
     assert _faiss_sound.sound(index, "file", 500, 24)
-    damage(faiss.downcast_index(index.storage) if spec.kind == "hnsw" else index)
+    damage(faiss.downcast_index(inside(index).storage) if spec.kind == "hnsw" else index)
     with pytest.raises(dkv.SchemaError, match="file is damaged: its"):
         _faiss_sound.sound(index, "file", 500, 24)

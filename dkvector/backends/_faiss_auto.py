@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from dkvector.backends._faiss_build import resolved
 from dkvector.backends._faiss_codes import bytes_of
-from dkvector.backends._faiss_index import resolved
 from dkvector.indexes import HNSW, IVF, Auto, Flat, IndexSpec, Quantization, as_bytes
 
 SMALL, LARGE = 10_000, 1_000_000  # rows at which `Auto` goes over to lists, and to a graph

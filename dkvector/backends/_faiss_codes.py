@@ -60,13 +60,13 @@ def bytes_of(spec: IndexSpec, rows: int, dimensions: int) -> int:
 
     Example:
         >>> bytes_of(HNSW(m=16, quantization="int8"), 1000, 384)
-        516000
+        524000
     """
     quantization = getattr(spec, "quantization", None)
     if spec.kind == "flat" and quantization is None:
         return 0  # vectors are compared where they are
     code = CODES[quantization].bits * dimensions / 8
-    overhead = 8 * spec.m + 4 if isinstance(spec, HNSW) else 8
+    overhead = 8 * spec.m + 12 if isinstance(spec, HNSW) else 8
     centres = 4 * dimensions * int(getattr(spec, "lists", 1))
     return round(rows * (code + overhead)) + (0 if isinstance(spec, HNSW) else centres)
 

@@ -6,16 +6,17 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from dkvector.backends import _faiss_index
+from dkvector.backends import _faiss_build, _faiss_index
 from dkvector.backends._checks import compare
 from dkvector.backends._faiss_index import FaissIndex
+from dkvector.backends._faiss_nodes import has_map
 from dkvector.backends._faiss_sound import sound
 from dkvector.backends._folder import Folder
 from dkvector.backends._manifest import Stored
 from dkvector.backends._rows import Rows
 from dkvector.backends._topk import Block
 from dkvector.errors import SchemaError
-from dkvector.indexes import as_spec
+from dkvector.indexes import HNSW, as_spec
 
 
 def opened(folder: Folder, stored: Stored, name: str, rows: Rows) -> FaissIndex:
@@ -40,11 +41,16 @@ def opened(folder: Folder, stored: Stored, name: str, rows: Rows) -> FaissIndex:
 def extended(
     index: FaissIndex, folder: Path, stored: Stored, blocks: Sequence[Block], *, anew: bool = False
 ) -> FaissIndex | None:
-    """Add the rows that an index lacks; None where its file is damaged, so that no damage gets a fresh checksum."""
+    """Add the rows that an index lacks; None where it is to be built anew.
+
+    That is one whose file is damaged, so that no damage gets a fresh checksum, and a graph of an older version.
+    """
     path = folder / stored.file
+    if isinstance(index.spec, HNSW) and not has_map(index.index):
+        return None
     try:
         compare(path, stored)
     except SchemaError as exc:
         warnings.warn(f"{exc}; the index is built anew", stacklevel=2)
         return None
-    return _faiss_index.extended(index, path, blocks, anew=anew)
+    return _faiss_build.extended(index, path, blocks, anew=anew)

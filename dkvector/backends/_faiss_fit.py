@@ -13,7 +13,9 @@ from typing import Any
 import faiss
 import numpy as np
 
-from dkvector.backends._faiss_index import FaissIndex, engine_space, sample, tail
+from dkvector.backends._faiss_build import sample
+from dkvector.backends._faiss_index import FaissIndex, engine_space, tail
+from dkvector.backends._faiss_nodes import inside
 from dkvector.backends._topk import Block
 from dkvector.indexes import IVF, IndexSpec
 from dkvector.metrics import Floats
@@ -54,7 +56,7 @@ def is_slow_to_train(spec: IndexSpec) -> bool:
 
 def _lost(index: FaissIndex, before: Floats, rows: Floats) -> float:
     """Average the squared distance between rows `(n, d)` and what their codes say, as tuned to the rows before."""
-    kept = faiss.downcast_index(index.index)
+    kept = inside(index.index)
     if isinstance(kept, faiss.IndexHNSW):
         kept = faiss.downcast_index(kept.storage)
     return float(np.square(_left(kept, before, rows)).sum(axis=1).mean())

@@ -1,21 +1,21 @@
-"""A Faiss index over the rows of one field: built from a spec, searched with a selector, kept in a file.
+"""A Faiss index over the rows of one field: searched with a selector, kept in a file.
 
-The index's own ids are row positions, so that no map stands between. Under cosine the index holds unit vectors;
-queries keep their length, which changes no order, and the distances are divided by it.
+The index's own ids are row positions. Under cosine the index holds unit vectors; queries keep their length, which
+changes no order, and the distances are divided by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import faiss
 import numpy as np
-from tqdm.auto import tqdm
 
 from dkvector.backends import _faiss_codes
+from dkvector.backends._faiss_nodes import inside
 from dkvector.backends._marks import Mask
 from dkvector.backends._plan import Effort
 from dkvector.backends._topk import Block, Nearest, Positions
@@ -24,8 +24,6 @@ from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_sq
 from dkvector.norms import squared_norms
 
 CHUNK = 1 << 14  # rows added at a time: an interrupt is obeyed, and the bar moves, between chunks
-SAMPLE = 64  # rows a list is trained on
-SEED = 1234
 EF_SEARCH = 64  # the usual effort: recall@10 of 0.97 and
 PROBES = 48  # 0.97 on the bundled data
 
@@ -68,16 +66,18 @@ class FaissIndex:
     def nbytes(self) -> int:
         """Bytes in memory: vectors or codes, links, lists and centres."""
         if isinstance(self.spec, HNSW):
-            graph, kept = self.index.hnsw, faiss.downcast_index(self.index.storage)
-            links = graph.neighbors.size() * 4 + graph.offsets.size() * 8 + graph.levels.size() * 4
-            return int(self.rows * kept.code_size + links)
+            graph = inside(self.index)
+            nodes, kept = graph.hnsw, faiss.downcast_index(graph.storage)
+            links = nodes.neighbors.size() * 4 + nodes.offsets.size() * 8 + nodes.levels.size() * 4
+            return int(self.rows * (kept.code_size + 8) + links)
         entries = self.rows * (self.index.code_size + 8)
         return int(entries + self.index.nlist * self.index.d * 4)
 
     def add(self, matrix: Floats) -> None:
         """Append rows `(n, d)`."""
         for at in range(0, len(matrix), CHUNK):
-            self.index.add(engine_space(matrix[at : at + CHUNK], self.metric))
+            chunk = engine_space(matrix[at : at + CHUNK], self.metric)
+            self.index.add_with_ids(chunk, np.arange(self.rows, self.rows + len(chunk)))
 
     def search(self, queries: Floats, mask: Mask | None, effort: Effort) -> Nearest:
         """Find neighbours by the index's own numbers; fewer than asked for where it meets no more.
@@ -153,52 +153,6 @@ class one_thread:  # noqa: N801 - reads as a word: `with one_thread(queries)`
             faiss.omp_set_num_threads(self._before)
 
 
-def resolved(spec: IndexSpec, rows: int) -> IndexSpec:
-    """Choose what a spec leaves open, by the number of rows.
-
-    Args:
-        spec: what is wanted.
-        rows: how many there are.
-
-    Returns:
-        The spec with "auto" replaced. About 2·√n lists, and never so many that a list has under 39 rows to be trained
-        on, which is where Faiss begins to warn.
-
-    Example:
-        >>> resolved(IVF(), 20_000)
-        IVF(lists=283, quantization=None)
-    """
-    if not isinstance(spec, IVF):
-        return spec
-    if spec.lists == "auto":
-        return replace(spec, lists=max(1, min(round(2 * rows**0.5), rows // 39)))
-    return replace(spec, lists=max(1, min(spec.lists, rows)))
-
-
-def build(spec: IndexSpec, blocks: Sequence[Block], metric: DistanceMetric, *, progress: bool) -> FaissIndex | None:
-    """Build an index over all rows of a field.
-
-    Args:
-        spec: what to build, resolved.
-        blocks: the vectors.
-        metric: of the field.
-        progress: show a bar.
-
-    Returns:
-        The index; None where a plain comparison of all rows is the index.
-    """
-    rows = sum(len(block.matrix) for block in blocks)
-    if not has_index(spec) or not rows:
-        return None
-    index = FaissIndex(spec, metric, _empty(spec, blocks, metric), rows)
-    with tqdm(total=rows, desc=f"{spec.kind} index", unit=" rows", unit_scale=True, disable=not progress) as bar:
-        for chunk in _chunks(blocks):
-            index.add(chunk)
-            bar.update(len(chunk))
-    _keep_codes(index, blocks)
-    return index
-
-
 def has_index(spec: IndexSpec) -> TypeGuard[Built]:
     """Tell whether a spec needs an index beside the rows."""
     return isinstance(spec, HNSW | IVF) or (isinstance(spec, Flat) and spec.quantization is not None)
@@ -209,60 +163,7 @@ def read(path: Path, spec: IndexSpec, metric: DistanceMetric, *, trained: int) -
     if not has_index(spec):
         raise TypeError(f"a {spec.kind} index has no file")
     mapped = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    return FaissIndex(spec, metric, _with_usual_effort(mapped, spec), trained)
-
-
-def extended(index: FaissIndex, path: Path, blocks: Sequence[Block], *, anew: bool = False) -> FaissIndex:
-    """Give an index that covers all rows: the one in a file, read into memory, and the rows it lacks.
-
-    An index that is being searched is never changed: a search keeps the one it began with.
-
-    Args:
-        index: over the first rows.
-        path: its file.
-        blocks: the vectors of all rows.
-        anew: train the codes of a graph on all rows.
-    """
-    # from the file again, not mapped: what is mapped can't grow
-    longer = replace(index, index=_with_usual_effort(faiss.read_index(str(path)), index.spec))
-    codes = _bared(longer, blocks)
-    for block in tail(blocks, index.rows):
-        longer.add(block.matrix)
-    if codes is None:
-        return longer
-    if anew:
-        _keep_codes(longer, blocks)
-        return replace(longer, trained=longer.rows)
-    _code(codes, tail(blocks, index.rows), index.metric)
-    _faiss_codes.stored_in(longer.index, codes)
-    return longer
-
-
-def _keep_codes(index: FaissIndex, blocks: Sequence[Block]) -> None:
-    """Put codes in place of the vectors that a graph was built on."""
-    if not isinstance(index.spec, HNSW) or index.spec.quantization is None:
-        return
-    codes = _faiss_codes.storage(index.spec.quantization, index.index.d, _kind(index.metric))
-    codes.train(engine_space(_enough(sample(blocks, _faiss_codes.SAMPLE)), index.metric))
-    _code(codes, blocks, index.metric)
-    _faiss_codes.stored_in(index.index, codes)
-
-
-def _bared(index: FaissIndex, blocks: Sequence[Block]) -> Any:
-    """Put the vectors back under a graph of codes, so that it can grow; gives the codes, None where there are none."""
-    if not isinstance(index.spec, HNSW) or index.spec.quantization is None:
-        return None
-    vectors = _faiss_codes.storage(None, index.index.d, _kind(index.metric))
-    covered = index.rows
-    for block in blocks:
-        if block.start < covered:
-            _code(vectors, [Block(block.start, block.matrix[: covered - block.start])], index.metric)
-    return _faiss_codes.stored_in(index.index, vectors)
-
-
-def _code(codes: Any, blocks: Sequence[Block], metric: DistanceMetric) -> None:
-    for chunk in _chunks(blocks):
-        codes.add(engine_space(chunk, metric))
+    return FaissIndex(spec, metric, with_usual_effort(mapped, spec), trained)
 
 
 def tail(blocks: Sequence[Block], covered: int) -> list[Block]:
@@ -274,61 +175,17 @@ def tail(blocks: Sequence[Block], covered: int) -> list[Block]:
     ]
 
 
-def _kind(metric: DistanceMetric) -> int:
-    return int(faiss.METRIC_L2 if metric is DistanceMetric.EUCLIDEAN else faiss.METRIC_INNER_PRODUCT)
-
-
-def _empty(spec: Built, blocks: Sequence[Block], metric: DistanceMetric) -> Any:
-    dimensions = blocks[0].matrix.shape[1]
-    if isinstance(spec, HNSW):
-        graph = faiss.IndexHNSWFlat(dimensions, spec.m, _kind(metric))
-        graph.hnsw.efConstruction = spec.ef_construction
-        return _with_usual_effort(graph, spec)
-    count = lists_of(spec)
-    made = _faiss_codes.lists(spec.quantization, count, dimensions, _kind(metric))
-    made.cp.min_points_per_centroid = 1  # few rows are no fault, and need no warning on stderr
-    made.cp.seed = SEED
-    size = SAMPLE * count if spec.quantization is None else max(SAMPLE * count, _faiss_codes.SAMPLE)
-    made.train(engine_space(_enough(sample(blocks, size)), metric))
-    return _with_usual_effort(made, spec)
-
-
 def lists_of(spec: Flat | IVF) -> int:
     """Count the lists of a resolved spec: codes without lists are one."""
     return int(spec.lists) if isinstance(spec, IVF) else 1
 
 
-def _with_usual_effort(index: Any, spec: Built) -> Any:
+def with_usual_effort(index: Any, spec: Built) -> Any:
     if isinstance(spec, HNSW):
-        index.hnsw.efSearch = EF_SEARCH
+        inside(index).hnsw.efSearch = EF_SEARCH
     else:
         index.nprobe = min(PROBES, index.nlist)
     return index
-
-
-def sample(blocks: Sequence[Block], size: int) -> Floats:
-    """Draw rows by chance, or give all where there are no more; the blocks follow each other."""
-    rows = sum(len(block.matrix) for block in blocks)
-    if rows <= size:
-        return np.concatenate([block.matrix for block in blocks])
-    # in order: they are mapped from a file, which is read from front to back then
-    chosen = np.sort(np.random.default_rng(SEED).choice(rows, size, replace=False)) + blocks[0].start
-    parts = []
-    for block in blocks:
-        inside = chosen[(chosen >= block.start) & (chosen < block.start + len(block.matrix))]
-        parts.append(block.matrix[inside - block.start])
-    return np.concatenate(parts)
-
-
-def _enough(rows: Floats) -> Floats:
-    """Repeat rows that are too few to train codes on."""
-    return rows if len(rows) >= _faiss_codes.FEWEST else np.resize(rows, (_faiss_codes.FEWEST, rows.shape[1]))
-
-
-def _chunks(blocks: Sequence[Block]) -> Iterator[Floats]:
-    for block in blocks:
-        for at in range(0, len(block.matrix), CHUNK):
-            yield block.matrix[at : at + CHUNK]
 
 
 def engine_space(matrix: Floats, metric: DistanceMetric) -> Floats:

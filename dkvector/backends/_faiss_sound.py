@@ -13,6 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from dkvector.backends._faiss_nodes import has_map, inside, row_positions
 from dkvector.errors import SchemaError
 
 Whole = NDArray[Any]
@@ -37,6 +38,9 @@ def sound(index: Any, path: Path, rows: int, dimensions: int) -> bool:
     if index.d != dimensions or not 0 <= index.ntotal <= rows:
         raise _damaged(path, f"{index.ntotal:,} rows of {index.d} dimensions; there are {rows:,} of {dimensions}")
     index = faiss.downcast_index(index)
+    if has_map(index):
+        _check_map(index, path)
+        index = inside(index)
     if isinstance(index, faiss.IndexHNSW):
         _check_graph(index, path)
         _check_tables(faiss.downcast_index(index.storage), path)
@@ -46,6 +50,17 @@ def sound(index: Any, path: Path, rows: int, dimensions: int) -> bool:
     else:
         return False
     return True
+
+
+def _check_map(index: Any, path: Path) -> None:
+    """Every node is another row, and every row has a node."""
+    positions, rows = row_positions(index), int(index.ntotal)
+    if len(positions) != rows or index.index.ntotal != rows or index.index.d != index.d:
+        raise _damaged(path, "its map has not as many entries as its nodes")
+    named = np.zeros(rows, bool)
+    named[positions[(positions >= 0) & (positions < rows)]] = True
+    if not named.all():
+        raise _damaged(path, "its map does not name each row once")
 
 
 def _check_graph(index: Any, path: Path) -> None:

@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dkvector.backends import _faiss_index
+from dkvector.backends import _faiss_build
 from dkvector.backends._faiss_auto import chosen
 from dkvector.backends._faiss_file import extended, opened
 from dkvector.backends._faiss_fit import codes_serve, is_slow_to_train
-from dkvector.backends._faiss_index import FaissIndex
+from dkvector.backends._faiss_index import FaissIndex, has_index
 from dkvector.backends._folder import Folder
 from dkvector.backends._manifest import Manifest, Stored
 from dkvector.backends._rows import Rows
@@ -65,9 +65,9 @@ class Upkeep:
             index = rows.indexes.get(name)
             if index is not None:
                 index = self._kept(index, name, rows)
-            if index is None and _faiss_index.has_index(spec):
+            if index is None and has_index(spec):
                 _prove(rows)
-                index = _faiss_index.build(spec, rows.blocks(name), rows.schema.vector(name).metric, progress=progress)
+                index = _faiss_build.build(spec, rows.blocks(name), rows.schema.vector(name).metric, progress=progress)
             if index is not None:
                 made[name] = index
         return made
