@@ -39,7 +39,7 @@ from dkvector.fields import Field, FieldType, VectorField
 from dkvector.filters import Filter, col
 from dkvector.fusion import RRF, Weighted
 from dkvector.indexes import HNSW, IVF, Auto, Flat, Tuning
-from dkvector.ingest import Reading, from_arrow
+from dkvector.ingest import Reading
 from dkvector.maps import ann_edges, edge_recall, place, plot_map, project
 from dkvector.metrics import DistanceMetric
 from dkvector.operations import VectorOperations
@@ -52,6 +52,7 @@ from dkvector.refinements import MMR, Cut, Evidence, Group
 from dkvector.registry import VectorStoreFactory, connect
 from dkvector.replication import Replica, replica
 from dkvector.results import Explanation, Hits
+from dkvector.row_columns import from_arrow
 from dkvector.schema import Schema, Supports, VectorInfo
 from dkvector.store import AsyncVectorStore
 from dkvector.verified import Verified

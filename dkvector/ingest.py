@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -12,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dkvector.columns import to_arrow, to_index, without_views
+from dkvector.columns import to_arrow, to_index
 from dkvector.detect import is_vector_column
 from dkvector.errors import DuplicateIdError, NotFoundError, SchemaError, some
 from dkvector.ids import read_ids
 from dkvector.metrics import DistanceMetric, Floats
 from dkvector.records import Record, records_to_table
+from dkvector.row_columns import RowColumns, columns_of
 from dkvector.schema import Schema, VectorInfo
 from dkvector.vectors import read_vectors
 
@@ -115,120 +115,10 @@ def as_batch(
         rows = [rows]
     if isinstance(rows, Sequence) and all(isinstance(one, Record) for one in rows):
         rows = records_to_table(*_of_records(rows, known))
-    if isinstance(rows, pd.DataFrame):
-        columns = _columns_of(_indexed(rows, reading.id))
-    else:
-        table = _table(rows)
-        columns = _columns_of_table(table, _id_columns(table.column_names, known, reading.id))
-    return _batch(columns, known, reading, composite=composite)
+    return _batch(columns_of(rows, known, reading.id), known, reading, composite=composite)
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Rows of any form as columns: their labels, the names of the columns, and what gives one by its name."""
-
-    index: pd.Index
-    names: list[str]
-    column: Callable[[str], pd.Series]
-
-
-def _columns_of(frame: pd.DataFrame) -> _Columns:
-    names = frame.columns.tolist()
-    if odd := [name for name in names if not isinstance(name, str)]:
-        raise SchemaError(f"column names must be text; rename {odd[:5]}")
-    return _Columns(frame.index, _once(names), frame.__getitem__)
-
-
-def _once(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
-        twice = sorted(name for name, count in Counter(names).items() if count > 1)
-        raise SchemaError(f"column names must differ; these don't: {twice}")
-    return names
-
-
-def framed(rows: Any, names: list[str]) -> pd.DataFrame:
-    """Read an Arrow stream as a frame whose columns stay Arrow's own.
-
-    Args:
-        rows: the stream.
-        names: the columns of the ids; where there are none the rows are numbered.
-    """
-    columns = _columns_of_table(_table(rows), names)
-    frame = pd.DataFrame(index=columns.index)
-    for name in columns.names:
-        frame[name] = columns.column(name).array
-    return frame
-
-
-def from_arrow(rows: Any, id: str | None = "id") -> pd.DataFrame:  # noqa: A002 - what it is called everywhere else
-    """Read a frame of polars, DuckDB or ibis, or an Arrow table, as a DataFrame, so that it has `.vec`.
-
-    Args:
-        rows: anything that speaks the Arrow C stream; vectors are lists or arrays of numbers.
-        id: the column that becomes the index; None numbers the rows.
-
-    Returns:
-        A frame whose columns stay Arrow's own, vectors without a copy.
-
-    Raises:
-        SchemaError: something else, or no such column.
-
-    Example:
-        >>> frame = from_arrow(pa.table({"word": ["a", "b"], "v": [[1.0, 0.0], [0.0, 1.0]]}), id="word")
-        >>> frame.vec.search([0.9, 0.1], k=1).index[0]
-        'a'
-    """
-    table = _table(rows)
-    return framed(table, [] if id is None else _id_columns(table.column_names, None, id))
-
-
-def _indexed(frame: pd.DataFrame, name: str | None) -> pd.DataFrame:
-    if name is None:
-        return frame
-    if name not in frame.columns:
-        raise NotFoundError.of("column", name, frame.columns)
-    return frame.set_index(name)
-
-
-def _table(rows: Any) -> pa.Table:
-    if not hasattr(rows, "__arrow_c_stream__"):
-        lazy = "; collect() it" if hasattr(rows, "collect") else ""
-        raise SchemaError(f"rows must be a DataFrame, an Arrow table or records, not {type(rows).__name__}{lazy}")
-    table = rows if isinstance(rows, pa.Table) else pa.table(rows)
-    plain = pa.schema([one.with_type(without_views(one.type)) for one in table.schema], table.schema.metadata)
-    return table if plain == table.schema else table.cast(plain)
-
-
-def _columns_of_table(table: pa.Table, of_ids: list[str]) -> _Columns:
-    """Take a table as columns that stay Arrow's own."""
-    names = _once(table.column_names)
-    levels = [to_index(table.column(name), table.schema.field(name)) for name in of_ids]
-    if not levels:
-        index: pd.Index = pd.RangeIndex(len(table))
-    elif len(levels) > 1:
-        index = pd.MultiIndex.from_arrays(levels, names=of_ids)
-    else:  # a struct is a MultiIndex already
-        index = levels[0] if isinstance(levels[0], pd.MultiIndex) else levels[0].rename(of_ids[0])
-
-    def column(one: str) -> pd.Series:
-        return pd.Series(pd.arrays.ArrowExtensionArray(table.column(one)), copy=False)
-
-    return _Columns(index, [one for one in names if one not in of_ids], column)
-
-
-def _id_columns(there: Sequence[str], known: Schema | None, given: str | None) -> list[str]:
-    """Name the columns that the ids are in."""
-    if given is None and known is not None and pa.types.is_struct(known.id.type):
-        parts = [one.name for one in known.id.type]
-        if all(name in there for name in parts):
-            return parts
-    name = given or (known.id.name if known is not None and known.id.name in there else "id")
-    if name not in there:
-        raise SchemaError(f"no column {name!r} to take the ids from: name one by id=…, of {list(there)}")
-    return [name]
-
-
-def _batch(rows: _Columns, known: Schema | None, reading: Reading, *, composite: bool) -> Batch:
+def _batch(rows: RowColumns, known: Schema | None, reading: Reading, *, composite: bool) -> Batch:
     id_field, ids = read_ids(rows.index, known and known.id, rows.names, composite=composite)
     names = _vector_names(rows, known, reading)
     vectors, kept = _vectors(rows, names, known, reading)
@@ -249,7 +139,7 @@ def _unique(batch: Batch) -> Batch:
     return batch
 
 
-def _vector_names(rows: _Columns, known: Schema | None, reading: Reading) -> list[str]:
+def _vector_names(rows: RowColumns, known: Schema | None, reading: Reading) -> list[str]:
     names = list(reading.vectors or ()) or _names_of(known, rows.names)
     for name in names:
         if name not in rows.names:
@@ -294,7 +184,7 @@ def _of_records(records: Sequence[Record], known: Schema | None) -> tuple[list[R
 
 
 def _vectors(
-    rows: _Columns, names: Sequence[str], known: Schema | None, reading: Reading
+    rows: RowColumns, names: Sequence[str], known: Schema | None, reading: Reading
 ) -> tuple[dict[str, Floats], Any]:
     """Read every vector column; a row that is bad in one field is left out of all."""
     infos = {info.name: info for info in (*reading.infos, *(known.vectors if known else ()))}
@@ -331,7 +221,7 @@ def _infos(vectors: Mapping[str, Floats], known: Schema | None, reading: Reading
     return tuple(VectorInfo(name, size, one.metric, model=one.model, version=one.version) for name, size, one in made)
 
 
-def _payload(rows: _Columns, vectors: Sequence[str], reading: Reading) -> pa.Table:
+def _payload(rows: RowColumns, vectors: Sequence[str], reading: Reading) -> pa.Table:
     names = [name for name in rows.names if name not in vectors] if reading.columns is None else reading.columns
     for name in names:
         if name not in rows.names:

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector.errors import NotFoundError, SchemaError
-from dkvector.ingest import framed
 from dkvector.parquet import from_table
+from dkvector.row_columns import framed
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ LAYERS = """
   _vector_arrow _vector_parse _vector_rows
 ← probes vector_info ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema \
   verified compiled assembly explanation diversity
-← blends results ingest requests filling sources streams encoders _weights _minilm _repr environment
+← blends results row_columns ingest requests filling sources streams encoders _weights _minilm _repr environment
 ← primitives answering operations keyword blending hybrid evidence grouping refining explaining loading \
-  migration versions verifying reasons store
+  migration recording versions verifying reasons store
 ← backends views blocking registry
 ← comparing diffing mending replication datasets embedding pushing compiling testing bridge evaluation plotting local \
   frames frame_columns frame_search
