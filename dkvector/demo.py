@@ -96,14 +96,8 @@ def plot(runs: pd.DataFrame, path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    """Run the demonstration."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="where the store and the plot go")
-    out = parser.parse_args().out
-
-    words = dkv.datasets.load_wordnet()
-    queries = dkv.datasets.load_wordnet_queries()
+def searched(words: pd.DataFrame) -> None:
+    """Show the frame, and searches of it."""
     say(f"1. A DataFrame with embeddings: {len(words):,} WordNet synsets, dtype {words['embedding'].dtype}.")
     show(words[["pos", "gloss", "depth", "embedding"]].head(3))
 
@@ -113,18 +107,22 @@ def main() -> None:
     say("3. The same, filtered before the neighbours are taken: where=\"pos == 'verb' and depth > 2\"")
     show(words.vec.search(like="dog.n.01", k=5, where="pos == 'verb' and depth > 2", columns=["gloss"]))
 
-    folder = out / "words"
+
+def stored(words: pd.DataFrame, queries: pd.DataFrame, folder: Path) -> None:
+    """Push the frame to a folder, open it again, and search there."""
     say(f"4. Pushed to a Faiss store in the folder {folder}, with an HNSW index, and opened again from there:")
     words.vec.push("faiss", path=folder, index="hnsw", mode="replace", progress=False).close()
-    store = dkv.connect(folder)
     sentence = queries["embedding"].iloc[1]
-    say(f"   store.search(vector of {queries['query'].iloc[1]!r}, k=5)")
-    show(store.search(sentence, k=5, columns=["gloss"]))
-    say("   store.explain(…, where=\"lexname == 'verb.emotion'\") tells what really ran:")
-    told = store.explain(sentence, where="lexname == 'verb.emotion'")
+    with dkv.connect(folder) as store:
+        say(f"   store.search(vector of {queries['query'].iloc[1]!r}, k=5)")
+        show(store.search(sentence, k=5, columns=["gloss"]))
+        say("   store.explain(…, where=\"lexname == 'verb.emotion'\") tells what really ran:")
+        told = store.explain(sentence, where="lexname == 'verb.emotion'")
     print(textwrap.indent(str(told), "    "))  # noqa: T201 - as above
-    store.close()
 
+
+def measured(words: pd.DataFrame, queries: pd.DataFrame, path: Path) -> None:
+    """Measure what approximation loses, and draw it."""
     say(f"5. How many neighbours does approximation lose? {len(queries):,} queries, recall@{K} against exact:")
     exact = words.vec.search(queries["embedding"], K, columns=[])
     runs = pd.DataFrame(measure(words, queries["embedding"], exact))
@@ -135,8 +133,19 @@ def main() -> None:
         f"   (Exact search itself finds the synset that a sentence illustrates among the first {K} for "
         f"{true.sum() / len(queries):.1%} of the sentences: that is the embedding model's limit, not the index's.)"
     )
-    plot(runs, out / "recall.png")
-    say(f"The plot is in {out / 'recall.png'}, the store in {folder}. Next: README.md.")
+    plot(runs, path)
+
+
+def main() -> None:
+    """Run the demonstration."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="where the store and the plot go")
+    out = parser.parse_args().out
+    words, queries = dkv.datasets.load_wordnet(), dkv.datasets.load_wordnet_queries()
+    searched(words)
+    stored(words, queries, out / "words")
+    measured(words, queries, out / "recall.png")
+    say(f"The plot is in {out / 'recall.png'}, the store in {out / 'words'}. Next: README.md.")
 
 
 if __name__ == "__main__":
