@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dkvector.backends._nested import check_finite
+from dkvector.backends._nested import check_json
 from dkvector.errors import SchemaError, some
 
 # the usual context rounds to 28 digits, of which Arrow's decimals have up to 76
@@ -263,7 +263,7 @@ def check_fits(name: str, values: pa.Array, labels: pd.Index) -> None:
         values = values.storage
     kind = values.type
     if pa.types.is_nested(kind):
-        check_finite(name, values, labels)
+        check_json(name, values, labels)
         return
     if pa.types.is_floating(kind):
         bad, what = pc.is_inf(values.cast(pa.float64())), "infinity, which search engines can't hold"

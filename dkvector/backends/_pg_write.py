@@ -19,7 +19,7 @@ from asyncpg import exceptions as pg
 
 from dkvector._loop import offload
 from dkvector.backends import _pg_copy, _pg_ddl
-from dkvector.backends._nested import check_finite
+from dkvector.backends._nested import check_json
 from dkvector.backends._pg_config import PgConfig
 from dkvector.backends._pg_pool import Connections
 from dkvector.backends._pg_rows import Wanted
@@ -224,7 +224,7 @@ class Writer:
         names = [one.field.name for one in table.columns if one.type is None]
         names = [name for name in names if name in rows.column_names]
         for name in names:
-            check_finite(name, rows.column(name), labels)
+            check_json(name, rows.column(name), labels)
         return to_json(rows.select(names).to_pylist()) if names else [None] * len(labels)
 
 
