@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import asyncpg
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import servers
 
 import dkvector as dkv
 from dkvector import local
-from dkvector.backends import _pg_plan, _pg_write
+from dkvector.backends import _pg_ddl, _pg_plan, _pg_write
 from dkvector.backends.pgvector import PgVectorStore
 
 
@@ -443,3 +444,25 @@ def test_names_of_people_s_columns_are_not_ours(postgres_url):
             assert store.keyword_search("apple", on=["q", "words"], highlight=True).index.tolist() == [0]
             assert store.upsert(frame).replaced == 2
             store.drop()
+
+
+async def test_only_a_large_key_is_sorted_by_workers_and_later_indexes_have_theirs(postgres_url, table):
+    """Workers take longer to start than the key of a few ten thousand rows takes to sort."""
+    one = pa.field("i d", pa.int64())
+    assert _pg_ddl.add_key("t", one, 100_001) == 'ALTER TABLE t ADD PRIMARY KEY ("i d")'
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        usual = await connection.fetchval("SHOW max_parallel_maintenance_workers")
+        async with connection.transaction():
+            await connection.execute(f'CREATE TABLE "{table}" ("i d" bigint)')
+            added = _pg_ddl.add_key(f'"{table}"', one, 100_000)
+            await connection.execute(added.rpartition(";")[0])
+            assert await connection.fetchval("SHOW max_parallel_maintenance_workers") == "0"
+            await connection.execute(added.rpartition(";")[2])
+            assert await connection.fetchval("SHOW max_parallel_maintenance_workers") == usual != "0"
+        found = await connection.fetchval(
+            "SELECT conname FROM pg_constraint WHERE conrelid = $1::text::regclass AND contype = 'p'", table
+        )
+        assert found == f"{table}_pkey"
+    finally:
+        await connection.close()

@@ -115,14 +115,13 @@ class Writer:
         """Make the table, fill it, and only then its key, which is cheaper."""
         sql = ".".join(quoted(part) for part in relation if part is not None)
         schema = self._schema(None)
-        for statement in _pg_ddl.create_table(sql, schema, self.config.vector.dtype):
-            await connection.execute(statement)
+        # together: each would be a way to the server and back
+        await connection.execute("; ".join(_pg_ddl.create_table(sql, schema, self.config.vector.dtype)))
         table = await read_table(connection, replace(self.config, id=None), relation)
         if table is None:
             raise SchemaError(f"{sql} was made, but is not found again")
         written = await self._copied(connection, table, (table.schema, table.name), new=True)
-        keys = ", ".join(quoted(part.name) for part in _pg_ddl.parts(schema.id))
-        await connection.execute(f"ALTER TABLE {sql} ADD PRIMARY KEY ({keys})")
+        await connection.execute(_pg_ddl.add_key(sql, schema.id, len(self.batch)))
         return written
 
     async def _swapped(self, connection: Any, table: Table) -> Written:
