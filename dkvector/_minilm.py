@@ -153,7 +153,8 @@ class MiniLM:
             x = layer(x, groups)
         # a divisor of int64 would make the vectors float64
         means = np.add.reduceat(x, starts) / lengths[:, None].astype(np.float32)
-        unit: Floats = means / np.linalg.norm(means, axis=1, keepdims=True)
+        sizes: Any = np.linalg.norm(means, axis=1, keepdims=True)  # float32, whatever the stubs of NumPy 2.5 say
+        unit: Floats = means / sizes
         return unit
 
     def __repr__(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -74,7 +76,8 @@ def _directions(vectors: Floats, metric: DistanceMetric) -> Floats:
     if metric is not DistanceMetric.COSINE:
         return vectors
     # a vector without direction stays zero, and does not become NaN
-    made: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
+    lengths: Any = np.linalg.norm(vectors, axis=-1, keepdims=True)  # float32, whatever the stubs of NumPy 2.5 say
+    made: Floats = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
     return made
 
 

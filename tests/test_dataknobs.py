@@ -256,6 +256,34 @@ async def test_writing_records(database):
     assert await database.create(record("again", A)) == "again"
 
 
+async def test_many_are_written_at_once_the_last_of_an_id_counting(database, monkeypatch):
+    writes = []
+    plain = type(database.store).upsert
+
+    async def counted(self, *args, **told):
+        writes.append(1)
+        return await plain(self, *args, **told)
+
+    monkeypatch.setattr(type(database.store), "upsert", counted)
+    some = [record("a", B, page=5), record("new", A, page=6), record("a", B, page=7), record(None, A, page=8)]
+    ids = await database.upsert_batch(some)
+    assert ids[:3] == ["a", "new", "a"]
+    assert len(writes) == 1
+    assert [one["page"] for one in await database.read_batch(ids)] == [7, 6, 7, 8]
+    assert await database.upsert_batch([]) == []
+
+
+async def test_a_write_on_condition_is_refused_and_not_done_without(database):
+    """No store can tell that nobody wrote between the look and the write."""
+    for write in (database.update, database.upsert):
+        with pytest.raises(dkv.UnsupportedError, match="expected_version"):
+            await write("a", record("a", B), expected_version="whatever")
+    with pytest.raises(dkv.UnsupportedError, match="expected_version"):
+        await database.delete("a", expected_version="whatever")
+    assert told(await database.read("a")) == told(rows()[0])
+    assert "conditional_write" not in database.SUPPORTED_CAPABILITIES
+
+
 async def test_lists_of_numbers_are_no_vectors(store, tmp_path):
     listed = [record("a", A, scores=[0.5, 0.7], title="[0.1, 0.2]")]
     database = StoreDatabase(store)
@@ -376,6 +404,26 @@ async def test_texts_are_embedded_and_written(store):
         await database.create_vector_index("embedding", dimensions=3)
     with pytest.raises(dkv.UnsupportedError, match="searched by cosine"):
         await database.create_vector_index("embedding", metric=DistanceMetric.L2)
+
+
+class Embedder:
+    """What dataknobs calls a text embedder from 0.11 on."""
+
+    dimensions = 2
+    model_id = "counting"
+
+    async def embed(self, texts):
+        return [[text.count("a") + 0.1, text.count("b")] for text in texts]
+
+
+async def test_an_embedder_s_own_name_is_kept(store):
+    database = StoreDatabase(store)
+    records = [Record({"title": text}, storage_id=text) for text in ("ab", "b")]
+    assert await database.bulk_embed_and_store(records, "title", embedder=Embedder()) == ["ab", "b"]
+    assert store.known.vector().model == "counting"
+    for ways in ({}, {"embedder": Embedder(), "embedding_fn": len}):
+        with pytest.raises(ValueError, match="either embedding_fn= or embedder="):
+            await database.bulk_embed_and_store(records, "title", **ways)
 
 
 async def test_streams_in_and_out(database):

@@ -68,8 +68,9 @@ def _left(kept: Any, before: Floats, rows: Floats) -> Floats:
         # these bits can't be read back: they say above the mean or below, as far as rows usually are
         mean: Floats = faiss.vector_to_array(faiss.downcast_VectorTransform(kept.vt).mean)
         far: Floats = np.abs(rows - mean)
-        usual: Floats = np.abs(before - mean).mean(axis=0)
-        return far - usual
+        usual: Any = np.abs(before - mean).mean(axis=0)  # float32, whatever the stubs of NumPy 2.5 say
+        left: Floats = far - usual
+        return left
     # of vectors, not of residuals; lists that were read from a file crash in their own sa_decode (Faiss 1.15)
     codes = getattr(kept, "pq", None)
     told: Floats = kept.sa_decode(kept.sa_encode(rows)) if codes is None else codes.decode(codes.compute_codes(rows))

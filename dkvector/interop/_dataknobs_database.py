@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dkvector.errors import SchemaError
+from dkvector.errors import SchemaError, UnsupportedError
 from dkvector.filters import Ids
 from dkvector.ingest import Reading
 from dkvector.interop._dataknobs_query import Reader, leaves
@@ -34,8 +34,16 @@ with needs("dataknobs-data", "dataknobs"):
 Asked = TheirQuery | ComplexQuery
 
 
+# what every database of theirs can do from 0.11 on, said under this name
+_CONDITIONAL = "conditional_write"
+
+
 class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
     """Records of a store, as dataknobs reads and writes them."""
+
+    SUPPORTED_CAPABILITIES = frozenset(
+        one for one in getattr(AsyncDatabase, "SUPPORTED_CAPABILITIES", ()) if one != _CONDITIONAL
+    )
 
     def __init__(self, store: AsyncVectorStore, schema: DatabaseSchema | None = None) -> None:
         super().__init__({}, schema)
@@ -65,9 +73,16 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
         """Write a new record, and give its id; one that is taken is refused."""
         return (await self.create_batch([record]))[0]
 
-    async def create_batch(self, records: list[TheirRecord]) -> list[str]:
+    async def create_batch(self, records: list[TheirRecord], *, _tx: Any = None) -> list[str]:
         """Write new records, all of them or none, and give their ids."""
         return await self._write(records, "insert")
+
+    async def upsert_batch(self, records: list[TheirRecord], *, _tx: Any = None) -> list[str]:
+        """Write records whether their ids are known or not, together; of several with one id the last counts."""
+        keys = [at if one.id is None else str(one.id) for at, one in enumerate(records)]
+        last = dict(zip(keys, records, strict=True))
+        ids = dict(zip(last, await self._write([*last.values()], "upsert"), strict=True))
+        return [ids[key] for key in keys]
 
     async def _write(self, records: Sequence[TheirRecord], mode: Literal["insert", "upsert"]) -> list[str]:
         if not records:
@@ -87,8 +102,15 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
         )
         return Reading(vector_fields(records) or None, infos=infos)
 
-    async def upsert(self, id_or_record: str | TheirRecord, record: TheirRecord | None = None) -> str:
+    async def upsert(
+        self,
+        id_or_record: str | TheirRecord,
+        record: TheirRecord | None = None,
+        *,
+        expected_version: str | None = None,
+    ) -> str:
         """Write a record whether its id is known or not: `upsert(id, record)` or `upsert(record)`."""
+        _check_unconditional(expected_version)
         if isinstance(id_or_record, str):
             if record is None:
                 raise ValueError("upsert(id, record) takes a record")
@@ -99,8 +121,9 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
             record = id_or_record
         return (await self._write([record], "upsert"))[0]
 
-    async def update(self, id: str, record: TheirRecord) -> bool:  # noqa: A002 - the interface's own word
+    async def update(self, id: str, record: TheirRecord, *, expected_version: str | None = None) -> bool:  # noqa: A002 - the interface's own word
         """Replace a record; False where there is none of that id."""
+        _check_unconditional(expected_version)
         there = await self.exists(id)
         if there:
             await self.upsert(id, record)
@@ -122,11 +145,12 @@ class RecordDatabase(AsyncDatabase, AsyncStreamingMixin):
         """Tell whether there is a record of that id."""
         return await self.store.count(self._ids([id])) > 0
 
-    async def delete(self, id: str) -> bool:  # noqa: A002 - the interface's own word
+    async def delete(self, id: str, *, expected_version: str | None = None) -> bool:  # noqa: A002 - the interface's own word
         """Delete a record; False where there is none of that id."""
+        _check_unconditional(expected_version)
         return (await self.delete_batch([id]))[0]
 
-    async def delete_batch(self, ids: list[str]) -> list[bool]:
+    async def delete_batch(self, ids: list[str], *, _tx: Any = None) -> list[bool]:
         """Delete records, and tell of each whether it was there."""
         there = [one is not None for one in await self.read_batch(ids)]
         if any(there):
@@ -241,3 +265,11 @@ def _sorted(records: list[TheirRecord], query: Asked) -> list[TheirRecord]:
         present.sort(key=itemgetter(0), reverse=spec.order.value == "desc")
         records = [record for _, record in present] + [record for value, record in values if value is None]
     return records
+
+
+def _check_unconditional(version: str | None) -> None:
+    if version is not None:
+        raise UnsupportedError(
+            "a store can't write on condition that a record is as it was read, so another's change could be lost: "
+            "leave expected_version out"
+        )

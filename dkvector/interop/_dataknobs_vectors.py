@@ -97,15 +97,19 @@ class StoreDatabase(RecordDatabase, VectorOperationsMixin):
         batch_size: int = 100,
         model_name: str | None = None,
         model_version: str | None = None,
+        *,
+        embedder: Any = None,
     ) -> list[str]:
         """Embed texts, and write the records with their vectors; several texts of a record are joined by spaces."""
-        if embedding_fn is None:
-            raise ValueError("bulk_embed_and_store takes embedding_fn=")
+        if (embedding_fn is None) == (embedder is None):
+            raise ValueError("bulk_embed_and_store takes either embedding_fn= or embedder=")
+        embed = embedding_fn or embedder.embed
+        model_name = model_name or getattr(embedder, "model_id", None)
         names, ids = [text_field] if isinstance(text_field, str) else text_field, list[str]()
         for at in range(0, len(records), batch_size):
             some = records[at : at + batch_size]
             texts = [" ".join(str(one.get_value(name)) for name in names if one.get_value(name)) for one in some]
-            made = embedding_fn(texts)
+            made = embed(texts)
             vectors = await made if inspect.isawaitable(made) else made
             for record, vector in zip(some, vectors, strict=True):
                 record.fields[vector_field] = TheirVector(
