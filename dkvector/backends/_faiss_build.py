@@ -22,7 +22,7 @@ from dkvector.backends._faiss_index import (
     tail,
     with_usual_effort,
 )
-from dkvector.backends._faiss_nodes import inside, lay_out, row_positions
+from dkvector.backends._faiss_nodes import inside, lay_out, reorder, row_positions
 from dkvector.backends._topk import Block
 from dkvector.indexes import HNSW, IVF, IndexSpec
 from dkvector.metrics import DistanceMetric, Floats
@@ -113,7 +113,7 @@ def _keep_codes(index: FaissIndex, blocks: Sequence[Block]) -> None:
     codes = _faiss_codes.storage(index.spec.quantization, index.index.d, _kind(index.metric))
     codes.train(engine_space(_enough(sample(blocks, _faiss_codes.SAMPLE)), index.metric))
     _code(codes, blocks, index.metric)
-    codes.permute_entries(row_positions(index.index))
+    reorder(codes, row_positions(index.index))
     _faiss_codes.stored_in(inside(index.index), codes)
 
 
@@ -126,7 +126,7 @@ def _bared(index: FaissIndex, blocks: Sequence[Block]) -> Any:
     for block in blocks:
         if block.start < covered:
             _code(vectors, [Block(block.start, block.matrix[: covered - block.start])], index.metric)
-    vectors.permute_entries(row_positions(index.index))
+    reorder(vectors, row_positions(index.index))
     return _faiss_codes.stored_in(inside(index.index), vectors)
 
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from dkvector.backends._topk import Positions
 
+STRIP = 256  # bytes of every vector that are moved at a time
+
 
 def inside(index: Any) -> Any:
     """Give the index that a map is around; one without a map is given itself."""
@@ -40,8 +42,19 @@ def lay_out(index: Any) -> None:
     """
     graph = inside(index)
     order = walk(graph.hnsw)
-    graph.permute_entries(order)
+    reorder(faiss.downcast_index(graph.storage), order)
+    graph.hnsw.permute_entries(faiss.swig_ptr(order))
     faiss.copy_array_to_vector(row_positions(index)[order], index.id_map)
+
+
+def reorder(kept: Any, order: Positions) -> None:
+    """Put the vectors or codes of a storage in another order, `(n,)` of their numbers."""
+    if not len(order):
+        return
+    rows = faiss.rev_swig_ptr(kept.codes.data(), kept.codes.size()).reshape(len(order), -1)
+    # Faiss's own way holds all of them twice
+    for at in range(0, rows.shape[1], STRIP):
+        rows[:, at : at + STRIP] = rows[order, at : at + STRIP]
 
 
 def walk(links: Any) -> Positions:
