@@ -5,8 +5,9 @@ DKVECTOR_TEST_POSTGRES, or one of our own.
 
 What a search is compared with: the same SQL, settings and all, as a prepared statement of asyncpg, for the same NumPy
 queries and the same columns, each fetched by a blocking call (`loop.run_until_complete`), as `store.search` is one. It
-gives the driver's records, where ours gives a frame; a line of its own tells what pandas takes to make one of them, and
-another what the driver takes within a loop that runs anyway, for which the store's own way is `await store.search(…)`.
+gives the driver's records, where ours gives a frame; lines of their own tell what pandas takes to make one of them, what
+the frame that ours gives takes by hand, which is the least that is left to be saved, and what the driver takes within a
+loop that runs anyway, for which the store's own way is `await store.search(…)`.
 
 What a load is compared with: the same ids and vectors by the driver's binary COPY, packed by NumPy, and by its
 executemany. The least that a load can take is told too: a COPY into an unlogged table without a key.
@@ -114,6 +115,14 @@ def searches(url, store, queries) -> None:
         for query in some:
             pd.DataFrame(loop.run_until_complete(statement.fetch(coded(query))), columns=["distance", "id"])
 
+    def framed_by_hand():
+        ranks = np.arange(1, K + 1)
+        for query in some:
+            records = loop.run_until_complete(statement.fetch(coded(query)))
+            distances = np.array([one[0] for one in records], np.float32)
+            columns = {"rank": ranks, "score": 1 - distances, "distance": distances}
+            pd.DataFrame(columns, index=pd.Index([one[1] for one in records], name="id"), copy=False)
+
     async def awaited():
         return [await statement.fetch(coded(query)) for query in some]
 
@@ -124,13 +133,16 @@ def searches(url, store, queries) -> None:
         lambda: [store.search(query, K, columns=[]) for query in some],
         blocking,
         framed_by_pandas,
+        framed_by_hand,
         lambda: LOOP.run(ours_awaited()),
         lambda: loop.run_until_complete(awaited()),
     )
     [call() for call in calls]
-    mine, theirs, with_pandas, mine_awaited, theirs_awaited = (one / len(some) for one in fastest(*calls))
+    mine, theirs, with_pandas, by_hand, mine_awaited, theirs_awaited = (one / len(some) for one in fastest(*calls))
     line("a search, wall", mine, theirs, "≤ 1.15")
     line("a search, beside records that pandas makes a frame of", mine, with_pandas)
+    line("a search, beside the same frame made by hand", mine, by_hand)
+    line("the same frame made by hand, beside records", by_hand, theirs)
     line("a search that is awaited, beside records awaited", mine_awaited, theirs_awaited)
     loop.run_until_complete(connection.close())
     loop.close()
