@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import errno
 import gc
+import io
 import tempfile
 import threading
 
@@ -13,7 +15,7 @@ import pytest
 
 import dkvector as dkv
 from dkvector.backends.faiss import FaissStore
-from dkvector.evaluation import bench, building, timing
+from dkvector.evaluation import bench, building, checkpoint, timing
 from dkvector.evaluation.settings import read_wheres, tunings
 
 DIGITS = dkv.datasets.load_digits()
@@ -326,6 +328,75 @@ def test_finished_runs_are_not_measured_again(tmp_path, built):
     assert len(built) == 7
 
 
+def test_a_run_is_known_by_the_rows_that_its_filter_lets_through_and_comes_under_the_name_of_now(tmp_path):
+    def ask(frame, where, **more):
+        given = {"sweep": [{"probes": 2, "exact": False}], "metric": "l2", **QUICK, **more}
+        return dkv.evaluate(frame, dkv.IVF(lists=20), 30, where=where, **given).runs
+
+    kept, turned = {"checkpoint": tmp_path / "runs"}, DIGITS.assign(digit=9 - DIGITS["digit"])
+    first, other = ask(DIGITS, {"high": "digit > 2"}, **kept), ask(turned, {"high": "digit > 2"}, **kept)
+    assert first["matching"].tolist() == [(DIGITS["digit"] > 2).sum()]
+    pd.testing.assert_series_equal(other["recall"], ask(turned, "digit > 2")["recall"])
+    assert other["matching"].tolist() == [(turned["digit"] > 2).sum()]
+    again = ask(DIGITS, {"three or more": "digit > 2"}, **kept)
+    assert again["where"].tolist() == ["three or more"]
+    pd.testing.assert_frame_equal(again.drop(columns="where"), first.drop(columns="where"))
+
+
+def test_a_run_is_known_by_the_place_of_its_store_but_not_by_its_password(tmp_path, built):
+    for target in (f"faiss:{tmp_path}/one", f"faiss:{tmp_path}/other", f"faiss:{tmp_path}/one"):
+        dkv.evaluate(DIGITS, {target: dkv.Flat()}, 5, metric="l2", checkpoint=tmp_path / "runs", **QUICK)
+    assert len(built) == 2
+    one, same, other = (bench._place(f"postgresql://ann:{word}@{host}/db") for word, host in ("ax", "bx", "ay"))
+    assert one == same != other
+    assert bench._place(None) == ()
+
+
+def test_an_open_store_is_measured_with_its_own_knobs_and_by_the_metric_that_is_asked_for(tmp_path):
+    given = {"sweep": [], "checkpoint": tmp_path / "runs", **QUICK}
+    with DIGITS.vec.push("faiss", index=dkv.IVF(lists=40), metric="l2") as store:
+        found = []
+        for probes in (1, 40):
+            store.tuning = dkv.Tuning(probes=probes, exact=False)
+            found.append(dkv.evaluate(store, None, 50, **given).runs.iloc[0])
+    assert [one["tuning"] for one in found] == ["probes=1, exact=False", "probes=40, exact=False"]
+    assert found[0]["recall"] < 0.95 < found[1]["recall"] == 1
+    by_angle = {"exact": DIGITS.vec.push("exact"), "faiss": DIGITS.vec.push("faiss")}
+    runs = dkv.evaluate(by_angle, None, 50, metric="l2", **QUICK).runs
+    # the one measures by any metric, the other says that it can't
+    assert runs["recall"].tolist()[:1] == [1]
+    assert runs["error"].str.partition(":")[0].tolist() == ["", "UnsupportedError"]
+
+
+def test_a_run_that_can_not_be_kept_is_not_lost(tmp_path, monkeypatch):
+    path = tmp_path / "runs"
+
+    class Full(io.FileIO):
+        def write(self, line):
+            super().write(line[:50])
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    class OfFullDisk(type(path)):
+        def open(self, mode):
+            return Full(self, mode) if mode == "ab" else super().open(mode)
+
+    def ask(*probes):
+        given = {"sweep": {"probes": list(probes)}, "metric": "l2", "checkpoint": path, **QUICK}
+        return dkv.evaluate(DIGITS, dkv.IVF(lists=20), 20, **given).runs
+
+    ask(1)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "Path", OfFullDisk)
+        with pytest.warns(UserWarning, match=r"a run is not kept, as .*runs can't be written to: .*no space left"):
+            runs = ask(1, 2, 3)
+    assert runs["error"].tolist() == [""] * 3
+    assert runs["recall"].is_monotonic_increasing
+    assert path.read_bytes() == before  # not with half a line
+    with pytest.raises(OSError, match="Is a directory"):
+        dkv.evaluate(DIGITS, dkv.Flat(), 20, metric="l2", checkpoint=tmp_path, **QUICK)
+
+
 def test_a_line_that_was_cut_off_is_measured_again_and_another_file_is_left_alone(tmp_path, built):
     path = tmp_path / "runs"
     given = {"sweep": {"probes": [1, 2]}, "metric": "l2", "checkpoint": path, **QUICK}
@@ -336,6 +407,14 @@ def test_a_line_that_was_cut_off_is_measured_again_and_another_file_is_left_alon
     )
     assert len(built) == 2
     assert len(path.read_bytes().splitlines()) == 2
+    # what was cut off may be no more than the end of the line, after which another one comes
+    path.write_bytes(path.read_bytes()[:-1])
+    dkv.evaluate(DIGITS, dkv.IVF(lists=20), 30, **{**given, "sweep": {"probes": [3]}})
+    assert [orjson.loads(line)["run"]["tuning"] for line in path.read_bytes().splitlines()] == [
+        "probes=1",
+        "probes=2",
+        "probes=3",
+    ]
     path.write_bytes(b"a,b\n1,2")
     with pytest.raises(dkv.SchemaError, match="holds no runs of an evaluation: see its line 1"):
         dkv.evaluate(DIGITS, dkv.IVF(lists=20), 30, **given)

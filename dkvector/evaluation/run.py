@@ -96,7 +96,7 @@ def run(made: Built, setting: Setting, ground: Ground, truth: Truth, timing: Tim
     """
     has_own = bool((truth.own >= 0).any())
     # one more, for a query that is a row finds itself
-    trial = Trial(made.store, made.name, setting, setting.k + has_own)
+    trial = Trial(made.store, made.name, setting, setting.k + has_own, ground.metric)
     times = measure(trial, ground.queries.matrix, timing)
     among = ground.rows.matching(setting.filter)
     answers = ground.answers(times.found, truth, among)
@@ -151,7 +151,9 @@ def _evidence(trial: Trial, query: Floats, times: Times) -> dict[str, Any]:
     used = float(np.mean([not is_exact(plan) for plan in times.plans])) if times.plans else float("nan")
     plan = Counter(times.plans).most_common(1)[0][0] if times.plans else ""
     setting = trial.setting
-    told = trial.store.explain(query, trial.k, field=trial.name, where=setting.filter, tuning=setting.tuning)
+    told = trial.store.explain(
+        query, trial.k, field=trial.name, where=setting.filter, metric=trial.metric, tuning=setting.tuning
+    )
     if is_exact(told.plan) and not is_exact(plan):
         plan, used = told.plan, 0.0
     return {"plan": plan, "index_used": used}

@@ -107,13 +107,14 @@ def _label(name: str, taken: Sequence[str]) -> str:
     return name if name not in taken else f"{name} {1 + len({one for one in taken if one.split()[0] == name})}"
 
 
-def tunings(spec: IndexSpec, sweep: Any) -> list[Tuning]:
+def tunings(spec: IndexSpec, sweep: Any, own: Tuning | None = None) -> list[Tuning]:
     """Give the knobs to try for an index.
 
     Args:
         spec: the index.
         sweep: None for a usual range; a list of tunings for every index; a dict of them by kind of index; or a dict of
             values by knob, of which every combination is tried that the index has knobs for.
+        own: the knobs that an open store has, for searches that bring none.
 
     Returns:
         The tunings, at least one.
@@ -128,7 +129,7 @@ def tunings(spec: IndexSpec, sweep: Any) -> list[Tuning]:
         found = list(_of_mapping(spec, sweep))
     else:
         found = [Tuning.of(one) for one in sweep]
-    return found or [Tuning()]
+    return found or [own or Tuning()]
 
 
 def _of_mapping(spec: IndexSpec, sweep: Mapping[str, Any]) -> Iterator[Tuning]:

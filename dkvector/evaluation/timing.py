@@ -18,7 +18,7 @@ from dkvector._loop import LOOP
 from dkvector.backends._topk import Positions
 from dkvector.blocking import VectorStore
 from dkvector.evaluation.settings import Setting
-from dkvector.metrics import Floats
+from dkvector.metrics import DistanceMetric, Floats
 
 LEAST = 2e-3  # seconds below which one call of a batch is too short a time for a clock
 
@@ -49,25 +49,39 @@ class Trial:
         name: the vector field.
         setting: the run.
         k: neighbours to ask for: one more where queries are rows.
+        metric: what the answers are compared by; a store that has another and can't do without is an error.
     """
 
     store: VectorStore
     name: str
     setting: Setting
     k: int
+    metric: DistanceMetric
 
     def search(self, queries: Any) -> pd.DataFrame:
         """Search as a user would, for ids and distances alone."""
         setting = self.setting
         return self.store.search(
-            queries, self.k, field=self.name, where=setting.filter, tuning=setting.tuning, columns=[]
+            queries,
+            self.k,
+            field=self.name,
+            where=setting.filter,
+            metric=self.metric,
+            tuning=setting.tuning,
+            columns=[],
         )
 
     async def ask(self, query: Floats) -> None:
         """Search beside others."""
         setting = self.setting
         await self.store.store.search(
-            query, self.k, field=self.name, where=setting.filter, tuning=setting.tuning, columns=[]
+            query,
+            self.k,
+            field=self.name,
+            where=setting.filter,
+            metric=self.metric,
+            tuning=setting.tuning,
+            columns=[],
         )
 
 
