@@ -204,6 +204,14 @@ def test_slices_add_up_to_the_whole(words):
         words.slices("po")
 
 
+def test_queries_of_no_known_group_are_a_group_too():
+    kinds = DIGITS.assign(kind=DIGITS["digit"].map({0: "round", 1: "straight"}))
+    found = dkv.evaluate(kinds, dkv.Flat(), 100, metric="l2", by="kind", **QUICK)
+    slices = found.slices().set_index("kind")["queries"]
+    assert slices.sum() == 100
+    assert slices[slices.index.isna()].tolist() == [(~found.queries["kind"].isin(["round", "straight"])).sum()]
+
+
 def test_the_hardest_queries_come_with_what_is_known_of_them(words):
     hard = words.hardest(5)
     assert hard["recall"].is_monotonic_increasing
@@ -233,6 +241,14 @@ def test_the_best_run_is_sure_of_its_recall(words):
     assert words.best(0.5, by="p50_ms")["p50_ms"] == words.runs[words.runs["recall_low"] >= 0.5]["p50_ms"].min()
     with pytest.raises(dkv.NotFoundError, match=r"no run reaches recall 1\.1"):
         words.best(1.1)
+    with pytest.raises(dkv.NotFoundError, match=r"with recall 0\.5 answers within 1e-09 ms; the quickest takes"):
+        words.best(0.5, p95_ms=1e-9)
+    with pytest.raises(dkv.NotFoundError, match="no filter 'depth > 66'; did you mean 'depth > 6'"):
+        words.best(0.5, where="depth > 66")
+    with pytest.raises(dkv.NotFoundError, match="no column 'qp'"):
+        words.best(0.5, by="qp")
+    with pytest.raises(dkv.SchemaError, match="no run has a qps_concurrent"):
+        words.best(0.5, by="qps_concurrent")
 
 
 def test_it_is_written_and_shown(words, tmp_path):
@@ -467,6 +483,27 @@ def test_clients_ask_at_once_and_each_query_once(monkeypatch):
     assert found.runs["qps_concurrent"][0] > 0
 
 
+def test_where_one_client_fails_the_others_have_stopped_when_it_is_told(monkeypatch):
+    asked, ended = [], []
+
+    async def failing(_trial, _query):
+        asked.append(1)
+        if len(asked) == 3:
+            raise dkv.BackendUnavailableError("gone")
+        try:
+            await asyncio.sleep(600)
+        finally:
+            # as a driver takes its time to let go of a connection
+            await asyncio.sleep(0.1)
+            ended.append(1)
+
+    monkeypatch.setattr(timing.Trial, "ask", failing)
+    trial = timing.Trial(None, "embedding", None, 5, dkv.DistanceMetric.COSINE)
+    with pytest.raises(dkv.BackendUnavailableError, match="gone"):
+        timing._loaded(trial, np.ones((30, 2), "f4"), 3)
+    assert (len(asked), len(ended)) == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("sweep", "hnsw", "ivf", "flat"),
     [
@@ -510,6 +547,15 @@ def test_filters_have_names(where, names):
         ({"specs": {"nosuch": dkv.Flat()}}, dkv.UnsupportedError, "no backend 'nosuch'"),
         ({"specs": "hnws"}, dkv.SchemaError, "did you mean 'hnsw'"),
         ({"queries": np.ones((2, 3), "f4")}, dkv.VectorError, "3 dimensions, expected 64"),
+        ({"queries": 0}, dkv.SchemaError, "queries must be a whole number of at least 1, not 0"),
+        ({"queries": -5}, dkv.SchemaError, "queries must be a whole number of at least 1, not -5"),
+        ({"repeats": -1}, dkv.SchemaError, "repeats must be a whole number of at least 0, not -1"),
+        ({"warmup": -1}, dkv.SchemaError, "warmup must be a whole number of at least 0"),
+        ({"clients": -1}, dkv.SchemaError, "clients must be a whole number of at least 0"),
+        ({"clients": 1.5}, dkv.SchemaError, "clients must be a whole number of at least 0"),
+        ({"k": []}, dkv.SchemaError, "nothing to measure: k is how many neighbours"),
+        ({"by": "index"}, dkv.SchemaError, "slices have a column 'index' of their own"),
+        ({"by": ["digit", "recall"]}, dkv.SchemaError, "slices have a column 'recall' of their own"),
     ],
 )
 def test_what_can_not_be_measured_is_refused_before_anything_is_built(given, error, message, built):
@@ -517,3 +563,19 @@ def test_what_can_not_be_measured_is_refused_before_anything_is_built(given, err
     with pytest.raises(error, match=message):
         dkv.evaluate(DIGITS, **asked)
     assert built == []
+
+
+def test_open_stores_that_are_none_and_knobs_that_none_has_are_refused():
+    for data in ({}, {"rows": DIGITS}):
+        with pytest.raises(dkv.SchemaError, match="a dict has open stores by name, at least one"):
+            dkv.evaluate(data, None, 5, **QUICK)
+    with DIGITS.vec.push("exact") as store:
+        for sweep in ({"ef": [1]}, [{"ef": 1}], {"hnsw": [{"ef": 1}]}):
+            with pytest.raises(dkv.SchemaError, match=r"no 'ef'"):
+                dkv.evaluate(store, None, 5, sweep=sweep, **QUICK)
+
+
+def test_no_filter_in_a_list_is_none_and_numbers_of_numpy_count_queries():
+    found = dkv.evaluate(DIGITS, dkv.Flat(), np.int64(7), where=[], metric="l2", **QUICK)
+    assert found.runs["where"].tolist() == [""]
+    assert len(found.queries) == 7

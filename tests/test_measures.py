@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dkvector.evaluation import measures
+from dkvector.evaluation.judged import read_relevances
 from dkvector.evaluation.measures import Answers, Relevances
 from dkvector.evaluation.truth import Truth
 from dkvector.metrics import DistanceMetric
@@ -122,6 +123,23 @@ def test_a_relevant_row_that_comes_twice_gains_once():
     known, found = judged({3: 1, 4: 1}), answers_of(FLAT, [3, 3, 3])
     assert known.recall(found, 3).tolist() == [0.5]
     assert known.ndcg(found, 3)[0] == pytest.approx(1 / (1 + 1 / np.log2(3)))
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        pd.DataFrame({"query": ["q", "q", "q", "r"], "row": ["b", "b", "a", "c"], "gain": [1, 2, 1, 1]}),
+        pd.DataFrame({"query": ["q", "q", "q", "r"], "row": ["b", "a", "b", "c"], "gain": [2, 1, 1, 1]}),
+    ],
+)
+def test_a_pair_that_is_judged_twice_counts_once_by_its_largest_gain(twice):
+    once = read_relevances({"q": {"b": 2, "a": 1}, "r": "c"}, pd.Index(["q", "r"]), pd.Index(list("abc")))
+    both = read_relevances(twice, pd.Index(["q", "r"]), pd.Index(list("abc")))
+    assert both.counts.tolist() == [2, 1]
+    found = answers_of([[0.0] * 3] * 2, [1, 2], [0, 2])
+    for figure in (Relevances.recall, Relevances.ndcg, Relevances.mrr):
+        assert figure(both, found, 2).tolist() == figure(once, found, 2).tolist()
+    assert both.recall(found, 2).tolist() == [0.5, 1]
 
 
 def test_ndcg_is_that_of_scikit_learn():

@@ -202,6 +202,11 @@ def test_slices_are_the_worst_first_with_the_mean_of_all():
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
 
 
+def test_the_mean_of_all_leaves_out_groups_of_unknown_recall():
+    unknown = pd.concat([SLICES, SLICES.head(1).assign(kind="d", queries=900, recall=np.nan)], ignore_index=True)
+    assert "all 0.943" in [one.get_text() for one in notes(plotting.plot_slices(unknown, "kind"))]
+
+
 def test_shares_are_drawn_by_index_and_tuning_over_all_filters():
     runs = runs_of(*(sweep("IVF()", (0.9 - share / 2, 10), selectivity=share)[0] for share in (0.01, 0.5, 0.1)))
     ax = plotting.plot_selectivity(runs)
@@ -216,6 +221,13 @@ def test_what_can_not_be_drawn_is_said():
         plotting.plot_frontier(RUNS.tail(1))
     with pytest.raises(dkv.SchemaError, match="there are no latencies"):
         plotting.plot_latency(RUNS, QUERIES.drop(columns="latency_ms"))
+    with pytest.raises(dkv.SchemaError, match="none of these runs has latencies"):
+        plotting.plot_latency(RUNS, QUERIES[QUERIES["run"] != 2], runs_shown=[2])
+    with pytest.raises(dkv.NotFoundError, match="no run 99: they are numbered from 0 to 8"):
+        plotting.plot_latency(RUNS, QUERIES, runs_shown=[0, 99])
+    failed = Evaluation(RUNS.tail(1), QUERIES.head(0).assign(recall=0.9, kind="a"), pd.DataFrame(), {})
+    with pytest.raises(dkv.SchemaError, match="no run was finished"):
+        failed.plot_slices()
     with pytest.raises(dkv.SchemaError, match="no run tells"):
         plotting.plot_builds(RUNS.tail(2))
     with pytest.raises(dkv.SchemaError, match="two stores or more"):

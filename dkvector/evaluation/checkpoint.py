@@ -31,10 +31,17 @@ class Checkpoint:
         self.path = None if path is None else Path(path).expanduser()
         self.known: dict[str, Outcome] = {}
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # a file that can't be written to is known before hours of measuring
-            self.path.open("ab").close()
-            self._read(self.path)
+            self._open(self.path)
+
+    def _open(self, path: Path) -> None:
+        there = path.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # one that can't be written to is to be known before hours of measuring
+        path.open("ab").close()
+        if there:
+            self._read(path)
+        else:
+            path.unlink()
 
     def _read(self, path: Path) -> None:
         """Read what is there; the last line may have been cut off with its process."""
@@ -57,7 +64,7 @@ class Checkpoint:
             self._append(path, b"\n")
 
     def _append(self, path: Path, line: bytes) -> None:
-        size = path.stat().st_size
+        size = path.stat().st_size if path.exists() else 0
         try:
             with path.open("ab") as file:
                 file.write(line)

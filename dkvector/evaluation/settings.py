@@ -76,13 +76,15 @@ def read_builds(data: Any, specs: Any) -> list[Build]:
         specs: backend → index, or a list of them; indexes alone are for Faiss. None takes open stores as they are.
 
     Raises:
-        SchemaError: no index to build, or indexes for stores that are open already.
+        SchemaError: no index to build, no store, or indexes for stores that are open already.
     """
     if isinstance(data, VectorStore) and specs is None:
         return [Build(data.name, None, store=data)]
     if isinstance(data, Mapping):
         if specs is not None:
             raise SchemaError("open stores are measured as they are: leave specs out, or give rows in place of stores")
+        if not data or not all(isinstance(one, VectorStore) for one in data.values()):
+            raise SchemaError("nothing to measure: a dict has open stores by name, at least one")
         return [Build(str(name), None, store=store) for name, store in data.items()]
     specs = [Flat()] if specs is None else specs
     by_target = specs if isinstance(specs, Mapping) and not _is_spec(specs) else {"faiss": specs}
@@ -165,7 +167,7 @@ def read_wheres(where: Any) -> dict[str, Any]:
     if isinstance(where, Mapping) and all(_is_filter(one) for one in where.values()):
         return {str(name): one for name, one in where.items()} or {"": None}
     listed = where if isinstance(where, list | tuple) else [where]
-    return {_name(one, at): one for at, one in enumerate(listed)}
+    return {_name(one, at): one for at, one in enumerate(listed)} or {"": None}
 
 
 def _is_filter(value: Any) -> bool:

@@ -82,7 +82,7 @@ def shrink(
         forms: compressions, as `quantization` of an index names them; they need Faiss.
         dimensions: the first so many dimensions alone, as for models trained to be cut (Kusupati et al., *Matryoshka
             representation learning*, NeurIPS 2022); a half, a quarter and an eighth of them by default.
-        candidates: rows to measure again by the full vectors; 4·k by default.
+        candidates: rows to measure again by the full vectors, at least k; 4·k by default.
         on: the vector column, where there are several.
         metric: what to measure by; a store's own, or cosine, by default.
         sample: rows to compress; where there are more, so many are drawn by chance.
@@ -117,7 +117,9 @@ def shrink(
         # in their own order, by which ties go
         subject = subject.some(np.sort(np.random.default_rng(seed).permutation(total)[:sample]))
     asked = subject.queries(queries, (), seed)
-    preview = Preview(subject, asked, as_count(k), as_count(candidates or CANDIDATES * k, "candidates"), seed)
+    k = as_count(k)
+    many = CANDIDATES * k if candidates is None else max(k, as_count(candidates, "candidates"))
+    preview = Preview(subject, asked, k, many, seed)
     made = pd.DataFrame(list(preview.rows(forms, cuts)))
     made.insert(3, "bytes", made["bytes_per_vector"] * total)
     made.insert(4, "share", made["bytes_per_vector"] / (4 * full))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dkvector._loop import LOOP
 from dkvector.backends._topk import Positions
 from dkvector.blocking import VectorStore
+from dkvector.counts import as_count
 from dkvector.evaluation.settings import Setting
 from dkvector.metrics import DistanceMetric, Floats
 
@@ -38,6 +39,10 @@ class Timing:
     warmup: int = 50
     clients: int = 4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("repeats", "warmup", "clients", "seed"):
+            as_count(getattr(self, name), name, least=0)
 
 
 @dataclass(frozen=True)
@@ -202,4 +207,11 @@ async def _serve(trial: Trial, queries: Floats, clients: int) -> None:
         for query in left:
             await trial.ask(query)
 
-    await asyncio.gather(*(client() for _ in range(clients)))
+    tasks = [asyncio.create_task(client()) for _ in range(clients)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        # where one fails the others would go on asking, and the store is closed next
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import nan
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dkvector.errors import SchemaError, hint
 from dkvector.evaluation import measures
 from dkvector.evaluation.asked import Queries
 from dkvector.evaluation.building import Built, built
@@ -146,8 +146,6 @@ class Tuner:
 
     def result(self, prefer: str) -> Tuned:
         """Choose the cheapest of the settings that reach the target; the nearest to it where none does."""
-        if prefer not in CHEAP:
-            raise SchemaError(f"no preference {prefer!r}; {hint(prefer, CHEAP)}")
         column, least = CHEAP[prefer]
         runs = self._frame()
         good = [at for at in self.proofs if not self.target.lacks(self.trials[at].figures, recall=self.trials[at].sure)]
@@ -177,7 +175,7 @@ class Tuner:
         for at in self.proofs:
             one = self.trials[at]
             lacks = self.target.lacks(one.figures, recall=one.sure)
-            values = ", ".join(f"{name} {one.figures[name]:,.4g}" for name in lacks)
+            values = ", ".join(f"{name} {one.figures.get(name, nan):,.4g}" for name in lacks)
             said.append(f"{one.figures['index']} {one.figures['tuning']}: {values}".replace(" :", ":"))
         return "settings that find enough miss something else: " + "; ".join(said)
 

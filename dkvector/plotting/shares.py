@@ -67,7 +67,8 @@ def plot_slices(slices: pd.DataFrame, column: str, ax: Any = None) -> Any:
     places = range(len(some))
     spread = [(some["recall"] - some["recall_low"]).clip(0), (some["recall_high"] - some["recall"]).clip(0)]
     ax.errorbar(some["recall"], places, xerr=spread, fmt="o", color=colour, ecolor=colour, elinewidth=1.4, markersize=5)
-    whole = float((slices["recall"] * slices["queries"]).sum() / slices["queries"].sum())
+    known = slices.dropna(subset=["recall"])
+    whole = float((known["recall"] * known["queries"]).sum() / known["queries"].sum())
     ax.axvline(whole, color=ink(colour), linestyle="--", linewidth=1)
     ax.annotate(
         f"all {whole:.3f}",
