@@ -14,6 +14,7 @@ from pyarrow import dataset
 import dkvector as dkv
 from dkvector.evaluation import cache as caching
 from dkvector.evaluation import fingerprint, ground, sources
+from dkvector.evaluation.asked import read_asked
 
 DIGITS = dkv.datasets.load_digits()
 WORDS = dkv.datasets.load_wordnet().drop(columns="lemmas").head(3000)
@@ -233,6 +234,58 @@ def test_files_are_hashed_a_few_pieces_at_a_time(tmp_path, monkeypatch):
         file.seek(-1, os.SEEK_END)
         file.write(b"0")
     assert source.key != first
+
+
+def test_a_store_is_held_in_memory_chunk_by_chunk_also_where_its_answer_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "ROWS", 100)
+    rows = pd.concat([WORDS, WORDS.set_axis(WORDS.index + " again")])
+    whole = len(rows) * 384 * 4
+    with rows.vec.push("exact", columns=[]) as store:
+        dkv.ground_truth(store, SENTENCES, 5, cache=False)
+        tracemalloc.start()
+        try:
+            first = dkv.ground_truth(store, SENTENCES, 5, cache=tmp_path)
+            again = dkv.ground_truth(store, SENTENCES, 5, cache=tmp_path)
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    assert (first.cached, again.cached) == (False, True)
+    assert peak < 0.5 * whole
+
+
+def test_rows_that_change_while_they_are_read_are_kept_as_what_they_became(tmp_path):
+    one, other = (sources.Chunk(0, matrix_of(part["embedding"]), part[[]]) for part in (WORDS.head(50), WORDS.tail(50)))
+    asked = read_asked(SENTENCES, 384, dkv.DistanceMetric.COSINE)
+    wanted = ground.Wanted(3, dkv.DistanceMetric.COSINE)
+
+    class Changing:
+        key = None
+        read = iter([one, other])
+
+        def chunks(self, _columns, _metric):
+            yield next(self.read)
+
+    found = ground.truth_of(Changing(), asked, wanted, tmp_path)
+    assert set(found.labels) <= set(other.labels)
+    before = ground.truth_of(sources.Held(one), asked, wanted, tmp_path)
+    assert not before.cached
+    assert set(before.labels) <= set(one.labels)
+    after = ground.truth_of(sources.Held(other), asked, wanted, tmp_path)
+    assert after.cached
+    assert after.labels.equals(found.labels)
+
+
+def test_labels_come_back_from_the_cache_with_the_name_and_dtype_of_now(tmp_path):
+    rows = WORDS.head(200).reset_index(drop=True)
+    for index in (
+        rows.index,
+        rows.index.rename("row"),
+        rows.index.astype("datetime64[ns]"),
+        rows.index.astype("int32"),
+    ):
+        found = dkv.ground_truth(rows.set_axis(index), SENTENCES, 3, cache=tmp_path).to_frame().index
+        assert (found.name, found.dtype) == (index.name, index.dtype)
+    assert dkv.ground_truth(rows, SENTENCES, 3, cache=tmp_path).cached
 
 
 def test_a_damaged_file_of_the_cache_is_as_good_as_none(tmp_path, counted):

@@ -18,7 +18,7 @@ from dkvector.evaluation.judged import read_relevances
 from dkvector.evaluation.report import Evaluation, as_frames, check_slices
 from dkvector.evaluation.run import Ground
 from dkvector.evaluation.settings import Build, read_builds, read_wheres, tunings
-from dkvector.evaluation.sources import FrameSource, columns_of
+from dkvector.evaluation.sources import Held, columns_of
 from dkvector.evaluation.subject import Subject, read_subject
 from dkvector.evaluation.timing import Timing
 from dkvector.filters import as_filter
@@ -65,14 +65,10 @@ class Plan:
         ks = [as_count(one) for one in (self.k if isinstance(self.k, list | tuple) else [self.k])]
         if not ks:
             raise SchemaError("nothing to measure: k is how many neighbours each query has, or a list of such numbers")
-        # only tells that the content has no digest yet: the rows themselves come as the chunk
-        source = FrameSource(subject.rows.frame, "")
         # the neighbours for the largest k hold those for every other
         most, metric = max(ks), subject.metric
         truths = {
-            name: truth_of(
-                source, iter([subject.rows]), asked, Wanted(most, metric, one, self.exclude_self), self.cache
-            )
+            name: truth_of(Held(subject.rows), asked, Wanted(most, metric, one, self.exclude_self), self.cache)
             for name, one in wheres.items()
         }
         judged = read_relevances(self.relevant, asked.labels, subject.rows.labels)

@@ -22,7 +22,7 @@ from dkvector.evaluation.ground import Wanted, truth_of
 from dkvector.evaluation.measures import Answers, Values
 from dkvector.evaluation.run import Ground
 from dkvector.evaluation.settings import Build
-from dkvector.evaluation.sources import FrameSource
+from dkvector.evaluation.sources import Held
 from dkvector.evaluation.subject import Subject, read_subject
 from dkvector.evaluation.truth import Truth
 from dkvector.indexes import Flat, Tuning
@@ -149,8 +149,7 @@ class Preview:
             yield self._row(f"{cut} dims", "dimensions", 4.0 * cut, *self._by_part(cut, truth))
 
     def _truth(self) -> Truth:
-        source, rows = FrameSource(self.subject.rows.frame, ""), self.subject.rows
-        return truth_of(source, iter([rows]), self.asked, Wanted(self.k, self.subject.metric), cache=True)
+        return truth_of(Held(self.subject.rows), self.asked, Wanted(self.k, self.subject.metric), cache=True)
 
     def _row(self, form: str, family: str, size: float, alone: Values, rescored: Values) -> dict[str, Any]:
         low, high = measures.interval(alone, self.seed)

@@ -58,7 +58,18 @@ class Chunk:
         return None if mask is None or mask.all() else np.flatnonzero(mask)
 
 
-class Source(Protocol):
+class Content(Protocol):
+    """Rows that can be gone through, and more than once."""
+
+    @property
+    def key(self) -> str | None:
+        """A digest of the content; None where it can't be had without reading everything."""
+
+    def chunks(self, columns: Sequence[str], metric: DistanceMetric) -> Iterator[Chunk]:
+        """Give the rows, with the columns that filters read."""
+
+
+class Source(Content, Protocol):
     """Where rows come from."""
 
     @property
@@ -69,12 +80,17 @@ class Source(Protocol):
     def metric(self) -> DistanceMetric:
         """What the rows are measured by unless another metric is asked for."""
 
-    @property
-    def key(self) -> str | None:
-        """A digest of the content; None where it can't be had without reading everything."""
 
-    def chunks(self, columns: Sequence[str], metric: DistanceMetric) -> Iterator[Chunk]:
-        """Give the rows, with the columns that filters read."""
+@dataclass(frozen=True)
+class Held:
+    """Rows that were read, and are in memory."""
+
+    rows: Chunk
+    key: str | None = None
+
+    def chunks(self, _columns: Sequence[str], _metric: DistanceMetric) -> Iterator[Chunk]:
+        """Give all rows at once."""
+        yield self.rows
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dkvector.counts import as_count
 from dkvector.errors import SchemaError, hint
 from dkvector.evaluation.ground import Wanted, truth_of
 from dkvector.evaluation.settings import read_builds
-from dkvector.evaluation.sources import FrameSource, columns_of
+from dkvector.evaluation.sources import Held, columns_of
 from dkvector.evaluation.subject import read_subject
 from dkvector.evaluation.targets import Target
 from dkvector.evaluation.timing import Timing
@@ -97,8 +97,7 @@ def tune(
     asked = subject.queries(queries, (), seed)
     parts = [asked.some(places) for places in _split(len(asked), held_out, seed)]
     look_for = Wanted(as_count(k), subject.metric, condition)
-    source = FrameSource(subject.rows.frame, "")
-    truths = [truth_of(source, iter([subject.rows]), part, look_for, cache) for part in parts]
+    truths = [truth_of(Held(subject.rows), part, look_for, cache) for part in parts]
     tuner = Tuner(subject, parts, truths, condition, wanted, timing, columns)
     with bar(len(builds), "indexes", unit="indexes", show=progress is not False) as done:
         for build in builds:
