@@ -30,6 +30,7 @@ class SearchTests(StoreBase):
         await self.filled(store, frame, metric)
         queries = sample_queries(5)
         hits = await store.search(queries, k=10)
+        assert hits.counts.tolist() == [10] * 5
         at = 0
         for query, count in zip(queries, hits.counts, strict=True):
             for label, distance in zip(hits.ids[at : at + count], hits.distances[at : at + count], strict=True):
