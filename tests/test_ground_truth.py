@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pyarrow import dataset
+from pyarrow import dataset, parquet
 
 import dkvector as dkv
 from dkvector.evaluation import cache as caching
@@ -340,6 +340,39 @@ def test_what_a_killed_process_left_in_the_users_cache_goes_with_the_oldest(tmp_
     monkeypatch.setattr(caching, "LIMIT", 1)
     dkv.ground_truth(WORDS, SENTENCES, 6)
     assert not left.exists()
+
+
+def lists(vectors, **columns):
+    """A table of lists that may be of any length, as most Parquet files have them."""
+    return pa.table({"embedding": pa.array(vectors, pa.list_(pa.float32())), **columns})
+
+
+def test_files_without_rows_and_rows_without_vectors_are_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "ROWS", 50)
+    vectors, depth = matrix_of(WORDS["embedding"])[:200].tolist(), WORDS["depth"].to_numpy()[:200]
+    rows = lists(vectors, depth=depth)
+    parquet.write_table(rows.slice(0, 0), tmp_path / "0.parquet")
+    parquet.write_table(rows, tmp_path / "1.parquet")
+    truth = dkv.ground_truth(tmp_path, SENTENCES, 3, cache=False)
+    assert (truth.rows, truth.counts.tolist()) == (200, [3] * 60)
+    deep = dkv.ground_truth(dataset.dataset(tmp_path).filter(dataset.field("depth") > 8), SENTENCES, 3, cache=False)
+    assert deep.rows == (depth > 8).sum()
+    with pytest.raises(dkv.SchemaError, match="there are no rows"):
+        dkv.ground_truth(dataset.dataset(tmp_path).filter(dataset.field("depth") > 99), SENTENCES, 3, cache=False)
+    for data in (rows.slice(0, 0), WORDS.head(0)):
+        with pytest.raises(dkv.SchemaError, match="there are no rows"):
+            dkv.evaluate(data, dkv.Flat(), SENTENCES, cache=False)
+    # the first chunk whole, and one row of the third
+    lacking = lists([None] * 50 + vectors[50:120] + [None] + vectors[121:])
+    found = dkv.ground_truth(lacking, SENTENCES, 3, on_bad="drop", cache=False)
+    kept = np.r_[50:120, 121:200]
+    distances = naive(matrix_of(WORDS["embedding"])[kept], matrix_of(SENTENCES["embedding"]), "cosine")
+    check(found, distances, 3)
+    assert found.labels.tolist() == kept[found.positions].tolist()
+    for short, message in ((1, r"not a vector of 384 dimensions.*199 \(1 row\)"), (50, "10 dimensions, expected 384")):
+        ragged = vectors[:-short] + [one[:10] for one in vectors[-short:]]
+        with pytest.raises(dkv.VectorError, match=message):
+            dkv.ground_truth(lists(ragged), SENTENCES, 3, cache=False)
 
 
 def test_bad_rows_are_named_or_left_out():

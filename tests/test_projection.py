@@ -456,6 +456,22 @@ def test_new_rows_are_placed_by_the_store(store, digits, view):
     assert np.isfinite(points(some)).all()
 
 
+def test_new_rows_are_placed_by_the_metric_of_the_map_and_not_by_that_of_the_store():
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((320, 8)) * rng.uniform(0.1, 5, (320, 1))
+    rows = pd.DataFrame({"embedding": list(drawn.astype("f4"))})
+    view = dkv.project(rows.head(300), metric="euclidean")
+    new = rows.tail(20)
+    with rows.head(300).vec.push("exact", metric="cosine") as by_angle:
+        placed = dkv.place(new, by_angle, view, metric="euclidean")
+    pd.testing.assert_frame_equal(placed, dkv.place(new, rows.head(300), view, metric="euclidean"), atol=1e-4)
+    with (
+        rows.head(300).vec.push("faiss", metric="cosine") as store,
+        pytest.raises(dkv.UnsupportedError, match="cosine"),
+    ):
+        dkv.place(new, store, view, metric="euclidean")
+
+
 def test_pca_of_a_store_places_on_the_same_plane(store, digits):
     view = dkv.project(store, method="pca")
     found = dkv.place(digits.head(9), store, view, method="pca")

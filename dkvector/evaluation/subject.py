@@ -89,13 +89,15 @@ def read_subject(
         on_bad: "drop" leaves out the rows whose vectors can't be used.
 
     Raises:
-        SchemaError: rows without unique labels: they can't be told apart in an answer.
+        SchemaError: no rows, or rows without unique labels: they can't be told apart in an answer.
     """
     source = read_source(next(iter(data.values())) if isinstance(data, Mapping) else data, on, on_bad)
     by = source.metric if metric is None else DistanceMetric.of(metric)
     if isinstance(source, FrameSource):
         columns = [str(name) for name in source.frame.columns if name != source.name]
     rows = gathered(source, columns, by)
+    if not len(rows.matrix):
+        raise SchemaError("there are no rows")
     if not rows.labels.is_unique:
         raise SchemaError("several rows have the same label: reset_index() gives each its own")
     return Subject(rows, str(source.name), by)
