@@ -16,7 +16,7 @@ from dkvector._loop import offload
 from dkvector.columns import to_index
 from dkvector.errors import SchemaError
 from dkvector.filters import Filter
-from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
+from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared, scale_of
 from dkvector.operations import VectorOperations
 from dkvector.refinements import Evidence
 from dkvector.requests import Request
@@ -85,8 +85,7 @@ def chance_of(matrix: Floats, metric: DistanceMetric) -> Chance:
             far = from_inner_product(dots, metric)
         parts.append(far[np.triu(np.ones(far.shape, bool), 1)].astype(np.float32))
     pairs = np.sort(np.concatenate(parts))
-    scale = 1.0 if metric is DistanceMetric.COSINE else float(np.abs(pairs[[0, -1]]).max())
-    return Chance(pairs, ROUNDING * scale)
+    return Chance(pairs, ROUNDING * scale_of(pairs[[0, -1]], metric))
 
 
 def _widened(matrix: Floats, metric: DistanceMetric) -> Values:

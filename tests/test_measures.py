@@ -1,5 +1,7 @@
 """Figures of merit equal those of a few plain lines, and their intervals hold what they promise."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -175,6 +177,17 @@ def test_the_interval_is_seeded_narrows_with_more_queries_and_leaves_out_what_is
     few = measures.interval(values[:50], 3)
     assert few[1] - few[0] > 2 * (one[1] - one[0])
     assert all(np.isnan(measures.interval(np.array([np.nan]))))
+
+
+def test_the_interval_of_very_many_queries_takes_little():
+    values = np.random.default_rng(0).integers(0, 11, 300_000) / 10
+    tracemalloc.start()
+    low, high = measures.interval(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * values.nbytes
+    # as by the normal distribution
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / np.sqrt(len(values)), rel=0.1)
 
 
 def test_a_mean_of_further_queries_hardly_falls_below_the_lower_bound():

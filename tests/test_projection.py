@@ -494,6 +494,14 @@ def test_edges_are_the_exact_ones_and_found_is_what_the_index_gives(store, digit
     assert (edges["rank"][differ] == 5).all()
 
 
+def test_edges_between_rows_that_are_very_near_are_missed_as_any_others(store, digits):
+    small = digits.assign(embedding=list(np.stack(digits["embedding"]) * np.float32(2**-20)))
+    knobs = {"k": 5, "n": 200, "tuning": {"probes": 1}}
+    with small.vec.push("faiss", index=dkv.IVF(lists=20), metric="euclidean") as shrunk:
+        found = dkv.ann_edges(shrunk, **knobs)["found"]
+    assert found.mean() == pytest.approx(dkv.ann_edges(store, **knobs)["found"].mean(), abs=0.02)
+
+
 def test_a_search_of_all_lists_misses_nothing(store):
     assert dkv.ann_edges(store, k=5, tuning={"probes": 20})["found"].all()
 
@@ -529,7 +537,7 @@ def test_ties_stand_for_each_other_and_for_nothing_nearer(given, found):
     exact = Nearest(np.array([4, 7, 8]), np.float32([0.1, 0.2, 0.3]), np.array([3]))
     positions = np.array([row for row, _ in given], np.intp)
     answers = Nearest(positions, np.float32([far for _, far in given]), np.array([len(given)]))
-    assert hit(exact, answers, 10).tolist() == found
+    assert hit(exact, answers, 10, 1e-5).tolist() == found
 
 
 def test_recall_by_cluster_is_that_of_its_rows(store, digits):
