@@ -78,6 +78,7 @@ def built(build: Build, subject: Subject, columns: Sequence[str]) -> Iterator[Bu
 
 
 def _filled(store: VectorStore, spec: IndexSpec, subject: Subject, columns: Sequence[str], resident: float) -> Built:
+    # before all rows are written for nothing
     store.supports.check_index(store.name, spec)
     frame = subject.frame(columns)
     start = time.perf_counter()

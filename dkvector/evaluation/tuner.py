@@ -111,6 +111,7 @@ class Tuner:
 
     def _of_store(self, build: Build, made: Built) -> None:
         efforts = _efforts(made.spec, self.truths[0].k)
+        # the most thorough is never asked here: it is what is left where nothing less suffices
         low, high = 0, len(efforts) - 1
         while low < high:
             middle = (low + high) // 2
@@ -133,6 +134,7 @@ class Tuner:
         outcome = run(made, setting, ground, self.truths[part], timing)
         figures = {**self._head(build, made.spec, tuning), **made.facts, **outcome["run"], "error": ""}
         recalls = np.array(outcome["queries"]["recall"], np.float64)
+        # as many queries as will prove it: the fewer they are, the more their mean may fall short by chance
         sure = measures.lower_bound(recalls, len(self.parts[1]), SURE)
         trial = Trial(build, made.spec, tuning, part, {**outcome, "run": figures}, sure)
         self.trials.append(trial)

@@ -33,6 +33,7 @@ def plot_selectivity(runs: pd.DataFrame, ax: Any = None) -> Any:
     ends = []
     for (backend, index, tuning), group in done.groupby(["backend", "index", "tuning"], sort=False):
         colour, marker = looks[backend, index]
+        # an index keeps its colour, its tunings differ by the line
         style = LINES[drawn.setdefault((backend, index), 0) % len(LINES)]
         drawn[backend, index] += 1
         curve = group.sort_values("selectivity")
@@ -45,6 +46,7 @@ def plot_selectivity(runs: pd.DataFrame, ax: Any = None) -> Any:
     ax.set(xlabel="share of the rows that the filter lets through", ylabel=f"recall@{done['k'].iloc[0]}")
     ax.autoscale_view()
     plain_numbers(ax.xaxis, times=100, unit=" %")
+    # matplotlib's own margin would leave room for a recall above 1
     ax.set_ylim(top=min(1.005, ax.get_ylim()[1]))
     label_ends(ax, ends)
     return ax

@@ -18,6 +18,7 @@ from dkvector.testing.base import StoreBase
 from dkvector.testing.naive import naive_groups, naive_mmr, naive_p, naive_score
 from dkvector.testing.oracle import naive_search, sample_queries
 
+# what is compared is a formula, to which an approximate index would add errors of its own
 EXACTLY = Tuning(exact=True)
 COSINE = DistanceMetric.COSINE
 
@@ -135,6 +136,7 @@ class RefineTests(StoreBase):
         np.testing.assert_allclose(found["p_value"][copies], expected, rtol=0.02)
 
     async def test_evidence_is_the_same_however_rows_came(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
+        # 300 rows by two writes, and the same ones by a third, in another order
         query, knob = sample_queries(1)[0], Evidence(sample=40, seed=3)
         await store.upsert(frame.iloc[::-1].head(200))
         before = await store.search(query, k=3, refine=knob, tuning=EXACTLY)

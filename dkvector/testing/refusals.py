@@ -74,6 +74,7 @@ class RefusalTests(StoreBase):
         await store.upsert(frame)
         kind = spec if isinstance(spec, str) else "pq"
         if kind in store.supports.indexes | store.supports.quantisations:
+            # flat codes are of the kind flat
             assert (await store.build_index(spec)).kind in {"flat", kind}
         else:
             with pytest.raises(UnsupportedError, match=f"{store.name} has no .* '{kind}'; it has"):
@@ -93,6 +94,7 @@ class RefusalTests(StoreBase):
     async def test_bad_vectors_are_an_error_that_names_the_row(
         self, store: AsyncVectorStore, frame: pd.DataFrame, bad: Any, message: Any
     ) -> None:
+        # with rows there, so that a write which failed halfway would show
         await store.upsert(frame.iloc[10:20])
         rows = frame.head(5)
         vectors = rows.embedding.tolist()

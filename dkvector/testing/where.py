@@ -34,6 +34,7 @@ class FilterTests(StoreBase):
         pages = [page.column(0).to_pylist() async for page in store.scan(where=where, columns=[])]
         assert sorted(one for page in pages for one in page) == expected
 
+    # down to so few that an index which filters what it found runs dry
     @pytest.mark.parametrize("share", [0.5, 0.1, 0.02])
     async def test_a_filter_still_fills_k(self, store: AsyncVectorStore, share: Any) -> None:
         frame = sample_frame(1000, seed=3)

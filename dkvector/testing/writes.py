@@ -68,6 +68,7 @@ class WriteTests(StoreBase):
     ) -> None:
         first = await store.load(frame.head(120), batch_size=50)
         assert (first.inserted, first.skipped, raw_count()) == (120, 0, 120)
+        # cut into other batches than before: what goes on goes by ids, not by places
         changed = frame.assign(name="changed")
         then = await store.load(changed, batch_size=64, resume=True)
         assert (then.inserted, then.replaced, then.skipped) == (180, 0, 120)
@@ -88,6 +89,7 @@ class WriteTests(StoreBase):
 
     async def test_replace_swaps_everything(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
+        # with fewer columns too: a table that is only emptied would keep the others
         await store.upsert(frame.iloc[5:25, [0, 5]], mode="replace")
         assert await store.count() == 20
         assert store.known.payload.names == ["n"]
@@ -192,6 +194,7 @@ class WriteTests(StoreBase):
     async def test_scan_gives_every_row_once(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
         for vectors in (False, True):
+            # a prime, so that the last page is a short one
             pages = store.scan(where="x > 0", columns=["x"], batch_size=37, include_vectors=vectors)
             batches = [batch async for batch in pages]
             ids = [one for batch in batches for one in batch.column(0).to_pylist()]
