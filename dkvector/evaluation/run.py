@@ -151,10 +151,7 @@ def _evidence(trial: Trial, query: Floats, times: Times) -> dict[str, Any]:
     """Tell what really ran: what most searches say of themselves, unless the engine, asked to explain, knows better."""
     used = float(np.mean([not is_exact(plan) for plan in times.plans])) if times.plans else float("nan")
     plan = Counter(times.plans).most_common(1)[0][0] if times.plans else ""
-    setting = trial.setting
-    told = trial.store.explain(
-        query, trial.k, field=trial.name, where=setting.filter, metric=trial.metric, tuning=setting.tuning
-    )
+    told = trial.store.explain(query, trial.k, **trial.knobs)
     if is_exact(told.plan) and not is_exact(plan):
         plan, used = told.plan, 0.0
     return {"plan": plan, "index_used": used}

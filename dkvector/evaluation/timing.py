@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,29 +66,17 @@ class Trial:
 
     def search(self, queries: Any) -> pd.DataFrame:
         """Search as a user would, for ids and distances alone."""
-        setting = self.setting
-        return self.store.search(
-            queries,
-            self.k,
-            field=self.name,
-            where=setting.filter,
-            metric=self.metric,
-            tuning=setting.tuning,
-            columns=[],
-        )
+        return self.store.search(queries, self.k, columns=[], **self.knobs)
 
     async def ask(self, query: Floats) -> None:
         """Search beside others."""
+        await self.store.store.search(query, self.k, columns=[], **self.knobs)
+
+    @cached_property
+    def knobs(self) -> dict[str, Any]:
+        """What every search has; made once, as the clock runs while it is used."""
         setting = self.setting
-        await self.store.store.search(
-            query,
-            self.k,
-            field=self.name,
-            where=setting.filter,
-            metric=self.metric,
-            tuning=setting.tuning,
-            columns=[],
-        )
+        return {"field": self.name, "where": setting.filter, "metric": self.metric, "tuning": setting.tuning}
 
 
 @dataclass
