@@ -243,6 +243,20 @@ def test_an_evaluation_draws_its_own_runs():
     assert found.plot_slices(run=1).get_xlabel() == "recall@10 of HNSW(m=16) ef_search=2 by kind"
 
 
+@pytest.mark.parametrize("size", [None, (7, 3.6)])
+def test_very_many_names_have_room_inside_the_picture(size):
+    shown = [sweep(f"IVF({at})", (0.7 + at / 100, 10), selectivity=share) for at in range(30) for share in (0.1, 0.5)]
+    ax = None if size is None else plt.subplots(figsize=size, layout="constrained")[1]
+    ax = plotting.plot_selectivity(runs_of(*(one[0] for one in shown)), ax)
+    ax.figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(one) for one in notes(ax)]
+    assert len(boxes) == 30
+    for box in boxes:
+        assert ax.figure.bbox.y0 <= box.y0 < box.y1 <= ax.figure.bbox.y1
+    heights = sorted(box.y0 + box.height / 2 for box in boxes)
+    assert np.diff(heights).min() > 0.75 * boxes[0].height
+
+
 def test_labels_keep_their_distance_and_their_order():
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -250,6 +264,8 @@ def test_labels_keep_their_distance_and_their_order():
         placed = np.array(_style._apart(heights.tolist(), 0.05))
         assert (np.diff(placed) >= 0.05 - 1e-9).all()
         assert placed.max() <= 1 + 1e-9
+    assert _style._apart([0.0, 0.0, 0.01], 0.1) == pytest.approx([0, 0.1, 0.2])
+    assert _style._apart([0.99, 1.0, 1.0], 0.1) == pytest.approx([0.8, 0.9, 1])
     assert _style._apart([0.1, 0.5], 0.05) == [0.1, 0.5]
 
 

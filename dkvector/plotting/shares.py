@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dkvector.errors import SchemaError
-from dkvector.plotting._style import End, axes, ink, label_ends, plain_numbers, styles
+from dkvector.plotting._style import SIZE, End, axes, ink, label_ends, plain_numbers, styles
 
 MOST = 30  # groups that one picture shows, the worst of them
 LINES = ("-", "--", ":", "-.")
@@ -26,7 +26,8 @@ def plot_selectivity(runs: pd.DataFrame, ax: Any = None) -> Any:
     done = runs[(runs["error"] == "") & (runs["k"] == runs["k"].iloc[0])].dropna(subset=["recall", "selectivity"])
     if done["selectivity"].nunique() < 2:  # noqa: PLR2004 - one is no curve
         raise SchemaError("recall against selectivity needs several filters: evaluate with where=[…]")
-    ax = axes(ax)
+    lines = done.drop_duplicates(["backend", "index", "tuning"])
+    ax = axes(ax, (SIZE[0], max(SIZE[1], 1 + 0.24 * len(lines))))
     ax.set_xscale("log")
     looks = styles(list(zip(done["backend"], done["index"], strict=True)))
     drawn: dict[Any, int] = {}
