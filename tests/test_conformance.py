@@ -65,6 +65,7 @@ BROKEN = """
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -204,6 +205,27 @@ class Blind(ExactStore):
         return super()._nearest(rows, request, candidates)
 
 
+class FillingGaps(ExactStore):
+    '''Takes truths that are missing for false ones.'''
+
+    def _upsert_now(self, batch, mode, *, progress):
+        filled = [
+            one.fill_null(False) if pa.types.is_boolean(one.type) else one for one in batch.payload.itercolumns()
+        ]
+        batch = dataclasses.replace(batch, payload=pa.table(filled, schema=batch.payload.schema))
+        return super()._upsert_now(batch, mode, progress=progress)
+
+
+class Forgetting(ExactStore):
+    '''Forgets what a row held when its vector is replaced.'''
+
+    async def update_vector(self, id, vector_field, new_vector):
+        found = await super().update_vector(id, vector_field, new_vector)
+        if found:
+            await self.upsert(pd.DataFrame({"title": [None], vector_field: [new_vector]}, index=[id]))
+        return found
+
+
 class Suite(StoreTests):
     @pytest.fixture
     async def store(self):
@@ -264,11 +286,19 @@ class TestDeletingMore(Suite):
 
 class TestBlind(Suite):
     kind = Blind
+
+
+class TestFillingGaps(Suite):
+    kind = FillingGaps
+
+
+class TestForgetting(Suite):
+    kind = Forgetting
 """
 RELEVANT = (
     "fills_k or fewer_matches or distance_of_every_hit or upsert_replaces or upsert_adds or hnsw or finds_the_nearest"
     " or another_metric or missing_values or insert_refuses or by_their_names or labels_come or get_keeps"
-    " or test_delete or forced_index"
+    " or test_delete or forced_index or may_be_missing or test_records"
 )
 
 
@@ -291,7 +321,7 @@ def outcomes(tmp_path_factory):
 
 def test_a_sound_store_passes(outcomes):
     mine = [outcome for outcome, store, _ in outcomes if store == "TestSound"]
-    assert Counter(mine) == {"PASSED": 29}
+    assert Counter(mine) == {"PASSED": 31}
 
 
 @pytest.mark.parametrize(
@@ -308,6 +338,8 @@ def test_a_sound_store_passes(outcomes):
         ("TestOfDoubles", {"test_labels_come_back_as_they_went_in"}),
         ("TestMisplacing", {"test_get_keeps_the_order_of_the_ids"}),
         ("TestDeletingMore", {"test_delete"}),
+        ("TestFillingGaps", {"test_values_of_any_type_may_be_missing"}),
+        ("TestForgetting", {"test_records"}),
         ("TestBlind", {"test_a_forced_index_keeps_to_the_filter", "test_a_filter_still_fills_k"}),
     ],
 )

@@ -77,6 +77,26 @@ class FilterTests(StoreBase):
         await self.agrees(store, frame, ~col("n").isin([5, 150]), frame.n.notna() & ~frame.n.isin([5, 150]))
         await self.agrees(store, frame, (col("n") != 150) | col("flag").isin([True]), (frame.n != 150) | frame.flag)
 
+    async def test_values_of_any_type_may_be_missing(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
+        lacking = np.arange(len(frame)) % 7 == 0
+        frame = frame.assign(
+            x=frame.x.mask(lacking),
+            name=frame.name.mask(lacking),
+            flag=frame.flag.astype("boolean").mask(lacking),
+            when=frame.when.mask(lacking),
+        )
+        await self.filled(store, frame)
+        for name in ("x", "name", "flag", "when"):
+            await self.agrees(store, frame, col(name).is_null(), frame[name].isna())
+            await self.agrees(store, frame, ~col(name).is_null(), frame[name].notna())
+        there = pd.Series(~lacking, frame.index)
+        await self.agrees(store, frame, col("x") != 0.5, there & (frame.x != 0.5))
+        await self.agrees(store, frame, ~(col("x") > 0), there & ~(frame.x > 0))
+        await self.agrees(store, frame, col("name") != "plain", there & (frame.name != "plain"))
+        await self.agrees(store, frame, ~col("name").contains("%"), there & (frame.name != "per%cent"))
+        await self.agrees(store, frame, ~col("flag").isin([True]), there & ~frame.flag.fillna(value=True))
+        await self.agrees(store, frame, col("when") != frame.when.iloc[1], there & (frame.when != frame.when.iloc[1]))
+
     async def test_every_form_of_where(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
         expected = frame.index[frame.flag & (frame.n > 100)].tolist()
