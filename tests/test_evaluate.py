@@ -223,6 +223,20 @@ def test_the_hardest_queries_come_with_what_is_known_of_them(words):
     assert (one["runs"] == 1).all()
 
 
+def test_queries_of_one_label_are_one_of_the_hardest():
+    twice = pd.concat([DIGITS.head(20), DIGITS.iloc[20:40].set_axis(range(20))])
+    found = dkv.evaluate(DIGITS, dkv.IVF(lists=20), twice, sweep=[{"probes": 1}], exclude_self=False, **QUICK)
+    assert found.hardest(4).index.is_unique
+    assert len(found.hardest(4)) == 4
+
+
+def test_a_store_without_the_vectors_that_are_measured_says_so():
+    stores = {"ours": DIGITS.vec.push("exact"), "other": DIGITS.rename(columns={"embedding": "v"}).vec.push("exact")}
+    errors = dkv.evaluate(stores, None, 20, **QUICK).runs["error"].tolist()
+    assert errors[0] == ""
+    assert errors[1].startswith("NotFoundError: no vector field 'embedding'")
+
+
 def test_the_frontier_holds_what_nothing_beats(words):
     frontier = words.frontier()
     for (k, where), group in words.runs.groupby(["k", "where"]):

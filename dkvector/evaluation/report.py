@@ -165,7 +165,9 @@ class Evaluation:
         told = some.groupby("query", sort=False)["recall"].agg(recall="mean", worst="min", runs="count")
         hard = pd.DataFrame(told).sort_values(["recall", "worst"], kind="stable").head(n)
         # pandas joins no two columns of one name
-        known = self.asked.rename(columns={name: f"{name}_" for name in self.asked.columns if name in hard.columns})
+        known = self.asked[~self.asked.index.duplicated()].rename(
+            columns={name: f"{name}_" for name in self.asked.columns if name in hard.columns}
+        )
         joined: pd.DataFrame = hard.join(known)
         return joined
 
