@@ -45,6 +45,9 @@ def _plain(values: pa.ChunkedArray | pa.Array) -> pa.Array:
         whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], whole.type)
     if isinstance(whole.type, pa.BaseExtensionType):
         whole = whole.storage
+    if pa.types.is_float16(whole.type):
+        # Arrow compares no half floats; what is missing becomes NaN, which is missing too
+        return pa.array(whole.to_numpy(zero_copy_only=False).astype(np.float32))
     return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
 
 

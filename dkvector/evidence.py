@@ -16,8 +16,7 @@ from dkvector._loop import offload
 from dkvector.columns import to_index
 from dkvector.errors import SchemaError
 from dkvector.filters import Filter
-from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
-from dkvector.norms import squared_norms
+from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared, scale_of
 from dkvector.operations import VectorOperations
 from dkvector.refinements import Evidence
 from dkvector.requests import Request
@@ -27,6 +26,7 @@ from dkvector.vectors import to_matrix
 Values = NDArray[np.float64]
 BLOCK = 512  # rows whose distances to all others are measured at once
 KEPT = 8  # samples that are kept
+ROUNDING = 1e-6  # of the scale of distances, by which those of engines in float32 are off
 PAGE = 1 << 16  # ids that are read at a time
 _ODD = 0x9E3779B97F4A7C15  # the golden ratio in 64 bits, as splitmix64 has it
 
@@ -37,9 +37,11 @@ class Chance:
 
     Attributes:
         pairs: `(m,)` float32 distances of random pairs, ascending.
+        slack: by which rounding may take a distance below that of a pair which is as near.
     """
 
     pairs: Floats
+    slack: float = 0.0
 
     def p_values(self, distances: Floats, tries: Any = 1) -> Values:
         """Tell how likely the nearest of some random pairs is at least as near, `(h,)`; see `Evidence`.
@@ -52,7 +54,7 @@ class Chance:
             >>> Chance(np.float32([0.1, 0.2, 0.3])).p_values(np.float32([0.05, 0.2, 9]))
             array([0.25, 0.75, 1.  ])
         """
-        nearer = np.searchsorted(self.pairs, distances, side="right")
+        nearer = np.searchsorted(self.pairs, distances + np.float32(self.slack), side="right")
         single: Values = (nearer + 1) / (len(self.pairs) + 1)
         # 1 - (1 - p)^tries by logarithms, as a power would lose a small p; p stays below 1, whose complement has none
         return -np.expm1(tries * np.log1p(-np.minimum(single, 1 - 1e-16))) if np.any(np.not_equal(tries, 1)) else single
@@ -68,21 +70,34 @@ def chance_of(matrix: Floats, metric: DistanceMetric) -> Chance:
         >>> chance_of(np.float32([[0, 0], [3, 4], [0, 1]]), DistanceMetric.EUCLIDEAN).pairs.round(2)
         array([1.  , 4.24, 5.  ], dtype=float32)
     """
-    if len(matrix) < 2:  # noqa: PLR2004 - a pair
+    wide = _widened(matrix, metric)
+    if len(wide) < 2:  # noqa: PLR2004 - a pair
         raise SchemaError("evidence needs random pairs, and there are not two rows with vectors")
-    squared = squared_norms(matrix)
+    squared: Any = np.vecdot(wide, wide)
     parts = []
-    for at in range(0, len(matrix) - 1, BLOCK):
-        rows = np.arange(at, min(at + BLOCK, len(matrix)))
+    for at in range(0, len(wide) - 1, BLOCK):
+        rows = np.arange(at, min(at + BLOCK, len(wide)))
         # each pair once: earlier rows have met all later ones
-        dots = matrix[rows] @ matrix[at:].T
+        dots: Any = wide[rows] @ wide[at:].T
         if metric is DistanceMetric.EUCLIDEAN:
             far = from_squared(squared[rows, None] + squared[None, at:] - 2 * dots)
         else:
-            lengths = np.sqrt(squared[rows, None] * squared[None, at:]) if metric is DistanceMetric.COSINE else 1
-            far = from_inner_product((dots / lengths).astype(np.float32), metric)
-        parts.append(far[np.triu(np.ones(far.shape, bool), 1)])
-    return Chance(np.sort(np.concatenate(parts)))
+            far = from_inner_product(dots, metric)
+        parts.append(far[np.triu(np.ones(far.shape, bool), 1)].astype(np.float32))
+    pairs = np.sort(np.concatenate(parts))
+    return Chance(pairs, ROUNDING * scale_of(pairs[[0, -1]], metric))
+
+
+def _widened(matrix: Floats, metric: DistanceMetric) -> Values:
+    """Make a sample ready for products."""
+    # in single precision ‖q‖² + ‖v‖² - 2q·v leaves copies apart, and of rows far from the origin hardly a digit
+    wide: Values = matrix.astype(np.float64)
+    if metric is DistanceMetric.COSINE:
+        lengths: Values = np.sqrt(np.vecdot(wide, wide))
+        # rows of no length, which a store of another metric may hold, are at no angle to any other
+        there = lengths > 0
+        wide = wide[there] / lengths[there, None]
+    return wide
 
 
 def drawn(ids: pd.Index, sample: int, seed: int) -> pd.Index:

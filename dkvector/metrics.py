@@ -168,6 +168,16 @@ def from_engine(scores: Floats, measure: str, lengths: Floats | float = 1.0) -> 
 MEASURES = ("cosine", "dot_product", "l2_norm", "max_inner_product")
 
 
+def scale_of(distances: Floats, metric: DistanceMetric) -> float:
+    """Tell what the rounding of distances is relative to: 1 for those of angles, the largest of any others.
+
+    Example:
+        >>> scale_of(np.float32([0.5, -3]), DistanceMetric.DOT_PRODUCT)
+        3.0
+    """
+    return 1.0 if metric is DistanceMetric.COSINE else float(np.abs(distances).max(initial=0))
+
+
 def of_pairs(queries: Floats, vectors: Floats, metric: DistanceMetric) -> Floats:
     """Measure pairs of vectors, in double precision.
 

@@ -30,6 +30,17 @@ def frame_of(rows):
     )
 
 
+def test_half_floats_differ_like_all_others():
+    rows = frame_of({1: (1.0, 1, "a"), 2: (1.0, 1, "a"), 3: (1.0, 1, "a")})
+    rows["half"] = np.array([1, np.nan, 3], np.float16)
+    with rows.vec.push("exact") as store:
+        assert not rows.vec.diff(store)
+        rows.loc[3, "half"] = np.float16(3.002)
+        assert rows.vec.diff(store).changed.index.tolist() == [3]
+        rows.loc[2, "half"] = 0
+        assert rows.vec.diff(store).changed.index.tolist() == [2, 3]
+
+
 @given(before=ROWS.filter(bool), after=ROWS.filter(bool), delete=st.booleans())
 def test_what_a_dict_would_tell(before, after, delete):
     frame = frame_of(after)

@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import errno
 import gc
+import io
 import tempfile
 import threading
 
@@ -13,7 +15,7 @@ import pytest
 
 import dkvector as dkv
 from dkvector.backends.faiss import FaissStore
-from dkvector.evaluation import bench, building, timing
+from dkvector.evaluation import bench, building, checkpoint, timing
 from dkvector.evaluation.settings import read_wheres, tunings
 
 DIGITS = dkv.datasets.load_digits()
@@ -202,6 +204,14 @@ def test_slices_add_up_to_the_whole(words):
         words.slices("po")
 
 
+def test_queries_of_no_known_group_are_a_group_too():
+    kinds = DIGITS.assign(kind=DIGITS["digit"].map({0: "round", 1: "straight"}))
+    found = dkv.evaluate(kinds, dkv.Flat(), 100, metric="l2", by="kind", **QUICK)
+    slices = found.slices().set_index("kind")["queries"]
+    assert slices.sum() == 100
+    assert slices[slices.index.isna()].tolist() == [(~found.queries["kind"].isin(["round", "straight"])).sum()]
+
+
 def test_the_hardest_queries_come_with_what_is_known_of_them(words):
     hard = words.hardest(5)
     assert hard["recall"].is_monotonic_increasing
@@ -211,6 +221,20 @@ def test_the_hardest_queries_come_with_what_is_known_of_them(words):
     assert hard["recall"].iloc[0] == means.min()
     one = words.hardest(3, run=int(used[0]))
     assert (one["runs"] == 1).all()
+
+
+def test_queries_of_one_label_are_one_of_the_hardest():
+    twice = pd.concat([DIGITS.head(20), DIGITS.iloc[20:40].set_axis(range(20))])
+    found = dkv.evaluate(DIGITS, dkv.IVF(lists=20), twice, sweep=[{"probes": 1}], exclude_self=False, **QUICK)
+    assert found.hardest(4).index.is_unique
+    assert len(found.hardest(4)) == 4
+
+
+def test_a_store_without_the_vectors_that_are_measured_says_so():
+    stores = {"ours": DIGITS.vec.push("exact"), "other": DIGITS.rename(columns={"embedding": "v"}).vec.push("exact")}
+    errors = dkv.evaluate(stores, None, 20, **QUICK).runs["error"].tolist()
+    assert errors[0] == ""
+    assert errors[1].startswith("NotFoundError: no vector field 'embedding'")
 
 
 def test_the_frontier_holds_what_nothing_beats(words):
@@ -231,6 +255,14 @@ def test_the_best_run_is_sure_of_its_recall(words):
     assert words.best(0.5, by="p50_ms")["p50_ms"] == words.runs[words.runs["recall_low"] >= 0.5]["p50_ms"].min()
     with pytest.raises(dkv.NotFoundError, match=r"no run reaches recall 1\.1"):
         words.best(1.1)
+    with pytest.raises(dkv.NotFoundError, match=r"with recall 0\.5 answers within 1e-09 ms; the quickest takes"):
+        words.best(0.5, p95_ms=1e-9)
+    with pytest.raises(dkv.NotFoundError, match="no filter 'depth > 66'; did you mean 'depth > 6'"):
+        words.best(0.5, where="depth > 66")
+    with pytest.raises(dkv.NotFoundError, match="no column 'qp'"):
+        words.best(0.5, by="qp")
+    with pytest.raises(dkv.SchemaError, match="no run has a qps_concurrent"):
+        words.best(0.5, by="qps_concurrent")
 
 
 def test_it_is_written_and_shown(words, tmp_path):
@@ -326,6 +358,75 @@ def test_finished_runs_are_not_measured_again(tmp_path, built):
     assert len(built) == 7
 
 
+def test_a_run_is_known_by_the_rows_that_its_filter_lets_through_and_comes_under_the_name_of_now(tmp_path):
+    def ask(frame, where, **more):
+        given = {"sweep": [{"probes": 2, "exact": False}], "metric": "l2", **QUICK, **more}
+        return dkv.evaluate(frame, dkv.IVF(lists=20), 30, where=where, **given).runs
+
+    kept, turned = {"checkpoint": tmp_path / "runs"}, DIGITS.assign(digit=9 - DIGITS["digit"])
+    first, other = ask(DIGITS, {"high": "digit > 2"}, **kept), ask(turned, {"high": "digit > 2"}, **kept)
+    assert first["matching"].tolist() == [(DIGITS["digit"] > 2).sum()]
+    pd.testing.assert_series_equal(other["recall"], ask(turned, "digit > 2")["recall"])
+    assert other["matching"].tolist() == [(turned["digit"] > 2).sum()]
+    again = ask(DIGITS, {"three or more": "digit > 2"}, **kept)
+    assert again["where"].tolist() == ["three or more"]
+    pd.testing.assert_frame_equal(again.drop(columns="where"), first.drop(columns="where"))
+
+
+def test_a_run_is_known_by_the_place_of_its_store_but_not_by_its_password(tmp_path, built):
+    for target in (f"faiss:{tmp_path}/one", f"faiss:{tmp_path}/other", f"faiss:{tmp_path}/one"):
+        dkv.evaluate(DIGITS, {target: dkv.Flat()}, 5, metric="l2", checkpoint=tmp_path / "runs", **QUICK)
+    assert len(built) == 2
+    one, same, other = (bench._place(f"postgresql://ann:{word}@{host}/db") for word, host in ("ax", "bx", "ay"))
+    assert one == same != other
+    assert bench._place(None) == ()
+
+
+def test_an_open_store_is_measured_with_its_own_knobs_and_by_the_metric_that_is_asked_for(tmp_path):
+    given = {"sweep": [], "checkpoint": tmp_path / "runs", **QUICK}
+    with DIGITS.vec.push("faiss", index=dkv.IVF(lists=40), metric="l2") as store:
+        found = []
+        for probes in (1, 40):
+            store.tuning = dkv.Tuning(probes=probes, exact=False)
+            found.append(dkv.evaluate(store, None, 50, **given).runs.iloc[0])
+    assert [one["tuning"] for one in found] == ["probes=1, exact=False", "probes=40, exact=False"]
+    assert found[0]["recall"] < 0.95 < found[1]["recall"] == 1
+    by_angle = {"exact": DIGITS.vec.push("exact"), "faiss": DIGITS.vec.push("faiss")}
+    runs = dkv.evaluate(by_angle, None, 50, metric="l2", **QUICK).runs
+    # the one measures by any metric, the other says that it can't
+    assert runs["recall"].tolist()[:1] == [1]
+    assert runs["error"].str.partition(":")[0].tolist() == ["", "UnsupportedError"]
+
+
+def test_a_run_that_can_not_be_kept_is_not_lost(tmp_path, monkeypatch):
+    path = tmp_path / "runs"
+
+    class Full(io.FileIO):
+        def write(self, line):
+            super().write(line[:50])
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    class OfFullDisk(type(path)):
+        def open(self, mode):
+            return Full(self, mode) if mode == "ab" else super().open(mode)
+
+    def ask(*probes):
+        given = {"sweep": {"probes": list(probes)}, "metric": "l2", "checkpoint": path, **QUICK}
+        return dkv.evaluate(DIGITS, dkv.IVF(lists=20), 20, **given).runs
+
+    ask(1)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "Path", OfFullDisk)
+        with pytest.warns(UserWarning, match=r"a run is not kept, as .*runs can't be written to: .*no space left"):
+            runs = ask(1, 2, 3)
+    assert runs["error"].tolist() == [""] * 3
+    assert runs["recall"].is_monotonic_increasing
+    assert path.read_bytes() == before  # not with half a line
+    with pytest.raises(OSError, match="Is a directory"):
+        dkv.evaluate(DIGITS, dkv.Flat(), 20, metric="l2", checkpoint=tmp_path, **QUICK)
+
+
 def test_a_line_that_was_cut_off_is_measured_again_and_another_file_is_left_alone(tmp_path, built):
     path = tmp_path / "runs"
     given = {"sweep": {"probes": [1, 2]}, "metric": "l2", "checkpoint": path, **QUICK}
@@ -336,6 +437,14 @@ def test_a_line_that_was_cut_off_is_measured_again_and_another_file_is_left_alon
     )
     assert len(built) == 2
     assert len(path.read_bytes().splitlines()) == 2
+    # what was cut off may be no more than the end of the line, after which another one comes
+    path.write_bytes(path.read_bytes()[:-1])
+    dkv.evaluate(DIGITS, dkv.IVF(lists=20), 30, **{**given, "sweep": {"probes": [3]}})
+    assert [orjson.loads(line)["run"]["tuning"] for line in path.read_bytes().splitlines()] == [
+        "probes=1",
+        "probes=2",
+        "probes=3",
+    ]
     path.write_bytes(b"a,b\n1,2")
     with pytest.raises(dkv.SchemaError, match="holds no runs of an evaluation: see its line 1"):
         dkv.evaluate(DIGITS, dkv.IVF(lists=20), 30, **given)
@@ -388,6 +497,27 @@ def test_clients_ask_at_once_and_each_query_once(monkeypatch):
     assert found.runs["qps_concurrent"][0] > 0
 
 
+def test_where_one_client_fails_the_others_have_stopped_when_it_is_told(monkeypatch):
+    asked, ended = [], []
+
+    async def failing(_trial, _query):
+        asked.append(1)
+        if len(asked) == 3:
+            raise dkv.BackendUnavailableError("gone")
+        try:
+            await asyncio.sleep(600)
+        finally:
+            # as a driver takes its time to let go of a connection
+            await asyncio.sleep(0.1)
+            ended.append(1)
+
+    monkeypatch.setattr(timing.Trial, "ask", failing)
+    trial = timing.Trial(None, "embedding", None, 5, dkv.DistanceMetric.COSINE)
+    with pytest.raises(dkv.BackendUnavailableError, match="gone"):
+        timing._loaded(trial, np.ones((30, 2), "f4"), 3)
+    assert (len(asked), len(ended)) == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("sweep", "hnsw", "ivf", "flat"),
     [
@@ -431,6 +561,15 @@ def test_filters_have_names(where, names):
         ({"specs": {"nosuch": dkv.Flat()}}, dkv.UnsupportedError, "no backend 'nosuch'"),
         ({"specs": "hnws"}, dkv.SchemaError, "did you mean 'hnsw'"),
         ({"queries": np.ones((2, 3), "f4")}, dkv.VectorError, "3 dimensions, expected 64"),
+        ({"queries": 0}, dkv.SchemaError, "queries must be a whole number of at least 1, not 0"),
+        ({"queries": -5}, dkv.SchemaError, "queries must be a whole number of at least 1, not -5"),
+        ({"repeats": -1}, dkv.SchemaError, "repeats must be a whole number of at least 0, not -1"),
+        ({"warmup": -1}, dkv.SchemaError, "warmup must be a whole number of at least 0"),
+        ({"clients": -1}, dkv.SchemaError, "clients must be a whole number of at least 0"),
+        ({"clients": 1.5}, dkv.SchemaError, "clients must be a whole number of at least 0"),
+        ({"k": []}, dkv.SchemaError, "nothing to measure: k is how many neighbours"),
+        ({"by": "index"}, dkv.SchemaError, "slices have a column 'index' of their own"),
+        ({"by": ["digit", "recall"]}, dkv.SchemaError, "slices have a column 'recall' of their own"),
     ],
 )
 def test_what_can_not_be_measured_is_refused_before_anything_is_built(given, error, message, built):
@@ -438,3 +577,19 @@ def test_what_can_not_be_measured_is_refused_before_anything_is_built(given, err
     with pytest.raises(error, match=message):
         dkv.evaluate(DIGITS, **asked)
     assert built == []
+
+
+def test_open_stores_that_are_none_and_knobs_that_none_has_are_refused():
+    for data in ({}, {"rows": DIGITS}):
+        with pytest.raises(dkv.SchemaError, match="a dict has open stores by name, at least one"):
+            dkv.evaluate(data, None, 5, **QUICK)
+    with DIGITS.vec.push("exact") as store:
+        for sweep in ({"ef": [1]}, [{"ef": 1}], {"hnsw": [{"ef": 1}]}):
+            with pytest.raises(dkv.SchemaError, match=r"no 'ef'"):
+                dkv.evaluate(store, None, 5, sweep=sweep, **QUICK)
+
+
+def test_no_filter_in_a_list_is_none_and_numbers_of_numpy_count_queries():
+    found = dkv.evaluate(DIGITS, dkv.Flat(), np.int64(7), where=[], metric="l2", **QUICK)
+    assert found.runs["where"].tolist() == [""]
+    assert len(found.queries) == 7

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import dkvector as dkv
+from dkvector.evaluation import fitting
 from dkvector.evaluation.fitting import _best, _cross_validated
 
 WORDS = "ape bee cat dog elk fox gnu hen ibis jay kite lynx mole newt owl pig".split()  # noqa: SIM905 - to be read
@@ -76,9 +77,12 @@ def test_what_is_told_was_not_chosen_on_itself():
     assert _best(np.ones((50, 3)), settings) in {24, 25}
 
 
-def test_what_can_not_be_fitted_is_refused():
+def test_what_can_not_be_fitted_is_refused_before_anything_is_asked(monkeypatch):
     rows, queries, texts, right = world(1.0, 0.5)
+    monkeypatch.setattr(fitting, "_legs", lambda *_, **__: pytest.fail("the legs were asked for nothing"))
     with rows.vec.push("exact") as store:
+        with pytest.raises(dkv.SchemaError, match="k must be a whole number"):
+            dkv.fit_fusion(store, queries, texts, right, k=0)
         with pytest.raises(dkv.NotFoundError, match="nobody"):
             dkv.fit_fusion(store, queries, texts, right.replace(right.iloc[0], "nobody"))
         with pytest.raises(dkv.SchemaError, match="3 queries are judged, and 5 folds"):

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pyarrow import dataset
+from pyarrow import dataset, parquet
 
 import dkvector as dkv
 from dkvector.evaluation import cache as caching
 from dkvector.evaluation import fingerprint, ground, sources
+from dkvector.evaluation.asked import read_asked
 
 DIGITS = dkv.datasets.load_digits()
 WORDS = dkv.datasets.load_wordnet().drop(columns="lemmas").head(3000)
@@ -235,6 +236,58 @@ def test_files_are_hashed_a_few_pieces_at_a_time(tmp_path, monkeypatch):
     assert source.key != first
 
 
+def test_a_store_is_held_in_memory_chunk_by_chunk_also_where_its_answer_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "ROWS", 100)
+    rows = pd.concat([WORDS, WORDS.set_axis(WORDS.index + " again")])
+    whole = len(rows) * 384 * 4
+    with rows.vec.push("exact", columns=[]) as store:
+        dkv.ground_truth(store, SENTENCES, 5, cache=False)
+        tracemalloc.start()
+        try:
+            first = dkv.ground_truth(store, SENTENCES, 5, cache=tmp_path)
+            again = dkv.ground_truth(store, SENTENCES, 5, cache=tmp_path)
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    assert (first.cached, again.cached) == (False, True)
+    assert peak < 0.5 * whole
+
+
+def test_rows_that_change_while_they_are_read_are_kept_as_what_they_became(tmp_path):
+    one, other = (sources.Chunk(0, matrix_of(part["embedding"]), part[[]]) for part in (WORDS.head(50), WORDS.tail(50)))
+    asked = read_asked(SENTENCES, 384, dkv.DistanceMetric.COSINE)
+    wanted = ground.Wanted(3, dkv.DistanceMetric.COSINE)
+
+    class Changing:
+        key = None
+        read = iter([one, other])
+
+        def chunks(self, _columns, _metric):
+            yield next(self.read)
+
+    found = ground.truth_of(Changing(), asked, wanted, tmp_path)
+    assert set(found.labels) <= set(other.labels)
+    before = ground.truth_of(sources.Held(one), asked, wanted, tmp_path)
+    assert not before.cached
+    assert set(before.labels) <= set(one.labels)
+    after = ground.truth_of(sources.Held(other), asked, wanted, tmp_path)
+    assert after.cached
+    assert after.labels.equals(found.labels)
+
+
+def test_labels_come_back_from_the_cache_with_the_name_and_dtype_of_now(tmp_path):
+    rows = WORDS.head(200).reset_index(drop=True)
+    for index in (
+        rows.index,
+        rows.index.rename("row"),
+        rows.index.astype("datetime64[ns]"),
+        rows.index.astype("int32"),
+    ):
+        found = dkv.ground_truth(rows.set_axis(index), SENTENCES, 3, cache=tmp_path).to_frame().index
+        assert (found.name, found.dtype) == (index.name, index.dtype)
+    assert dkv.ground_truth(rows, SENTENCES, 3, cache=tmp_path).cached
+
+
 def test_a_damaged_file_of_the_cache_is_as_good_as_none(tmp_path, counted):
     dkv.ground_truth(WORDS, SENTENCES, 5, cache=tmp_path)
     (file,) = tmp_path.glob("*.arrow")
@@ -287,6 +340,39 @@ def test_what_a_killed_process_left_in_the_users_cache_goes_with_the_oldest(tmp_
     monkeypatch.setattr(caching, "LIMIT", 1)
     dkv.ground_truth(WORDS, SENTENCES, 6)
     assert not left.exists()
+
+
+def lists(vectors, **columns):
+    """A table of lists that may be of any length, as most Parquet files have them."""
+    return pa.table({"embedding": pa.array(vectors, pa.list_(pa.float32())), **columns})
+
+
+def test_files_without_rows_and_rows_without_vectors_are_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "ROWS", 50)
+    vectors, depth = matrix_of(WORDS["embedding"])[:200].tolist(), WORDS["depth"].to_numpy()[:200]
+    rows = lists(vectors, depth=depth)
+    parquet.write_table(rows.slice(0, 0), tmp_path / "0.parquet")
+    parquet.write_table(rows, tmp_path / "1.parquet")
+    truth = dkv.ground_truth(tmp_path, SENTENCES, 3, cache=False)
+    assert (truth.rows, truth.counts.tolist()) == (200, [3] * 60)
+    deep = dkv.ground_truth(dataset.dataset(tmp_path).filter(dataset.field("depth") > 8), SENTENCES, 3, cache=False)
+    assert deep.rows == (depth > 8).sum()
+    with pytest.raises(dkv.SchemaError, match="there are no rows"):
+        dkv.ground_truth(dataset.dataset(tmp_path).filter(dataset.field("depth") > 99), SENTENCES, 3, cache=False)
+    for data in (rows.slice(0, 0), WORDS.head(0)):
+        with pytest.raises(dkv.SchemaError, match="there are no rows"):
+            dkv.evaluate(data, dkv.Flat(), SENTENCES, cache=False)
+    # the first chunk whole, and one row of the third
+    lacking = lists([None] * 50 + vectors[50:120] + [None] + vectors[121:])
+    found = dkv.ground_truth(lacking, SENTENCES, 3, on_bad="drop", cache=False)
+    kept = np.r_[50:120, 121:200]
+    distances = naive(matrix_of(WORDS["embedding"])[kept], matrix_of(SENTENCES["embedding"]), "cosine")
+    check(found, distances, 3)
+    assert found.labels.tolist() == kept[found.positions].tolist()
+    for short, message in ((1, r"not a vector of 384 dimensions.*199 \(1 row\)"), (50, "10 dimensions, expected 384")):
+        ragged = vectors[:-short] + [one[:10] for one in vectors[-short:]]
+        with pytest.raises(dkv.VectorError, match=message):
+            dkv.ground_truth(lists(ragged), SENTENCES, 3, cache=False)
 
 
 def test_bad_rows_are_named_or_left_out():

@@ -1,5 +1,7 @@
 """Figures of merit equal those of a few plain lines, and their intervals hold what they promise."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dkvector.evaluation import measures
+from dkvector.evaluation.judged import read_relevances
 from dkvector.evaluation.measures import Answers, Relevances
 from dkvector.evaluation.truth import Truth
 from dkvector.metrics import DistanceMetric
@@ -124,6 +127,23 @@ def test_a_relevant_row_that_comes_twice_gains_once():
     assert known.ndcg(found, 3)[0] == pytest.approx(1 / (1 + 1 / np.log2(3)))
 
 
+@pytest.mark.parametrize(
+    "twice",
+    [
+        pd.DataFrame({"query": ["q", "q", "q", "r"], "row": ["b", "b", "a", "c"], "gain": [1, 2, 1, 1]}),
+        pd.DataFrame({"query": ["q", "q", "q", "r"], "row": ["b", "a", "b", "c"], "gain": [2, 1, 1, 1]}),
+    ],
+)
+def test_a_pair_that_is_judged_twice_counts_once_by_its_largest_gain(twice):
+    once = read_relevances({"q": {"b": 2, "a": 1}, "r": "c"}, pd.Index(["q", "r"]), pd.Index(list("abc")))
+    both = read_relevances(twice, pd.Index(["q", "r"]), pd.Index(list("abc")))
+    assert both.counts.tolist() == [2, 1]
+    found = answers_of([[0.0] * 3] * 2, [1, 2], [0, 2])
+    for figure in (Relevances.recall, Relevances.ndcg, Relevances.mrr):
+        assert figure(both, found, 2).tolist() == figure(once, found, 2).tolist()
+    assert both.recall(found, 2).tolist() == [0.5, 1]
+
+
 def test_ndcg_is_that_of_scikit_learn():
     from sklearn.metrics import ndcg_score
 
@@ -157,6 +177,18 @@ def test_the_interval_is_seeded_narrows_with_more_queries_and_leaves_out_what_is
     few = measures.interval(values[:50], 3)
     assert few[1] - few[0] > 2 * (one[1] - one[0])
     assert all(np.isnan(measures.interval(np.array([np.nan]))))
+
+
+def test_the_interval_of_very_many_queries_takes_little():
+    values = np.random.default_rng(0).binomial(10, 0.9, 300_000) / 10
+    tracemalloc.start()
+    low, high = measures.interval(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * values.nbytes
+    # as by the normal distribution
+    assert (low + high) / 2 == pytest.approx(values.mean(), abs=2e-4)
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / np.sqrt(len(values)), rel=0.1)
 
 
 def test_a_mean_of_further_queries_hardly_falls_below_the_lower_bound():

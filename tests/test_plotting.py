@@ -202,6 +202,11 @@ def test_slices_are_the_worst_first_with_the_mean_of_all():
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
 
 
+def test_the_mean_of_all_leaves_out_groups_of_unknown_recall():
+    unknown = pd.concat([SLICES, SLICES.head(1).assign(kind="d", queries=900, recall=np.nan)], ignore_index=True)
+    assert "all 0.943" in [one.get_text() for one in notes(plotting.plot_slices(unknown, "kind"))]
+
+
 def test_shares_are_drawn_by_index_and_tuning_over_all_filters():
     runs = runs_of(*(sweep("IVF()", (0.9 - share / 2, 10), selectivity=share)[0] for share in (0.01, 0.5, 0.1)))
     ax = plotting.plot_selectivity(runs)
@@ -216,6 +221,13 @@ def test_what_can_not_be_drawn_is_said():
         plotting.plot_frontier(RUNS.tail(1))
     with pytest.raises(dkv.SchemaError, match="there are no latencies"):
         plotting.plot_latency(RUNS, QUERIES.drop(columns="latency_ms"))
+    with pytest.raises(dkv.SchemaError, match="none of these runs has latencies"):
+        plotting.plot_latency(RUNS, QUERIES[QUERIES["run"] != 2], runs_shown=[2])
+    with pytest.raises(dkv.NotFoundError, match="no run 99: they are numbered from 0 to 8"):
+        plotting.plot_latency(RUNS, QUERIES, runs_shown=[0, 99])
+    failed = Evaluation(RUNS.tail(1), QUERIES.head(0).assign(recall=0.9, kind="a"), pd.DataFrame(), {})
+    with pytest.raises(dkv.SchemaError, match="no run was finished"):
+        failed.plot_slices()
     with pytest.raises(dkv.SchemaError, match="no run tells"):
         plotting.plot_builds(RUNS.tail(2))
     with pytest.raises(dkv.SchemaError, match="two stores or more"):
@@ -231,6 +243,20 @@ def test_an_evaluation_draws_its_own_runs():
     assert found.plot_slices(run=1).get_xlabel() == "recall@10 of HNSW(m=16) ef_search=2 by kind"
 
 
+@pytest.mark.parametrize("size", [None, (7, 3.6)])
+def test_very_many_names_have_room_inside_the_picture(size):
+    shown = [sweep(f"IVF({at})", (0.7 + at / 100, 10), selectivity=share) for at in range(30) for share in (0.1, 0.5)]
+    ax = None if size is None else plt.subplots(figsize=size, layout="constrained")[1]
+    ax = plotting.plot_selectivity(runs_of(*(one[0] for one in shown)), ax)
+    ax.figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(one) for one in notes(ax)]
+    assert len(boxes) == 30
+    for box in boxes:
+        assert ax.figure.bbox.y0 <= box.y0 < box.y1 <= ax.figure.bbox.y1
+    heights = sorted(box.y0 + box.height / 2 for box in boxes)
+    assert np.diff(heights).min() > 0.75 * boxes[0].height
+
+
 def test_labels_keep_their_distance_and_their_order():
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -238,6 +264,8 @@ def test_labels_keep_their_distance_and_their_order():
         placed = np.array(_style._apart(heights.tolist(), 0.05))
         assert (np.diff(placed) >= 0.05 - 1e-9).all()
         assert placed.max() <= 1 + 1e-9
+    assert _style._apart([0.0, 0.0, 0.01], 0.1) == pytest.approx([0, 0.1, 0.2])
+    assert _style._apart([0.99, 1.0, 1.0], 0.1) == pytest.approx([0.8, 0.9, 1])
     assert _style._apart([0.1, 0.5], 0.05) == [0.1, 0.5]
 
 

@@ -456,6 +456,22 @@ def test_new_rows_are_placed_by_the_store(store, digits, view):
     assert np.isfinite(points(some)).all()
 
 
+def test_new_rows_are_placed_by_the_metric_of_the_map_and_not_by_that_of_the_store():
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((320, 8)) * rng.uniform(0.1, 5, (320, 1))
+    rows = pd.DataFrame({"embedding": list(drawn.astype("f4"))})
+    view = dkv.project(rows.head(300), metric="euclidean")
+    new = rows.tail(20)
+    with rows.head(300).vec.push("exact", metric="cosine") as by_angle:
+        placed = dkv.place(new, by_angle, view, metric="euclidean")
+    pd.testing.assert_frame_equal(placed, dkv.place(new, rows.head(300), view, metric="euclidean"), atol=1e-4)
+    with (
+        rows.head(300).vec.push("faiss", metric="cosine") as store,
+        pytest.raises(dkv.UnsupportedError, match="cosine"),
+    ):
+        dkv.place(new, store, view, metric="euclidean")
+
+
 def test_pca_of_a_store_places_on_the_same_plane(store, digits):
     view = dkv.project(store, method="pca")
     found = dkv.place(digits.head(9), store, view, method="pca")
@@ -476,6 +492,14 @@ def test_edges_are_the_exact_ones_and_found_is_what_the_index_gives(store, digit
     assert 0.5 < edges["found"].mean() < 0.95
     assert differ.mean() < 0.02  # rows that tie for the last place
     assert (edges["rank"][differ] == 5).all()
+
+
+def test_edges_between_rows_that_are_very_near_are_missed_as_any_others(store, digits):
+    small = digits.assign(embedding=list(np.stack(digits["embedding"]) * np.float32(2**-20)))
+    knobs = {"k": 5, "n": 200, "tuning": {"probes": 1}}
+    with small.vec.push("faiss", index=dkv.IVF(lists=20), metric="euclidean") as shrunk:
+        found = dkv.ann_edges(shrunk, **knobs)["found"]
+    assert found.mean() == pytest.approx(dkv.ann_edges(store, **knobs)["found"].mean(), abs=0.02)
 
 
 def test_a_search_of_all_lists_misses_nothing(store):
@@ -513,7 +537,7 @@ def test_ties_stand_for_each_other_and_for_nothing_nearer(given, found):
     exact = Nearest(np.array([4, 7, 8]), np.float32([0.1, 0.2, 0.3]), np.array([3]))
     positions = np.array([row for row, _ in given], np.intp)
     answers = Nearest(positions, np.float32([far for _, far in given]), np.array([len(given)]))
-    assert hit(exact, answers, 10).tolist() == found
+    assert hit(exact, answers, 10, 1e-5).tolist() == found
 
 
 def test_recall_by_cluster_is_that_of_its_rows(store, digits):

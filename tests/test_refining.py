@@ -121,7 +121,40 @@ def test_chance_is_all_pairs(metric, monkeypatch):
     matrix = np.random.default_rng(0).standard_normal((20, 5)).astype(np.float32)
     one, other = np.triu_indices(20, 1)
     expected = np.sort(of_pairs(matrix[one], matrix[other], metric))
-    np.testing.assert_allclose(chance_of(matrix, metric).pairs, expected, atol=1e-5)
+    chance = chance_of(matrix, metric)
+    np.testing.assert_allclose(chance.pairs, expected, atol=1e-5)
+    # a little nearer than a pair, beyond what rounding does, is nearer
+    below = chance.p_values(chance.pairs - np.float32(1e-4 * np.abs(expected).max()))
+    assert (below <= np.arange(1, 191) / 191).all()
+
+
+@pytest.mark.parametrize("metric", list(DistanceMetric))
+def test_chance_of_rows_that_lie_far_from_the_origin(metric):
+    matrix = (np.random.default_rng(0).standard_normal((30, 64)) + 1000).astype(np.float32)
+    one, other = np.triu_indices(30, 1)
+    expected = np.sort(of_pairs(matrix[one], matrix[other], metric))
+    np.testing.assert_allclose(chance_of(matrix, metric).pairs, expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["exact", "faiss"])
+@pytest.mark.parametrize("dimensions", [63, 100])  # at which products of matrices round otherwise than those of rows
+@pytest.mark.parametrize("metric", [COSINE, DistanceMetric.EUCLIDEAN])
+def test_copies_are_as_near_as_a_copy(backend, dimensions, metric):
+    matrix = np.random.default_rng(1).standard_normal((230, dimensions)).astype(np.float32)
+    matrix[::4] = matrix[0]
+    copies = len(matrix[::4])
+    with pd.DataFrame({"v": list(matrix)}).vec.push(backend, metric=metric) as store:
+        found = store.search(matrix[0], k=1, refine=dkv.Evidence())
+    assert found["p_value"].tolist() == pytest.approx([(copies * (copies - 1) / 2 + 1) / (230 * 229 / 2 + 1)])
+
+
+def test_rows_of_no_length_make_no_pairs_by_an_angle():
+    matrix = np.random.default_rng(0).standard_normal((20, 5)).astype(np.float32)
+    some = np.concatenate([np.zeros((3, 5), np.float32), matrix])
+    np.testing.assert_array_equal(chance_of(some, COSINE).pairs, chance_of(matrix, COSINE).pairs)
+    with pytest.raises(dkv.SchemaError, match="not two rows"):
+        chance_of(some[:4], COSINE)
+    assert len(chance_of(some, DistanceMetric.EUCLIDEAN).pairs) == 23 * 22 / 2
 
 
 def test_p_values_by_hand():

@@ -9,6 +9,7 @@ from dkvector.evaluation import parity as agreement
 from dkvector.evaluation import tuner
 from dkvector.evaluation.configs import config_of
 from dkvector.evaluation.subject import Subject
+from dkvector.evaluation.targets import Target
 from dkvector.metrics import DistanceMetric
 
 WORDS = dkv.datasets.load_wordnet().drop(columns="lemmas").iloc[::5]
@@ -70,7 +71,7 @@ def test_the_least_effort_that_suffices_is_found_in_few_measurements():
     fewer = runs[runs["recall_sure"] < 0.9]["tuning"].str.removeprefix("probes=").astype(int)
     assert fewer.max() < found.tuning.probes
     steps = [one for one in tuner.PROBES if one < 63]
-    assert fewer.max() == steps[steps.index(found.tuning.probes) - 1] if found.tuning.probes in steps else True
+    assert fewer.max() == steps[steps.index(found.tuning.probes) - 1]
     assert (runs["recall_sure"] < runs["recall"] - 0.005).all()
 
 
@@ -102,6 +103,13 @@ def test_what_can_not_be_met_is_said_with_what_is_nearest():
     assert none.runs["error"].tolist() == ["UnsupportedError: exact has no index 'hnsw'; it has auto, flat"]
 
 
+def test_what_nobody_measured_is_not_taken_for_reached():
+    found = dkv.tune(DIGITS, {"recall": 0.9, "memory": "1GB"}, "exact", specs="flat", queries=40, repeats=1, **QUIET)
+    assert not found.met  # the store tells no size of an index
+    assert found.note.endswith("Flat(): index_bytes nan")
+    assert Target(p95_ms=1, build_s=1).lacks({"build_s": 0.5}, recall=1.0) == ["p95_ms"]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -111,9 +119,12 @@ def test_what_can_not_be_met_is_said_with_what_is_nearest():
         ({"prefer": "speed"}, "no preference 'speed'"),
         ({"queries": 2}, "2 queries can't be split"),
         ({"held_out": 1.0}, "can't be split with held_out=1.0"),
+        ({"target": {"p95_ms": 5}, "repeats": 0}, "with repeats=0 no time is taken"),
+        ({"specs": [dkv.Flat(), dkv.IVF()], "repeats": 0}, "with repeats=0 no time is taken"),
     ],
 )
-def test_what_is_no_target_is_refused(given, message):
+def test_what_is_no_target_is_refused_before_anything_is_built(given, message, monkeypatch):
+    monkeypatch.setattr(tuner.Tuner, "try_out", lambda *_: pytest.fail("it was measured for nothing"))
     with pytest.raises(dkv.SchemaError, match=message):
         dkv.tune(DIGITS, **{"specs": dkv.Flat(), "queries": 20, "repeats": 1, "target": 0.9, **QUIET, **given})
 
@@ -168,7 +179,7 @@ def test_parity_is_what_sets_and_ranks_tell():
 def test_ties_that_change_places_do_not_part():
     def parted(mine, theirs, near=(0.0, 0.5, 0.5), far=(0.0, 0.5, 0.5)):
         one, other = (pd.DataFrame({"distance": d}, index=list(rows)) for rows, d in ((mine, near), (theirs, far)))
-        return agreement._divergence(one, other)
+        return agreement._divergence(one, other, 1e-5)
 
     assert parted("abc", "abc") == 0
     assert parted("abc", "acb") == 0
@@ -177,6 +188,17 @@ def test_ties_that_change_places_do_not_part():
     assert parted("abc", "abd", far=(0.0, 0.5, 0.6)) == 3
     assert parted("abc", "dbc") == 1
     assert parted("abc", "ab", far=(0.0, 0.5)) == 3
+
+
+def test_rows_that_are_very_near_part_as_any_others():
+    near, parted = [DIGITS, DIGITS.assign(embedding=list(np.stack(DIGITS["embedding"]) * np.float32(2**-20)))], []
+    for rows in near:
+        exact, lists = rows.vec.push("exact", metric="l2"), rows.vec.push("faiss", index=dkv.IVF(lists=40), metric="l2")
+        queries, knobs = rows["embedding"].iloc[::20], {"lists": {"probes": 1}}
+        found = dkv.parity({"exact": exact, "lists": lists}, queries, k=5, tuning=knobs)
+        parted.append(found.queries["divergence"].tolist())
+        assert 0 < found.frame["same"].iloc[0] < 1
+    assert parted[0] == parted[1]
 
 
 def test_one_store_agrees_with_itself_and_all_pairs_are_compared():
@@ -259,6 +281,8 @@ def test_shrink_orders_forms_and_previews_a_sample():
     assert frame.loc["float16", "recall"] > 0.99 > frame.loc["pq", "recall"] > frame.loc["binary", "recall"]
     assert (frame["recall_low"] <= frame["recall"]).all()
     assert "pq" in found._repr_html_()
+    few = dkv.shrink(DIGITS, 50, 10, forms=["int8"], dimensions=[16], metric="l2", candidates=3).frame
+    assert (few["recall_rescored"] >= few["recall"]).all()  # as for a store, which measures k at least again
 
 
 @pytest.mark.parametrize(

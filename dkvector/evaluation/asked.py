@@ -76,6 +76,7 @@ def own_rows(chunk: Chunk, queries: Queries, exclude_self: bool | None) -> Posit
         `(q,)` rows of the chunk; -1 where a query is no row of it.
     """
     none: Positions = np.full(len(queries), -1, np.intp)
+    # which of several rows of one label a query would be nobody can tell
     if exclude_self is False or not chunk.labels.is_unique:
         return none
     try:

@@ -11,6 +11,7 @@ from typing import Any
 from dkvector.environment import versions
 from dkvector.evaluation.building import Built, built
 from dkvector.evaluation.checkpoint import Checkpoint, Outcome
+from dkvector.evaluation.configs import without_password
 from dkvector.evaluation.fingerprint import digest
 from dkvector.evaluation.run import Ground, run
 from dkvector.evaluation.settings import Build, Setting, told, tunings
@@ -20,6 +21,7 @@ from dkvector.evaluation.truth import Truth
 from dkvector.filters import Filter
 from dkvector.indexes import IndexSpec, Tuning
 from dkvector.progress import bar
+from dkvector.registry import read_target
 
 MUCH = 3  # runs from which a progress bar shows by itself
 
@@ -80,24 +82,24 @@ class Bench:
                 self.outcomes.append(outcome)
                 yield outcome
 
-    def _settings(self, spec: IndexSpec) -> list[Setting]:
+    def _settings(self, spec: IndexSpec, own: Tuning | None = None) -> list[Setting]:
         return [
             Setting(tuning, k, name, condition)
             for k, name, condition in self.asked
-            for tuning in tunings(spec, self.sweep)
+            for tuning in tunings(spec, self.sweep, own)
         ]
 
     def _of_build(self, build: Build) -> Iterator[Outcome]:
         """Measure every setting of an index; nothing is built where all of them are known."""
         settings = [] if build.spec is None else self._settings(build.spec)
-        known = [self.kept.known.get(self._key(build.label, build.spec, one)) for one in settings]
+        known = [self._known(self._key(build, build.spec, one), one) for one in settings]
         if known and all(known):
             yield from (one for one in known if one is not None)
             return
         try:
             with built(build, self.subject, self.columns) as made:
                 # a store that was open already tells only now which index it has
-                for setting in settings or self._settings(made.spec):
+                for setting in settings or self._settings(made.spec, made.store.tuning):
                     yield self._of_setting(build, made, setting)
         except Exception as exc:  # noqa: BLE001 - a backend that is not there must not end the others' runs
             plain = [Setting(Tuning(), k, name, condition) for k, name, condition in self.asked]
@@ -106,9 +108,9 @@ class Bench:
 
     def _of_setting(self, build: Build, made: Built, setting: Setting) -> Outcome:
         # by the index as it was asked for, so that a run is known before anything is built
-        key = self._key(build.label, build.spec or made.spec, setting)
-        if key in self.kept.known:
-            return self.kept.known[key]
+        key = self._key(build, build.spec or made.spec, setting)
+        if (known := self._known(key, setting)) is not None:
+            return known
         head = self._head(build.label, made.spec, setting) | made.facts
         truth = self.truths[setting.where].at(setting.k)
         try:
@@ -117,8 +119,20 @@ class Bench:
             # not kept: the next time it is tried again
             return self._failed(head, exc)
         outcome = {"run": {**head, **outcome["run"], "error": ""}, "queries": outcome["queries"]}
-        self.kept.add(key, outcome)
+        self._keep(key, outcome)
         return outcome
+
+    def _known(self, key: str, setting: Setting) -> Outcome | None:
+        """Give a run from before, under the name that its filter has now."""
+        known = self.kept.known.get(key)
+        return known and {**known, "run": {**known["run"], "where": setting.where}}
+
+    def _keep(self, key: str, outcome: Outcome) -> None:
+        try:
+            self.kept.add(key, outcome)
+        except OSError as exc:
+            # what was measured is worth more than the file
+            warnings.warn(f"a run is not kept, as {self.kept.path} can't be written to: {exc}", stacklevel=2)
 
     @staticmethod
     def _failed(head: dict[str, Any], exc: Exception) -> Outcome:
@@ -139,12 +153,18 @@ class Bench:
             "seed": self.timing.seed,
         }
 
-    def _key(self, label: str, spec: IndexSpec | None, setting: Setting) -> str:
+    def _key(self, build: Build, spec: IndexSpec | None, setting: Setting) -> str:
         """Name a run by all that it depends on."""
         # where no run is kept, digesting all rows would be for nothing
         if self.kept.path is None:
             return ""
-        return digest(self._content, label, spec, setting.tuning, setting.k, str(setting.filter))
+        asked = (setting.tuning, setting.k, str(setting.filter), self._matching[setting.where])
+        return digest(self._content, build.label, _place(build.target), spec, *asked)
+
+    @cached_property
+    def _matching(self) -> dict[str, str]:
+        """Digest which rows each filter lets through: its text is the same where a column has other values."""
+        return {name: digest(self.ground.rows.matching(condition)) for _, name, condition in self.asked}
 
     @cached_property
     def _content(self) -> str:
@@ -154,3 +174,13 @@ class Bench:
         owns = [truth.own for truth in self.truths.values()]
         facts = (self.subject.metric, self.timing, sorted(versions().items()))
         return digest(rows.matrix, rows.labels, asked.matrix, asked.labels, *facts, *owns, *right)
+
+
+def _place(target: Any) -> tuple[Any, ...]:
+    """Tell where a store is made: two servers of one kind share a label."""
+    if target is None:
+        return ()
+    name, config = read_target(target)
+    # nothing of a password goes into the file, not even digested
+    url = {"url": without_password(config["url"])} if "url" in config else {}
+    return name, sorted({**config, **url}.items())

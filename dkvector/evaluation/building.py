@@ -55,7 +55,7 @@ def built(build: Build, subject: Subject, columns: Sequence[str]) -> Iterator[Bu
         SchemaError: a place that holds rows already: they would be dropped.
     """
     if build.store is not None:
-        name = subject.name
+        name = build.store.store.known.vector(subject.name).name
         facts = {"engine": build.store.engine(), **_sizes(build.store, None)}
         yield Built(build.store, name, build.store.indexes()[name], facts)
         return
@@ -78,6 +78,7 @@ def built(build: Build, subject: Subject, columns: Sequence[str]) -> Iterator[Bu
 
 
 def _filled(store: VectorStore, spec: IndexSpec, subject: Subject, columns: Sequence[str], resident: float) -> Built:
+    # before all rows are written for nothing
     store.supports.check_index(store.name, spec)
     frame = subject.frame(columns)
     start = time.perf_counter()

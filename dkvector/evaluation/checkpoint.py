@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -23,13 +24,24 @@ class Checkpoint:
 
     Raises:
         SchemaError: a file of something else.
+        OSError: a file that can't be written to.
     """
 
     def __init__(self, path: str | PathLike[str] | None) -> None:
         self.path = None if path is None else Path(path).expanduser()
         self.known: dict[str, Outcome] = {}
-        if self.path is not None and self.path.exists():
-            self._read(self.path)
+        if self.path is not None:
+            self._open(self.path)
+
+    def _open(self, path: Path) -> None:
+        there = path.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # one that can't be written to is to be known before hours of measuring
+        path.open("ab").close()
+        if there:
+            self._read(path)
+        else:
+            path.unlink()
 
     def _read(self, path: Path) -> None:
         """Read what is there; the last line may have been cut off with its process."""
@@ -45,13 +57,21 @@ class Checkpoint:
             except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
                 # only what began as a line of ours is cut off: any other file stays as it is, and is refused
                 if number == len(lines) and line.startswith(START[: len(line)]):
-                    self._cut(path, len(line))
-                    continue
+                    os.truncate(path, path.stat().st_size - len(line))
+                    return
                 raise SchemaError(f"{path} holds no runs of an evaluation: see its line {number}") from exc
+        if lines[-1]:  # whole but for its end, after which the next line must not go on
+            self._append(path, b"\n")
 
-    def _cut(self, path: Path, size: int) -> None:
-        with path.open("r+b") as file:
-            file.truncate(path.stat().st_size - size)
+    def _append(self, path: Path, line: bytes) -> None:
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            with path.open("ab") as file:
+                file.write(line)
+        except BaseException:
+            # half a line would make the next one unreadable too
+            os.truncate(path, size)
+            raise
 
     def add(self, key: str, outcome: Outcome) -> None:
         """Keep a run; it is in the file when this returns."""
@@ -61,9 +81,7 @@ class Checkpoint:
         import orjson  # noqa: PLC0415 - likewise
 
         line = orjson.dumps({"key": key, **outcome}, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(line + b"\n")
+        self._append(self.path, line + b"\n")
 
 
 def _plain(value: Any) -> Any:

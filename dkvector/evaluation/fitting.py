@@ -106,8 +106,12 @@ def fit_fusion(
         UnsupportedError: a store without keyword search.
     """
     as_count(folds, "folds", 2)
+    as_count(k)
     labels, words = _labelled(queries, texts)
     pairs = list(pairs_of(relevances))
+    count = int(labels.isin([query for query, _, _ in pairs]).sum())
+    if count < folds:
+        raise SchemaError(f"{count} queries are judged, and {folds} folds need as many at least")
     rows = pd.Index([row for _, row, _ in pairs]).unique()
     # only to refuse rows that are not there before anything is asked
     store.get(rows, columns=[])
@@ -119,13 +123,11 @@ def fit_fusion(
     relevant = read_relevances(relevances, labels, known)
     if relevant is None:
         raise SchemaError("fit_fusion needs relevances: the right rows of some queries")
-    fit = _Fit(legs, known, relevant, as_count(k))
+    fit = _Fit(legs, known, relevant, int(k))
     alphas = np.linspace(0, 1, STEPS).round(4)
     settings = [(float(alpha), one.normalise) for one in fusions for alpha in alphas]
     scores = np.concatenate([fit.scores(one, np.stack([alphas, 1 - alphas], axis=1)) for one in fusions])
     judged = np.flatnonzero(relevant.counts > 0)
-    if len(judged) < folds:
-        raise SchemaError(f"{len(judged)} queries are judged, and {folds} folds need as many at least")
     held, chosen = _cross_validated(scores[:, judged], settings, folds, seed)
     alpha, by = settings[_best(scores[:, judged], settings)]
     low, high = interval(held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -17,8 +18,8 @@ from dkvector.counts import as_count
 from dkvector.errors import SchemaError
 from dkvector.evaluation import cache as caching
 from dkvector.evaluation.asked import Queries, own_rows, read_asked
-from dkvector.evaluation.fingerprint import digest
-from dkvector.evaluation.sources import Chunk, Source, columns_of, read_source
+from dkvector.evaluation.fingerprint import Digest, digest
+from dkvector.evaluation.sources import Chunk, Content, FrameSource, Held, columns_of, read_source
 from dkvector.evaluation.truth import Truth
 from dkvector.filters import as_filter
 from dkvector.ingest import OnBad
@@ -41,8 +42,8 @@ def ground_truth(
     """Find the true neighbours of many queries, exactly.
 
     Args:
-        data: a DataFrame, a store, an Arrow table or dataset, or the path of Parquet files; files are read in chunks,
-            so that they may be larger than memory.
+        data: a DataFrame, a store, an Arrow table or dataset, or the path of Parquet files; stores and files are read
+            in chunks, so that they may be larger than memory.
         queries: vectors `(q, d)`, a Series of them, or a frame with a vector column.
         k: neighbours of each query.
         on: the vector column, where there are several.
@@ -79,7 +80,9 @@ def ground_truth(
         raise SchemaError("there are no rows to find neighbours among")
     asked = read_asked(queries, first.matrix.shape[1], by)
     wanted = Wanted(as_count(k), by, where, exclude_self, progress)
-    return truth_of(source, _again(first, chunks), asked, wanted, cache)
+    # a frame is one chunk, which need not be read again
+    rows = Held(first) if isinstance(source, FrameSource) else source
+    return truth_of(rows, asked, wanted, cache, begun=_again(first, chunks))
 
 
 @dataclass(frozen=True)
@@ -106,33 +109,52 @@ def where_key(where: Any) -> tuple[Any, ...]:
 
 
 def truth_of(
-    source: Source, chunks: Iterator[Chunk], asked: Queries, wanted: Wanted, cache: bool | str | PathLike[str]
+    source: Content,
+    asked: Queries,
+    wanted: Wanted,
+    cache: bool | str | PathLike[str],
+    *,
+    begun: Iterator[Chunk] | None = None,
 ) -> Truth:
-    """Find the true neighbours, or know them from before."""
-    folder = caching.folder_of(cache)
+    """Find the true neighbours, or know them from before; `begun` are the chunks of the source, where it is open."""
+    folder, read = caching.folder_of(cache), partial(source.chunks, columns_of([wanted.where]), wanted.metric)
+    chunks = read() if begun is None else begun
     first = next(chunks)
+    chunks = _again(first, chunks)
     small = len(first.matrix) * asked.matrix.size < caching.LEAST
     # a folder that is named keeps even what is found quickly
     if folder is None or (small and isinstance(cache, bool)):
-        return _found(_again(first, chunks), asked, wanted)
-    content = source.key
-    if content is None:  # in memory, or in a store, which tells what it holds by being read
-        held = [first, *chunks]
-        content = digest(*(part for one in held for part in (one.matrix, one.labels, *_payload(one, wanted))))
-        chunks = iter(held[1:])
-    key = digest(content, asked.matrix, asked.labels, *wanted.key)
-    known = caching.load(folder, key)
+        return _found(chunks, asked, wanted)
+    content, seen = source.key, Digest()
+    if content is None:
+        # in memory, or in a store, which tells what it holds by being read: then read anew, so as not to hold it all
+        for chunk in chunks:
+            seen.add(*_content(chunk, wanted))
+        chunks = read()
+    known = caching.load(folder, _key(content or seen.text, asked, wanted))
     if known is not None:
         return replace(known, queries=asked.labels, metric=wanted.metric)
-    found = _found(_again(first, chunks), asked, wanted)
-    caching.save(folder, key, found)
+    searched = Digest()
+    found = _found(chunks if content else _digested(chunks, wanted, searched), asked, wanted)
+    caching.save(folder, _key(content or searched.text, asked, wanted), found)
     return found
 
 
-def _payload(chunk: Chunk, wanted: Wanted) -> Sequence[Any]:
-    """Give which rows of a chunk match: what is in the filter's columns matters only by that."""
+def _key(content: str, asked: Queries, wanted: Wanted) -> str:
+    return digest(content, asked.matrix, asked.labels, *wanted.key)
+
+
+def _content(chunk: Chunk, wanted: Wanted) -> Sequence[Any]:
+    """Give what the answer depends on; what is in the filter's columns matters only by the rows that match."""
     rows = chunk.matching(wanted.where)
-    return () if rows is None else (rows,)
+    return chunk.matrix, chunk.labels, *(() if rows is None else (rows,))
+
+
+def _digested(chunks: Iterator[Chunk], wanted: Wanted, seen: Digest) -> Iterator[Chunk]:
+    """Digest chunks on their way: a store may hold other rows than a moment ago, when it was read to be known."""
+    for chunk in chunks:
+        seen.add(*_content(chunk, wanted))
+        yield chunk
 
 
 def _again(first: Chunk, rest: Iterator[Chunk]) -> Iterator[Chunk]:

@@ -20,6 +20,7 @@ def read_relevances(relevant: Any, queries: pd.Index, rows: pd.Index) -> Relevan
     Args:
         relevant: a Series or dict, query label → row label, list of them, or dict of row label → gain; or a frame with
             the columns `query`, `row` and, where they differ, `gain`; of one with a column `relevant` those rows only.
+            A pair that is judged more than once counts once, by its largest gain.
         queries: labels of the queries.
         rows: labels of the rows.
 
@@ -45,7 +46,10 @@ def read_relevances(relevant: Any, queries: pd.Index, rows: pd.Index) -> Relevan
     known = query >= 0  # judgements of queries that are not asked
     if not known.any():
         raise NotFoundError(f"no query has a label among the relevances; queries are {some(queries)}")
-    return Relevances(query[known], row[known], gain[known], len(queries), len(rows))
+    # by descending gain, so that of a pair that was judged twice the first is its best
+    order = np.flatnonzero(known)[np.argsort(-gain[known], kind="stable")]
+    once = order[np.unique(query[order] * len(rows) + row[order], return_index=True)[1]]
+    return Relevances(query[once], row[once], gain[once], len(queries), len(rows))
 
 
 def pairs_of(relevant: Any) -> Iterator[Pair]:

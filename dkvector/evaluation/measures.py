@@ -171,9 +171,10 @@ def interval(values: Values, seed: int = 0, level: float = LEVEL) -> tuple[float
     if not len(known):
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
-    # how often each query is drawn: one product then gives all the means
-    times = rng.multinomial(len(known), np.full(len(known), 1 / len(known)), size=RESAMPLES)
-    means = times @ known / len(known)
+    # a recall has few values: drawing how often each one comes takes no array of all the queries for every resample
+    some, counts = np.unique(known, return_counts=True)
+    times = rng.multinomial(len(known), counts / len(known), size=RESAMPLES)
+    means = times @ some / len(known)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

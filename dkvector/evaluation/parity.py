@@ -19,9 +19,10 @@ from dkvector.evaluation import measures
 from dkvector.evaluation.asked import read_asked
 from dkvector.evaluation.sources import columns_of
 from dkvector.indexes import Tuning
+from dkvector.metrics import scale_of
 
 PERSISTENCE = 0.9  # of rank-biased overlap: the first ten ranks have about 86 % of the weight
-SLACK = 1e-5  # below which two distances are one: rows that change places within it do not diverge
+SLACK = 1e-5  # of the scale of distances: rows that change places within it do not diverge
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def parity(
         name: _answer(store, asked[name], k, where, knobs.get(name), field=named.get(name))
         for name, store in stores.items()
     }
-    counts = [len(one) for one in answers.values()]
+    counts = [len(one.frames) for one in answers.values()]
     if len(set(counts)) > 1:
         raise SchemaError(f"the stores were asked different numbers of queries: {counts}")
     pairs = {pair: _compared(answers[pair[0]], answers[pair[1]], k) for pair in combinations(stores, 2)}
@@ -139,7 +140,15 @@ def _by_name(queries: Any, stores: Mapping[str, Any]) -> dict[str, Any]:
     return dict(queries)
 
 
-def _answer(store: Any, queries: Any, k: int, where: Any, tuning: Any, *, field: str | None) -> list[pd.DataFrame]:
+@dataclass(frozen=True)
+class _Answers:
+    """What a store answers to each query, and how far apart distances that are one may be."""
+
+    frames: list[pd.DataFrame]
+    slack: float
+
+
+def _answer(store: Any, queries: Any, k: int, where: Any, tuning: Any, *, field: str | None) -> _Answers:
     """Search, and cut the answer into those of the queries; labels are of the caller's own, and may come twice."""
     if isinstance(store, pd.DataFrame):
         # with no more than the filter reads: answers are compared by their rows
@@ -148,13 +157,14 @@ def _answer(store: Any, queries: Any, k: int, where: Any, tuning: Any, *, field:
     matrix = read_asked(queries, info.dimensions, info.metric).matrix
     found = store.search(matrix, k, field=info.name, where=where, tuning=tuning, columns=[])
     ends = np.searchsorted(found["query"].to_numpy(), np.arange(len(matrix) + 1))
-    return [found.iloc[ends[at] : ends[at + 1]] for at in range(len(matrix))]
+    frames = [found.iloc[ends[at] : ends[at + 1]] for at in range(len(matrix))]
+    return _Answers(frames, SLACK * scale_of(found["distance"].to_numpy(np.float32), info.metric))
 
 
-def _compared(one: list[pd.DataFrame], other: list[pd.DataFrame], k: int) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+def _compared(one: _Answers, other: _Answers, k: int) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     """Compare answers query by query; gives the mean overlap at every depth too."""
-    rows, shared = [], np.zeros((len(one), k))
-    for at, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+    rows, shared, slack = [], np.zeros((len(one.frames), k)), max(one.slack, other.slack)
+    for at, (mine, theirs) in enumerate(zip(one.frames, other.frames, strict=True)):
         depths = overlaps(mine.index.tolist(), theirs.index.tolist(), k)
         shared[at] = depths
         both = mine["score"].to_frame("mine").join(theirs["score"].to_frame("theirs"), how="inner")
@@ -164,7 +174,7 @@ def _compared(one: list[pd.DataFrame], other: list[pd.DataFrame], k: int) -> tup
                 "query": at,
                 "overlap": depths[-1],
                 "rbo": rank_biased(depths),
-                "divergence": _divergence(mine, theirs),
+                "divergence": _divergence(mine, theirs, slack),
                 "score_mean": apart.mean(),
                 "score_max": apart.max(),
             }
@@ -218,7 +228,7 @@ def rank_biased(depths: NDArray[np.float64], persistence: float = PERSISTENCE) -
     return float(np.round((weights * depths).sum() + depths[-1] * persistence ** len(depths), 12))
 
 
-def _divergence(one: pd.DataFrame, other: pd.DataFrame) -> int:
+def _divergence(one: pd.DataFrame, other: pd.DataFrame, slack: float) -> int:
     """Give the rank at which two answers first differ, but for rows as near as each other; 0 where they never do."""
     mine, theirs = one.index.tolist(), other.index.tolist()
     near, far = one["distance"].tolist(), other["distance"].tolist()
@@ -228,11 +238,7 @@ def _divergence(one: pd.DataFrame, other: pd.DataFrame) -> int:
             continue
         # where it is not among ours, it may be as near as the last of ours
         there = places.get(theirs[at])
-        swapped = _tied(near[at], near[at if there is None else there])
-        if not swapped or (there is None and not (_tied(near[at], near[-1]) and _tied(near[at], far[at]))):
+        as_near = [near[there]] if there is not None else [near[-1], far[at]]
+        if any(abs(near[at] - one) > slack for one in as_near):
             return at + 1
     return 0 if len(mine) == len(theirs) else min(len(mine), len(theirs)) + 1
-
-
-def _tied(one: float, other: float) -> bool:
-    return abs(one - other) <= SLACK * max(1.0, abs(one))

@@ -9,18 +9,20 @@ from typing import Any
 
 from dkvector.counts import as_count
 from dkvector.environment import versions
+from dkvector.errors import SchemaError
 from dkvector.evaluation.asked import Queries
 from dkvector.evaluation.bench import Bench
 from dkvector.evaluation.checkpoint import Checkpoint, Outcome
 from dkvector.evaluation.ground import Wanted, truth_of
 from dkvector.evaluation.judged import read_relevances
-from dkvector.evaluation.report import Evaluation, as_frames
+from dkvector.evaluation.report import Evaluation, as_frames, check_slices
 from dkvector.evaluation.run import Ground
-from dkvector.evaluation.settings import Build, read_builds, read_wheres
-from dkvector.evaluation.sources import FrameSource, columns_of
+from dkvector.evaluation.settings import Build, read_builds, read_wheres, tunings
+from dkvector.evaluation.sources import Held, columns_of
 from dkvector.evaluation.subject import Subject, read_subject
 from dkvector.evaluation.timing import Timing
 from dkvector.filters import as_filter
+from dkvector.indexes import SPECS, as_spec
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric
 
@@ -51,20 +53,22 @@ class Plan:
         Raises:
             DkvectorError: what `evaluate` raises.
         """
-        builds, slices = read_builds(self.data, self.specs), self._slices
+        # before anything is read or measured for nothing
+        kept, builds, slices = Checkpoint(self.checkpoint), read_builds(self.data, self.specs), self._slices
+        check_slices(slices)
+        for kind in SPECS:
+            tunings(as_spec(kind), self.sweep)
         wheres = {name: as_filter(one) for name, one in read_wheres(self.where).items()}
         columns = columns_of(list(wheres.values()))
         subject = read_subject(self.data, [*columns, *slices], on=self.on, metric=self.metric, on_bad=self.on_bad)
         asked = subject.queries(self.queries, slices, self.timing.seed)
         ks = [as_count(one) for one in (self.k if isinstance(self.k, list | tuple) else [self.k])]
-        # only tells that the content has no digest yet: the rows themselves come as the chunk
-        source = FrameSource(subject.rows.frame, "")
+        if not ks:
+            raise SchemaError("nothing to measure: k is how many neighbours each query has, or a list of such numbers")
         # the neighbours for the largest k hold those for every other
         most, metric = max(ks), subject.metric
         truths = {
-            name: truth_of(
-                source, iter([subject.rows]), asked, Wanted(most, metric, one, self.exclude_self), self.cache
-            )
+            name: truth_of(Held(subject.rows), asked, Wanted(most, metric, one, self.exclude_self), self.cache)
             for name, one in wheres.items()
         }
         judged = read_relevances(self.relevant, asked.labels, subject.rows.labels)
@@ -76,7 +80,7 @@ class Plan:
             self.sweep,
             columns,
             self.timing,
-            Checkpoint(self.checkpoint),
+            kept,
         )
         return Course(bench, builds, asked, slices)
 

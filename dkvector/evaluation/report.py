@@ -91,17 +91,37 @@ class Evaluation:
             where: name of the filter; all runs by default.
 
         Raises:
-            NotFoundError: no run finds enough; says how near the nearest comes.
+            NotFoundError: no run finds enough, quickly enough; says how near the nearest comes.
+            SchemaError: nothing was measured of what to choose by.
         """
+        if by not in self.runs.columns:
+            raise NotFoundError.of("column", by, self.runs.columns)
+        # unknown is not the best
+        good = self._good(recall, p95_ms, where).dropna(subset=[by])
+        if good.empty:
+            raise SchemaError(f"no run has a {by}: evaluate with repeats=… of at least 1, or choose by another column")
+        least = by.endswith(("_ms", "_s", "_bytes"))
+        return good.sort_values(by, ascending=least, kind="stable").iloc[0]
+
+    def _good(self, recall: float, p95_ms: float | None, where: str | None) -> pd.DataFrame:
+        """Give the runs that find enough, quickly enough, or say what keeps them from it."""
+        names = self.runs["where"].unique().tolist()
+        if where is not None and where not in names:
+            raise NotFoundError.of("filter", where, names)
         runs = self.done if where is None else self.done[self.done["where"] == where]
-        good = runs[(runs["recall_low"] >= recall) & ((runs["p95_ms"] <= p95_ms) if p95_ms is not None else True)]
+        good = runs[runs["recall_low"] >= recall]
         if good.empty:
             near = runs["recall_low"].max()
             raise NotFoundError(
                 f"no run reaches recall {recall} by the lower end of its interval; the best has {near:.3f}"
             )
-        least = by.endswith(("_ms", "_s", "_bytes"))
-        return good.sort_values(by, ascending=least, kind="stable").iloc[0]
+        quick = good if p95_ms is None else good[good["p95_ms"] <= p95_ms]
+        if quick.empty:
+            least = good["p95_ms"].min()
+            raise NotFoundError(
+                f"no run with recall {recall} answers within {p95_ms} ms; the quickest takes {least:.3g}"
+            )
+        return quick
 
     def slices(self, by: str | None = None) -> pd.DataFrame:
         """Tell how recall differs between groups of queries, a row for each group of each run, the worst first.
@@ -114,7 +134,7 @@ class Evaluation:
         """
         column, seeds = self._slice(by), self.runs["seed"].to_dict()
         rows = []
-        for (run, value), group in self.queries.groupby(["run", column], observed=True, sort=False):
+        for (run, value), group in self.queries.groupby(["run", column], observed=True, sort=False, dropna=False):
             recalls = group["recall"].to_numpy(np.float64)
             low, high = measures.interval(recalls, seeds[run])
             rows.append((run, value, len(group), measures.mean(recalls), low, high))
@@ -145,7 +165,9 @@ class Evaluation:
         told = some.groupby("query", sort=False)["recall"].agg(recall="mean", worst="min", runs="count")
         hard = pd.DataFrame(told).sort_values(["recall", "worst"], kind="stable").head(n)
         # pandas joins no two columns of one name
-        known = self.asked.rename(columns={name: f"{name}_" for name in self.asked.columns if name in hard.columns})
+        known = self.asked[~self.asked.index.duplicated()].rename(
+            columns={name: f"{name}_" for name in self.asked.columns if name in hard.columns}
+        )
         joined: pd.DataFrame = hard.join(known)
         return joined
 
@@ -178,6 +200,8 @@ class Evaluation:
         used = self.done[self.done["index_used"] > 0].sort_values("recall")
         good = used[used["recall"] > 0.9]  # noqa: PLR2004 - see above
         some = good if len(good) else used[::-1] if len(used) else self.done
+        if some.empty:
+            raise SchemaError("there is nothing to draw: no run was finished without an error")
         return int(some.index.to_numpy()[0])
 
     def to_parquet(self, folder: str | PathLike[str]) -> None:
@@ -217,6 +241,18 @@ class Evaluation:
 
 _DIGITS = {"p50_ms": 3, "p95_ms": 3, "qps": 0, "qps_concurrent": 0, "index_bytes": 0}
 QUERY_COLUMNS = ("run", "query", "recall", "returned", "latency_ms")
+# beside which a column of the queries would stand in `queries` or in `slices()`
+TAKEN = {*QUERY_COLUMNS, "backend", "index", "tuning", "k", "where", "queries", "recall_low", "recall_high"}
+
+
+def check_slices(by: Sequence[str]) -> None:
+    """Refuse slices by a column that is called like one of ours, which it would take the place of.
+
+    Raises:
+        SchemaError: such a column.
+    """
+    if same := [name for name in by if name in TAKEN]:
+        raise SchemaError(f"slices have a column {same[0]!r} of their own: rename that of the queries")
 
 
 def _is_void(column: pd.Series) -> bool:

@@ -76,13 +76,15 @@ def read_builds(data: Any, specs: Any) -> list[Build]:
         specs: backend → index, or a list of them; indexes alone are for Faiss. None takes open stores as they are.
 
     Raises:
-        SchemaError: no index to build, or indexes for stores that are open already.
+        SchemaError: no index to build, no store, or indexes for stores that are open already.
     """
     if isinstance(data, VectorStore) and specs is None:
         return [Build(data.name, None, store=data)]
     if isinstance(data, Mapping):
         if specs is not None:
             raise SchemaError("open stores are measured as they are: leave specs out, or give rows in place of stores")
+        if not data or not all(isinstance(one, VectorStore) for one in data.values()):
+            raise SchemaError("nothing to measure: a dict has open stores by name, at least one")
         return [Build(str(name), None, store=store) for name, store in data.items()]
     specs = [Flat()] if specs is None else specs
     by_target = specs if isinstance(specs, Mapping) and not _is_spec(specs) else {"faiss": specs}
@@ -107,13 +109,14 @@ def _label(name: str, taken: Sequence[str]) -> str:
     return name if name not in taken else f"{name} {1 + len({one for one in taken if one.split()[0] == name})}"
 
 
-def tunings(spec: IndexSpec, sweep: Any) -> list[Tuning]:
+def tunings(spec: IndexSpec, sweep: Any, own: Tuning | None = None) -> list[Tuning]:
     """Give the knobs to try for an index.
 
     Args:
         spec: the index.
         sweep: None for a usual range; a list of tunings for every index; a dict of them by kind of index; or a dict of
             values by knob, of which every combination is tried that the index has knobs for.
+        own: the knobs that an open store has, for searches that bring none.
 
     Returns:
         The tunings, at least one.
@@ -128,7 +131,7 @@ def tunings(spec: IndexSpec, sweep: Any) -> list[Tuning]:
         found = list(_of_mapping(spec, sweep))
     else:
         found = [Tuning.of(one) for one in sweep]
-    return found or [Tuning()]
+    return found or [own or Tuning()]
 
 
 def _of_mapping(spec: IndexSpec, sweep: Mapping[str, Any]) -> Iterator[Tuning]:
@@ -164,7 +167,7 @@ def read_wheres(where: Any) -> dict[str, Any]:
     if isinstance(where, Mapping) and all(_is_filter(one) for one in where.values()):
         return {str(name): one for name, one in where.items()} or {"": None}
     listed = where if isinstance(where, list | tuple) else [where]
-    return {_name(one, at): one for at, one in enumerate(listed)}
+    return {_name(one, at): one for at, one in enumerate(listed)} or {"": None}
 
 
 def _is_filter(value: Any) -> bool:

@@ -22,7 +22,7 @@ from dkvector.evaluation.ground import Wanted, truth_of
 from dkvector.evaluation.measures import Answers, Values
 from dkvector.evaluation.run import Ground
 from dkvector.evaluation.settings import Build
-from dkvector.evaluation.sources import FrameSource
+from dkvector.evaluation.sources import Held
 from dkvector.evaluation.subject import Subject, read_subject
 from dkvector.evaluation.truth import Truth
 from dkvector.indexes import Flat, Tuning
@@ -82,7 +82,7 @@ def shrink(
         forms: compressions, as `quantization` of an index names them; they need Faiss.
         dimensions: the first so many dimensions alone, as for models trained to be cut (Kusupati et al., *Matryoshka
             representation learning*, NeurIPS 2022); a half, a quarter and an eighth of them by default.
-        candidates: rows to measure again by the full vectors; 4·k by default.
+        candidates: rows to measure again by the full vectors, at least k; 4·k by default.
         on: the vector column, where there are several.
         metric: what to measure by; a store's own, or cosine, by default.
         sample: rows to compress; where there are more, so many are drawn by chance.
@@ -117,7 +117,9 @@ def shrink(
         # in their own order, by which ties go
         subject = subject.some(np.sort(np.random.default_rng(seed).permutation(total)[:sample]))
     asked = subject.queries(queries, (), seed)
-    preview = Preview(subject, asked, as_count(k), as_count(candidates or CANDIDATES * k, "candidates"), seed)
+    k = as_count(k)
+    many = CANDIDATES * k if candidates is None else max(k, as_count(candidates, "candidates"))
+    preview = Preview(subject, asked, k, many, seed)
     made = pd.DataFrame(list(preview.rows(forms, cuts)))
     made.insert(3, "bytes", made["bytes_per_vector"] * total)
     made.insert(4, "share", made["bytes_per_vector"] / (4 * full))
@@ -147,8 +149,7 @@ class Preview:
             yield self._row(f"{cut} dims", "dimensions", 4.0 * cut, *self._by_part(cut, truth))
 
     def _truth(self) -> Truth:
-        source, rows = FrameSource(self.subject.rows.frame, ""), self.subject.rows
-        return truth_of(source, iter([rows]), self.asked, Wanted(self.k, self.subject.metric), cache=True)
+        return truth_of(Held(self.subject.rows), self.asked, Wanted(self.k, self.subject.metric), cache=True)
 
     def _row(self, form: str, family: str, size: float, alone: Values, rescored: Values) -> dict[str, Any]:
         low, high = measures.interval(alone, self.seed)

@@ -58,7 +58,18 @@ class Chunk:
         return None if mask is None or mask.all() else np.flatnonzero(mask)
 
 
-class Source(Protocol):
+class Content(Protocol):
+    """Rows that can be gone through, and more than once."""
+
+    @property
+    def key(self) -> str | None:
+        """A digest of the content; None where it can't be had without reading everything."""
+
+    def chunks(self, columns: Sequence[str], metric: DistanceMetric) -> Iterator[Chunk]:
+        """Give the rows, with the columns that filters read."""
+
+
+class Source(Content, Protocol):
     """Where rows come from."""
 
     @property
@@ -69,12 +80,17 @@ class Source(Protocol):
     def metric(self) -> DistanceMetric:
         """What the rows are measured by unless another metric is asked for."""
 
-    @property
-    def key(self) -> str | None:
-        """A digest of the content; None where it can't be had without reading everything."""
 
-    def chunks(self, columns: Sequence[str], metric: DistanceMetric) -> Iterator[Chunk]:
-        """Give the rows, with the columns that filters read."""
+@dataclass(frozen=True)
+class Held:
+    """Rows that were read, and are in memory."""
+
+    rows: Chunk
+    key: str | None = None
+
+    def chunks(self, _columns: Sequence[str], _metric: DistanceMetric) -> Iterator[Chunk]:
+        """Give all rows at once."""
+        yield self.rows
 
 
 @dataclass(frozen=True)
@@ -142,18 +158,34 @@ class DatasetSource:
         label = _label_column(self.dataset.schema)
         names = {name for name in self.dataset.schema.names if name in columns}
         names |= {self.name} | ({label} if label else set())
-        at = 0
+        # rows that are left out count for the labels of those after them, but not for their places
+        at, passed, dimensions = 0, 0, None
         for batch in self.dataset.to_batches(columns=sorted(names), batch_size=ROWS):
             table = pa.table(batch)
-            labels = _labels(table, label, at)
+            labels = _labels(table, label, passed)
+            passed += len(table)
+            if self._tells_nothing(table, dimensions):
+                continue
             read = read_vectors(
-                table[self.name], metric=metric, on_bad=self.on_bad, labels=labels, name=self.name, way_out=""
+                table[self.name],
+                dimensions=dimensions,
+                metric=metric,
+                on_bad=self.on_bad,
+                labels=labels,
+                name=self.name,
+                way_out="",
             )
+            dimensions = read.dimensions
             payload = table.drop_columns([self.name, *([label] if label and label not in columns else [])])
             # what pandas wrote beside the columns would make an index of them
             frame = payload.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True).set_axis(labels, axis=0)
             yield Chunk(at, read.matrix, frame if read.rows is None else frame.iloc[read.rows])
             at += len(read.matrix)
+
+    def _tells_nothing(self, table: pa.Table, dimensions: int | None) -> bool:
+        """Tell rows that are none, as of an empty or filtered file, or that are all left out before any vector came."""
+        void = self.on_bad == "drop" and dimensions is None and table[self.name].null_count == len(table)
+        return void or not len(table)
 
 
 def read_source(data: Any, on: str | None = None, on_bad: OnBad = "raise") -> Source:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dkvector.counts import as_count
 from dkvector.dtype import VectorArray
 from dkvector.errors import NotFoundError, SchemaError
 from dkvector.evaluation.asked import Queries, read_asked
@@ -56,9 +57,11 @@ class Subject:
 
         Raises:
             NotFoundError: a column that they lack.
+            SchemaError: no queries.
         """
-        if queries is None or (isinstance(queries, int) and not isinstance(queries, bool)):
-            places = np.random.default_rng(seed).permutation(len(self.rows.matrix))[: queries or DRAWN]
+        if queries is None or (hasattr(queries, "__index__") and not np.ndim(queries)):
+            count = DRAWN if queries is None else as_count(queries, "queries")
+            places = np.random.default_rng(seed).permutation(len(self.rows.matrix))[:count]
             asked = Queries(self.rows.matrix, self.rows.labels, self.rows.frame).some(np.sort(places))
         else:
             asked = read_asked(queries, self.rows.matrix.shape[1], self.metric)
@@ -86,13 +89,15 @@ def read_subject(
         on_bad: "drop" leaves out the rows whose vectors can't be used.
 
     Raises:
-        SchemaError: rows without unique labels: they can't be told apart in an answer.
+        SchemaError: no rows, or rows without unique labels: they can't be told apart in an answer.
     """
     source = read_source(next(iter(data.values())) if isinstance(data, Mapping) else data, on, on_bad)
     by = source.metric if metric is None else DistanceMetric.of(metric)
     if isinstance(source, FrameSource):
         columns = [str(name) for name in source.frame.columns if name != source.name]
     rows = gathered(source, columns, by)
+    if not len(rows.matrix):
+        raise SchemaError("there are no rows")
     if not rows.labels.is_unique:
         raise SchemaError("several rows have the same label: reset_index() gives each its own")
     return Subject(rows, str(source.name), by)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 from dkvector.errors import SchemaError, hint
@@ -50,5 +51,6 @@ class Target:
             "index_bytes": None if self.memory is None else as_bytes(self.memory),
             "build_s": self.build_s,
         }
-        over = [name for name, limit in limits.items() if limit is not None and run.get(name, 0.0) > limit]
+        # what was not measured is not known to be reached: NaN is within no limit
+        over = [name for name, limit in limits.items() if limit is not None and not run.get(name, nan) <= limit]
         return [*(["recall"] if recall < self.recall else []), *over]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from dkvector._loop import LOOP
 from dkvector.backends._topk import Positions
 from dkvector.blocking import VectorStore
+from dkvector.counts import as_count
 from dkvector.evaluation.settings import Setting
-from dkvector.metrics import Floats
+from dkvector.metrics import DistanceMetric, Floats
 
 LEAST = 2e-3  # seconds below which one call of a batch is too short a time for a clock
 
@@ -39,6 +41,10 @@ class Timing:
     clients: int = 4
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("repeats", "warmup", "clients", "seed"):
+            as_count(getattr(self, name), name, least=0)
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -49,26 +55,28 @@ class Trial:
         name: the vector field.
         setting: the run.
         k: neighbours to ask for: one more where queries are rows.
+        metric: what the answers are compared by; a store that has another and can't do without is an error.
     """
 
     store: VectorStore
     name: str
     setting: Setting
     k: int
+    metric: DistanceMetric
 
     def search(self, queries: Any) -> pd.DataFrame:
         """Search as a user would, for ids and distances alone."""
-        setting = self.setting
-        return self.store.search(
-            queries, self.k, field=self.name, where=setting.filter, tuning=setting.tuning, columns=[]
-        )
+        return self.store.search(queries, self.k, columns=[], **self.knobs)
 
     async def ask(self, query: Floats) -> None:
         """Search beside others."""
+        await self.store.store.search(query, self.k, columns=[], **self.knobs)
+
+    @cached_property
+    def knobs(self) -> dict[str, Any]:
+        """What every search has; made once, as the clock runs while it is used."""
         setting = self.setting
-        await self.store.store.search(
-            query, self.k, field=self.name, where=setting.filter, tuning=setting.tuning, columns=[]
-        )
+        return {"field": self.name, "where": setting.filter, "metric": self.metric, "tuning": setting.tuning}
 
 
 @dataclass
@@ -188,4 +196,11 @@ async def _serve(trial: Trial, queries: Floats, clients: int) -> None:
         for query in left:
             await trial.ask(query)
 
-    await asyncio.gather(*(client() for _ in range(clients)))
+    tasks = [asyncio.create_task(client()) for _ in range(clients)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        # where one fails the others would go on asking, and the store is closed next
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -10,15 +10,15 @@ import numpy as np
 
 from dkvector.backends._topk import Positions
 from dkvector.counts import as_count
-from dkvector.errors import SchemaError
+from dkvector.errors import SchemaError, hint
 from dkvector.evaluation.ground import Wanted, truth_of
 from dkvector.evaluation.settings import read_builds
-from dkvector.evaluation.sources import FrameSource, columns_of
+from dkvector.evaluation.sources import Held, columns_of
 from dkvector.evaluation.subject import read_subject
 from dkvector.evaluation.targets import Target
 from dkvector.evaluation.timing import Timing
 from dkvector.evaluation.tuned import Tuned
-from dkvector.evaluation.tuner import FORMS, Tuner
+from dkvector.evaluation.tuner import CHEAP, FORMS, Tuner
 from dkvector.filters import as_filter
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric
@@ -75,7 +75,7 @@ def tune(
         The setting: `config` for `connect` and the factory, `tuning` and `spec`, and all that was measured.
 
     Raises:
-        SchemaError: a target that can't be read, or too few queries to split.
+        SchemaError: a target that can't be read or that nothing measures, or too few queries to split.
         UnsupportedError: no such backend.
 
     Example:
@@ -85,17 +85,20 @@ def tune(
         >>> found.met, found.config["backend"], found.config["index_type"]
         (True, 'faiss', 'IVF')
     """
-    wanted, condition = Target.of(target), as_filter(where)
+    if prefer not in CHEAP:
+        raise SchemaError(f"no preference {prefer!r}; {hint(prefer, CHEAP)}")
+    wanted, condition, timing = Target.of(target), as_filter(where), Timing(repeats, WARMUP, 0, seed)
     listed = [backends] if isinstance(backends, str) else list(backends)
     builds = read_builds(data, {one: list(FORMS if specs is None else _listed(specs)) for one in listed})
+    if not repeats and (wanted.p95_ms is not None or (prefer == "qps" and len(builds) > 1)):
+        raise SchemaError("with repeats=0 no time is taken: leave p95_ms out of the target, and prefer memory or build")
     columns = columns_of([condition])
     subject = read_subject(data, columns, on=on, metric=metric, on_bad=on_bad)
     asked = subject.queries(queries, (), seed)
     parts = [asked.some(places) for places in _split(len(asked), held_out, seed)]
     look_for = Wanted(as_count(k), subject.metric, condition)
-    source = FrameSource(subject.rows.frame, "")
-    truths = [truth_of(source, iter([subject.rows]), part, look_for, cache) for part in parts]
-    tuner = Tuner(subject, parts, truths, condition, wanted, Timing(repeats, WARMUP, 0, seed), columns)
+    truths = [truth_of(Held(subject.rows), part, look_for, cache) for part in parts]
+    tuner = Tuner(subject, parts, truths, condition, wanted, timing, columns)
     with bar(len(builds), "indexes", unit="indexes", show=progress is not False) as done:
         for build in builds:
             tuner.try_out(build)

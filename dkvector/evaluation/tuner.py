@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import nan
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dkvector.errors import SchemaError, hint
 from dkvector.evaluation import measures
 from dkvector.evaluation.asked import Queries
 from dkvector.evaluation.building import Built, built
@@ -111,6 +111,7 @@ class Tuner:
 
     def _of_store(self, build: Build, made: Built) -> None:
         efforts = _efforts(made.spec, self.truths[0].k)
+        # the most thorough is never asked here: it is what is left where nothing less suffices
         low, high = 0, len(efforts) - 1
         while low < high:
             middle = (low + high) // 2
@@ -133,6 +134,7 @@ class Tuner:
         outcome = run(made, setting, ground, self.truths[part], timing)
         figures = {**self._head(build, made.spec, tuning), **made.facts, **outcome["run"], "error": ""}
         recalls = np.array(outcome["queries"]["recall"], np.float64)
+        # as many queries as will prove it: the fewer they are, the more their mean may fall short by chance
         sure = measures.lower_bound(recalls, len(self.parts[1]), SURE)
         trial = Trial(build, made.spec, tuning, part, {**outcome, "run": figures}, sure)
         self.trials.append(trial)
@@ -146,8 +148,6 @@ class Tuner:
 
     def result(self, prefer: str) -> Tuned:
         """Choose the cheapest of the settings that reach the target; the nearest to it where none does."""
-        if prefer not in CHEAP:
-            raise SchemaError(f"no preference {prefer!r}; {hint(prefer, CHEAP)}")
         column, least = CHEAP[prefer]
         runs = self._frame()
         good = [at for at in self.proofs if not self.target.lacks(self.trials[at].figures, recall=self.trials[at].sure)]
@@ -177,7 +177,7 @@ class Tuner:
         for at in self.proofs:
             one = self.trials[at]
             lacks = self.target.lacks(one.figures, recall=one.sure)
-            values = ", ".join(f"{name} {one.figures[name]:,.4g}" for name in lacks)
+            values = ", ".join(f"{name} {one.figures.get(name, nan):,.4g}" for name in lacks)
             said.append(f"{one.figures['index']} {one.figures['tuning']}: {values}".replace(" :", ":"))
         return "settings that find enough miss something else: " + "; ".join(said)
 

@@ -16,13 +16,14 @@ from dkvector.blocking import VectorStore
 from dkvector.counts import as_count
 from dkvector.errors import NotFoundError, SchemaError, some
 from dkvector.indexes import Tuning
+from dkvector.metrics import scale_of
 from dkvector.progress import bar
 from dkvector.results import assemble, ranks
 from dkvector.verbs._ground import Ground, ground
 
 BATCH = 1000  # rows that ask the store at a time
 MUCH = 20_000  # rows that ask from which a progress bar shows by itself
-ROUNDING = 1e-5  # of a distance, from engine to engine
+ROUNDING = 1e-5  # of the scale of distances, from engine to engine
 
 
 def ann_edges(
@@ -111,17 +112,18 @@ class Asking:
 def _found(asking: Asking, rows: Ground, own: Positions, near: Nearest, progress: bool | None) -> NDArray[np.bool_]:
     """Ask for the rows that ask, some at a time, and tell which of their exact neighbours the store gives."""
     found, ends = np.empty(len(near.positions), np.bool_), np.cumsum(near.counts)
+    slack = ROUNDING * scale_of(near.distances, rows.metric)
     with bar(len(own), "edges", unit="rows", show=len(own) >= MUCH if progress is None else progress) as done:
         for at in range(0, len(own), BATCH):
             some_own, counts = own[at : at + BATCH], near.counts[at : at + BATCH]
             part = slice(int(ends[at] - counts[0]), int(ends[at + len(counts) - 1]))
             exact = Nearest(near.positions[part], near.distances[part], counts)
-            found[part] = hit(exact, asking.answers(rows.frame.index, some_own), len(rows))
+            found[part] = hit(exact, asking.answers(rows.frame.index, some_own), len(rows), slack)
             done(len(some_own))
     return found
 
 
-def hit(exact: Nearest, answers: Nearest, rows: int) -> NDArray[np.bool_]:
+def hit(exact: Nearest, answers: Nearest, rows: int, slack: float) -> NDArray[np.bool_]:
     """Tell which exact neighbours are among the answers.
 
     Any answer as far as the last exact neighbour stands for one of those that are as far: no order is among them.
@@ -130,23 +132,23 @@ def hit(exact: Nearest, answers: Nearest, rows: int) -> NDArray[np.bool_]:
         exact: the neighbours of some rows, nearest first.
         answers: what the index gave for the same rows.
         rows: how many rows there are to be found.
+        slack: how far apart rounding may take distances that are one.
 
     Returns:
         `(h,)` for each exact neighbour.
 
     Example:
         >>> exact = Nearest(np.array([4, 7]), np.float32([0.1, 0.2]), np.array([2]))
-        >>> hit(exact, Nearest(np.array([8, 9]), np.float32([0.2, 0.2]), np.array([2])), rows=10)
+        >>> hit(exact, Nearest(np.array([8, 9]), np.float32([0.2, 0.2]), np.array([2])), rows=10, slack=1e-5)
         array([False,  True])
     """
     count = len(exact.counts)
     asks, answered = (np.repeat(np.arange(count), one.counts) for one in (exact, answers))
     last = np.zeros(count)
     last[asks] = exact.distances  # the last one written is the farthest
-    slack = ROUNDING * np.maximum(1, np.abs(last))
     given = np.isin(asks * rows + exact.positions, answered * rows + answers.positions)
     tied = exact.distances >= (last - slack)[asks]
-    beside = np.abs(answers.distances - last[answered]) <= slack[answered]
+    beside = np.abs(answers.distances - last[answered]) <= slack
     lost = np.flatnonzero(tied & ~given)
     too_few = np.bincount(asks[tied], minlength=count) - np.bincount(answered[beside], minlength=count)
     # answers as far as the last stand for as many of those lost; the first of them stay lost

@@ -169,7 +169,7 @@ def _among(vectors: Floats, ground: Map, where: Any) -> Floats:
 
 def _asked(vectors: Floats, store: VectorStore, ground: Map, where: Any) -> Nearest:
     """Ask the store for the neighbours that are on the map; where there are fewer, others fill up and weigh nothing."""
-    frame = store.search(vectors, NEIGHBOURS, field=ground.name, where=where, columns=[])
+    frame = store.search(vectors, NEIGHBOURS, field=ground.name, where=where, metric=ground.metric, columns=[])
     at = ground.view.index.get_indexer(frame.index)
     query, distances = frame["query"].to_numpy(np.intp)[at >= 0], frame["distance"].to_numpy()[at >= 0]
     counts = np.bincount(query, minlength=len(vectors))

@@ -68,7 +68,11 @@ def label_ends(ax: Any, ends: Sequence[End], *, size: float = 8.5) -> None:
     ax.autoscale_view()
     to_share = ax.transData + ax.transAxes.inverted()
     placed = sorted(((float(to_share.transform((one.x, one.y))[1]), one) for one in ends), key=lambda pair: pair[0])
-    heights = _apart([height for height, _ in placed], GAP * 4.4 / max(_height(ax), 1.0))
+    gap = GAP * 4.4 / max(_height(ax), 1.0)
+    # smaller letters, where there would be no room for all
+    crowded = max(1.0, gap * (len(placed) - 1))
+    gap, size = gap / crowded, size / crowded
+    heights = _apart([height for height, _ in placed], gap)
     for (_, one), height in zip(placed, heights, strict=True):
         ax.annotate(
             one.text,
@@ -103,12 +107,10 @@ def _apart(heights: Sequence[float], gap: float) -> list[float]:
         while len(groups) > 1 and _bottom(groups[-1], gap) < _bottom(groups[-2], gap) + gap * len(groups[-2]):
             groups[-2:] = [groups[-2] + groups[-1]]
     spread = [_bottom(group, gap) + gap * at for group in groups for at in range(len(group))]
-    over = max(0.0, (spread[-1] if spread else 0) - 1)
-    # from the top down, what stands out is pushed in
-    for at in range(len(spread) - 1, -1, -1):
-        limit = 1.0 if at == len(spread) - 1 else spread[at + 1] - gap
-        spread[at] = min(spread[at], limit) if over else spread[at]
-    return spread
+    # what stands out above is pushed in, then what stands out below
+    places = np.arange(len(spread)) * gap
+    under: Any = np.minimum(spread, 1 - places[::-1])
+    return np.maximum(under, places).tolist()  # type: ignore[no-any-return]
 
 
 def _bottom(group: Sequence[float], gap: float) -> float:

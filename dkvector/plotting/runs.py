@@ -155,7 +155,10 @@ def plot_latency(
     """
     if "latency_ms" not in queries.columns:
         raise SchemaError("there are no latencies: evaluate with repeats=… of at least 1")
-    some = some_of(runs, None).iloc[:MOST] if runs_shown is None else runs.loc[list(runs_shown)]
+    some = some_of(runs, None).iloc[:MOST] if runs_shown is None else _named(runs, runs_shown)
+    some = some[some.index.isin(queries.loc[queries["latency_ms"].notna(), "run"])]
+    if some.empty:
+        raise SchemaError("there is nothing to draw: none of these runs has latencies")
     ax = axes(ax, (7.2, 1.2 + 0.3 * len(some)))
     looks = styles(list(zip(some["backend"], some["index"], strict=True)))
     for at, (run, row) in enumerate(some.iterrows()):
@@ -178,6 +181,12 @@ def plot_latency(
     ax.set_xlabel("ms a query: ○ median, ▬ middle half, ─ 5 % to 95 %")
     plain_numbers(ax.xaxis)
     return ax
+
+
+def _named(runs: pd.DataFrame, shown: Sequence[int]) -> pd.DataFrame:
+    if absent := [one for one in shown if one not in runs.index]:
+        raise NotFoundError(f"no run {absent[0]!r}: they are numbered from 0 to {len(runs) - 1}")
+    return runs.loc[list(shown)]
 
 
 def _name(row: pd.Series, runs: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dkvector.errors import SchemaError
-from dkvector.plotting._style import End, axes, ink, label_ends, plain_numbers, styles
+from dkvector.plotting._style import SIZE, End, axes, ink, label_ends, plain_numbers, styles
 
 MOST = 30  # groups that one picture shows, the worst of them
 LINES = ("-", "--", ":", "-.")
@@ -26,13 +26,15 @@ def plot_selectivity(runs: pd.DataFrame, ax: Any = None) -> Any:
     done = runs[(runs["error"] == "") & (runs["k"] == runs["k"].iloc[0])].dropna(subset=["recall", "selectivity"])
     if done["selectivity"].nunique() < 2:  # noqa: PLR2004 - one is no curve
         raise SchemaError("recall against selectivity needs several filters: evaluate with where=[…]")
-    ax = axes(ax)
+    lines = done.drop_duplicates(["backend", "index", "tuning"])
+    ax = axes(ax, (SIZE[0], max(SIZE[1], 1 + 0.24 * len(lines))))
     ax.set_xscale("log")
     looks = styles(list(zip(done["backend"], done["index"], strict=True)))
     drawn: dict[Any, int] = {}
     ends = []
     for (backend, index, tuning), group in done.groupby(["backend", "index", "tuning"], sort=False):
         colour, marker = looks[backend, index]
+        # an index keeps its colour, its tunings differ by the line
         style = LINES[drawn.setdefault((backend, index), 0) % len(LINES)]
         drawn[backend, index] += 1
         curve = group.sort_values("selectivity")
@@ -45,6 +47,7 @@ def plot_selectivity(runs: pd.DataFrame, ax: Any = None) -> Any:
     ax.set(xlabel="share of the rows that the filter lets through", ylabel=f"recall@{done['k'].iloc[0]}")
     ax.autoscale_view()
     plain_numbers(ax.xaxis, times=100, unit=" %")
+    # matplotlib's own margin would leave room for a recall above 1
     ax.set_ylim(top=min(1.005, ax.get_ylim()[1]))
     label_ends(ax, ends)
     return ax
@@ -67,7 +70,8 @@ def plot_slices(slices: pd.DataFrame, column: str, ax: Any = None) -> Any:
     places = range(len(some))
     spread = [(some["recall"] - some["recall_low"]).clip(0), (some["recall_high"] - some["recall"]).clip(0)]
     ax.errorbar(some["recall"], places, xerr=spread, fmt="o", color=colour, ecolor=colour, elinewidth=1.4, markersize=5)
-    whole = float((slices["recall"] * slices["queries"]).sum() / slices["queries"].sum())
+    known = slices.dropna(subset=["recall"])
+    whole = float((known["recall"] * known["queries"]).sum() / known["queries"].sum())
     ax.axvline(whole, color=ink(colour), linestyle="--", linewidth=1)
     ax.annotate(
         f"all {whole:.3f}",

@@ -20,6 +20,7 @@ from dkvector.testing.base import StoreBase
 from dkvector.testing.naive import naive_max, naive_mean, naive_rrf
 from dkvector.testing.oracle import DIMENSIONS, naive_search, sample_queries
 
+# what is compared is a formula, to which an approximate index would add errors of its own
 EXACTLY = Tuning(exact=True)
 COSINE = DistanceMetric.COSINE
 LIKE, UNLIKE = ["id 0010", "id 0020", "id 0030"], ["id 0040", "id 0050"]

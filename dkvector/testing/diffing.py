@@ -27,6 +27,7 @@ def drawn_apart(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, dict[str,
     other["embedding"] = pd.Series(vectors, index=other.index, dtype=object)
     for name, new in {"n": None, "name": "changed 🙂", "when": pd.NaT}.items():
         rows = there.get(name, frame.index[:0])
+        # what was missing before is not changed by becoming so
         rows = rows[frame.loc[rows, name].notna()]
         other.loc[rows, name] = new
         there[name] = rows
@@ -65,6 +66,7 @@ class DiffTests(StoreBase):
             assert set(getattr(found, kind)) == labels, kind
         done = await Mending(store, other, found, Reading()).run(delete=seed != 0, batch_size=40, progress=False)
         gone = len(kinds["deleted"]) if seed else 0
+        # one seed leaves the rows that the frame lacks
         assert done == Applied(len(kinds["added"]), len(kinds["changed"]), gone)
         left = (await difference(store, other)).counts
         assert left.drop("same").to_dict() == {"added": 0, "changed": 0, "orphaned": 0} | {

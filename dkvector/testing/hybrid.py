@@ -39,6 +39,7 @@ class HybridTests(StoreBase):
     @pytest.mark.parametrize("fusion", [None, RRF(k=1), RRF(weights=(1, 5)), Weighted(0.3), Weighted(0.6, "zscore")])
     async def test_the_ranking_is_that_of_the_legs_fused(self, store: AsyncVectorStore, fusion: Fusion | None) -> None:
         found = (await self.both(store, k=4, fusion=fusion)).to_frame()
+        # all six rows, for ranks and normalised scores depend on how far a leg looks
         near, worded = await store.search(QUERY, k=6), await store.keyword_search("apple", k=6)
         legs = [Leg(near.ids, near.scores), Leg(worded.ids, worded.scores)]
         fused = fuse(legs, fusion or RRF(), 4)

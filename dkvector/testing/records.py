@@ -71,6 +71,9 @@ class RecordTests(StoreBase):
         assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
         assert await store.update_vector("r4", "embedding", -vectors[4]) is True
         assert (await store.search_similar(-vectors[4], k=1))[0][0].id == "r4"
+        changed = await store.read("r4")
+        assert changed is not None
+        assert changed["title"] == "Document 4"
         assert await store.update_vector("nobody", "embedding", vectors[4]) is False
         assert await store.delete_from_index(["r4"]) is True
         assert (await store.read("r4"), await store.count()) == (None, 29)

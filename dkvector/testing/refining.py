@@ -18,6 +18,7 @@ from dkvector.testing.base import StoreBase
 from dkvector.testing.naive import naive_groups, naive_mmr, naive_p, naive_score
 from dkvector.testing.oracle import naive_search, sample_queries
 
+# what is compared is a formula, to which an approximate index would add errors of its own
 EXACTLY = Tuning(exact=True)
 COSINE = DistanceMetric.COSINE
 
@@ -119,7 +120,23 @@ class RefineTests(StoreBase):
         np.testing.assert_allclose(found["e_value"], found["p_value"] * (some.n >= 10).sum())
         assert found.columns[:5].tolist() == ["rank", "score", "distance", "p_value", "e_value"]
 
+    @pytest.mark.parametrize("metric", list(DistanceMetric))
+    async def test_copies_are_as_near_as_a_copy(
+        self, store: AsyncVectorStore, frame: pd.DataFrame, metric: DistanceMetric
+    ) -> None:
+        some = frame.head(60)
+        twin = some.embedding.iloc[0]
+        vectors = [twin if at % 4 == 0 else one for at, one in enumerate(some.embedding)]
+        some = some.assign(embedding=pd.Series(vectors, index=some.index, dtype=object))
+        await self.filled(store, some, metric)
+        found = (await store.search(twin, k=20, refine=Evidence(), tuning=EXACTLY)).to_frame()
+        copies = found.index.isin(some.index[::4])
+        expected = [naive_p(some, distance, metric) for distance in found["distance"][copies]]
+        # chance brings a copy for one pair in seventeen
+        np.testing.assert_allclose(found["p_value"][copies], expected, rtol=0.02)
+
     async def test_evidence_is_the_same_however_rows_came(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
+        # 300 rows by two writes, and the same ones by a third, in another order
         query, knob = sample_queries(1)[0], Evidence(sample=40, seed=3)
         await store.upsert(frame.iloc[::-1].head(200))
         before = await store.search(query, k=3, refine=knob, tuning=EXACTLY)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from dkvector.errors import SchemaError, UnsupportedError, VectorError
+from dkvector.indexes import Tuning
 from dkvector.ingest import Reading
 from dkvector.metrics import DistanceMetric
 from dkvector.store import AsyncVectorStore
@@ -16,6 +17,7 @@ from dkvector.testing.base import StoreBase
 from dkvector.testing.oracle import (
     DIMENSIONS,
     naive_distance,
+    naive_search,
     sample_queries,
 )
 
@@ -30,9 +32,13 @@ class RefusalTests(StoreBase):
         await self.filled(store, frame, DistanceMetric.COSINE)
         query = sample_queries(1)[0]
         if metric is DistanceMetric.COSINE or store.supports.other_metric:
-            hits = await store.search(query, k=3, metric=metric)
-            expected = [naive_distance(query, frame.embedding[label], metric) for label in hits.ids]
-            np.testing.assert_allclose(hits.distances, expected, atol=1e-5)
+            # as the store likes it, and exactly: an index is of one metric, and knows nothing of another
+            for tuning in (None, Tuning(exact=True)):
+                hits = await store.search(query, k=10, metric=metric, tuning=tuning)
+                expected = [naive_distance(query, frame.embedding[label], metric) for label in hits.ids]
+                np.testing.assert_allclose(hits.distances, expected, rtol=1e-5, atol=1e-5)
+                if tuning is not None or metric is not DistanceMetric.COSINE:
+                    assert list(hits.ids) == [label for label, _ in naive_search(frame, query, 10, metric)]
         else:
             with pytest.raises(UnsupportedError, match="cosine"):
                 await store.search(query, k=3, metric=metric)
@@ -68,6 +74,7 @@ class RefusalTests(StoreBase):
         await store.upsert(frame)
         kind = spec if isinstance(spec, str) else "pq"
         if kind in store.supports.indexes | store.supports.quantisations:
+            # flat codes are of the kind flat
             assert (await store.build_index(spec)).kind in {"flat", kind}
         else:
             with pytest.raises(UnsupportedError, match=f"{store.name} has no .* '{kind}'; it has"):
@@ -87,6 +94,7 @@ class RefusalTests(StoreBase):
     async def test_bad_vectors_are_an_error_that_names_the_row(
         self, store: AsyncVectorStore, frame: pd.DataFrame, bad: Any, message: Any
     ) -> None:
+        # with rows there, so that a write which failed halfway would show
         await store.upsert(frame.iloc[10:20])
         rows = frame.head(5)
         vectors = rows.embedding.tolist()

@@ -30,6 +30,7 @@ class SearchTests(StoreBase):
         await self.filled(store, frame, metric)
         queries = sample_queries(5)
         hits = await store.search(queries, k=10)
+        assert hits.counts.tolist() == [10] * 5
         at = 0
         for query, count in zip(queries, hits.counts, strict=True):
             for label, distance in zip(hits.ids[at : at + count], hits.distances[at : at + count], strict=True):
@@ -48,6 +49,7 @@ class SearchTests(StoreBase):
 
     async def test_a_stored_vector_is_its_own_nearest(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame, DistanceMetric.EUCLIDEAN)
+        # away from the twins, of which the first answers for both
         for label in frame.index[10:20]:
             hits = await store.search(frame.embedding[label], k=1)
             assert (list(hits.ids), hits.distances[0]) == ([label], pytest.approx(0, abs=1e-5))
@@ -65,6 +67,7 @@ class SearchTests(StoreBase):
 
     async def test_ties_come_by_id(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
+        # the sample's rows 3 and 7 have one vector
         hits = await store.search(frame.embedding["id 0003"], k=2)
         assert list(hits.ids) == ["id 0003", "id 0007"]
         assert hits.distances[0] == hits.distances[1]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from dkvector.errors import DuplicateIdError, NotFoundError, SchemaError
+from dkvector.filters import col
 from dkvector.ingest import Reading
 from dkvector.metrics import DistanceMetric
 from dkvector.store import AsyncVectorStore
@@ -40,6 +41,20 @@ class WriteTests(StoreBase):
         hits = await store.search(np.full(DIMENSIONS, 9.0), k=25)
         assert sorted(hits.ids[:20]) == frame.index[:20].tolist()
         assert await store.count({"name": "changed"}) == 20
+        # what a row held before finds it no more
+        for name in frame.name[:3]:
+            left = frame.index[20:][frame.name[20:] == name]
+            found = await store.search(sample_queries(1)[0], k=300, where={"name": name})
+            assert (await store.count({"name": name}), sorted(found.ids)) == (len(left), left.tolist())
+
+    async def test_columns_are_known_by_their_names(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
+        rows = frame[["x", "embedding"]].assign(y=frame.x + 100, other=frame.name + "!", name=frame.name)
+        await self.filled(store, rows.head(150))
+        await store.upsert(rows.tail(150)[["other", "embedding", "y", "name", "x"]])
+        found = await store.get(frame.index[[10, 290]])
+        assert found["y"].to_pylist() == rows.y.iloc[[10, 290]].tolist()
+        assert found["other"].to_pylist() == rows.other.iloc[[10, 290]].tolist()
+        assert await store.count("y < 50 or x > 50") == 0
 
     async def test_upsert_adds(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame.head(200))
@@ -53,6 +68,7 @@ class WriteTests(StoreBase):
     ) -> None:
         first = await store.load(frame.head(120), batch_size=50)
         assert (first.inserted, first.skipped, raw_count()) == (120, 0, 120)
+        # cut into other batches than before: what goes on goes by ids, not by places
         changed = frame.assign(name="changed")
         then = await store.load(changed, batch_size=64, resume=True)
         assert (then.inserted, then.replaced, then.skipped) == (180, 0, 120)
@@ -67,11 +83,13 @@ class WriteTests(StoreBase):
     ) -> None:
         await self.filled(store, frame.head(10))
         with pytest.raises(DuplicateIdError, match=r"'id 0009' \(1 row\)"):
-            await store.upsert(frame.iloc[9:30], mode="insert")
+            await store.upsert(frame.iloc[9:30].assign(name="changed"), mode="insert")
         assert await store.count() == 10
+        assert await store.count({"name": "changed"}) == 0
 
     async def test_replace_swaps_everything(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
+        # with fewer columns too: a table that is only emptied would keep the others
         await store.upsert(frame.iloc[5:25, [0, 5]], mode="replace")
         assert await store.count() == 20
         assert store.known.payload.names == ["n"]
@@ -106,6 +124,9 @@ class WriteTests(StoreBase):
         assert await store.delete(["id 0003", "nobody", "id 0010"]) == 2
         assert await store.delete(where="n >= 200") == (frame.n >= 200).sum()
         assert await store.count() == raw_count() == 298 - (frame.n >= 200).sum()
+        # of both what satisfies both
+        assert await store.delete(["id 0004", "id 0005"], where="n > 4") == 1
+        assert await store.count(col("n").isin([4, 5, 6, 7])) == 3
         hits = await store.search(frame.embedding["id 0003"], k=300)
         assert "id 0003" not in hits.ids
         assert hits.counts[0] == await store.count()
@@ -137,12 +158,14 @@ class WriteTests(StoreBase):
         "index",
         [
             pd.Index([3, 1, 2], name="key"),
+            # next to a number that a double can't hold
+            pd.Index([2**53, 2**53 + 1, -(2**62) - 1]),
             # nearly the 512 bytes that search engines let an id have
             pd.Index(["b", "a", "🙂 'quoted' \"id\" " + "x" * 480]),
             pd.Index([3, 1, 2], dtype="uint8"),
             pd.DatetimeIndex(["2024-05-01", "2024-05-02", "2024-05-03"], tz="Europe/Paris", name="at"),
         ],
-        ids=["int", "text", "uint8", "timestamp"],
+        ids=["int", "long", "text", "uint8", "timestamp"],
     )
     async def test_labels_come_back_as_they_went_in(
         self, store: AsyncVectorStore, frame: pd.DataFrame, index: Any
@@ -155,9 +178,13 @@ class WriteTests(StoreBase):
 
     async def test_get_keeps_the_order_of_the_ids(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
-        found = await store.get(["id 0042", "id 0007"], columns=["x"])
-        assert found.column(0).to_pylist() == ["id 0042", "id 0007"]
-        assert found["x"].to_pylist() == frame.x[["id 0042", "id 0007"]].tolist()
+        asked = ["id 0042", "id 0007", "id 0130"]
+        found = await store.get(asked, columns=["x"], include_vectors=True)
+        assert found.column(0).to_pylist() == asked
+        assert found["x"].to_pylist() == frame.x[asked].tolist()
+        np.testing.assert_array_equal(
+            np.stack(found["embedding"].to_numpy()), np.stack(frame.embedding[asked].tolist())
+        )
 
     async def test_get_names_ids_that_are_not_there(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
@@ -166,10 +193,15 @@ class WriteTests(StoreBase):
 
     async def test_scan_gives_every_row_once(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         await self.filled(store, frame)
-        batches = [batch async for batch in store.scan(where="x > 0", columns=["x"], batch_size=37)]
-        ids = [one for batch in batches for one in batch.column(0).to_pylist()]
-        assert sorted(ids) == frame.index[frame.x > 0].tolist()
-        assert max(len(batch) for batch in batches) == 37
+        for vectors in (False, True):
+            # a prime, so that the last page is a short one
+            pages = store.scan(where="x > 0", columns=["x"], batch_size=37, include_vectors=vectors)
+            batches = [batch async for batch in pages]
+            ids = [one for batch in batches for one in batch.column(0).to_pylist()]
+            assert sorted(ids) == frame.index[frame.x > 0].tolist()
+            assert max(len(batch) for batch in batches) == 37
+        given = np.concatenate([np.stack(batch["embedding"].to_numpy()) for batch in batches])
+        np.testing.assert_array_equal(given, np.stack(frame.embedding[ids].tolist()))
 
     async def test_arrow_tables_are_rows_too(self, store: AsyncVectorStore, frame: pd.DataFrame) -> None:
         vectors = pa.FixedSizeListArray.from_arrays(np.concatenate(frame.embedding.tolist()), DIMENSIONS)
