@@ -5,8 +5,8 @@ DKVECTOR_TEST_POSTGRES, or one of our own.
 
 What a search is compared with: the same SQL, settings and all, as a prepared statement of asyncpg, for the same NumPy
 queries and the same columns, each fetched by a blocking call (`loop.run_until_complete`), as `store.search` is one. It
-gives the driver's records, where ours gives a frame; lines of their own tell what pandas takes to make one of them, what
-the frame that ours gives takes by hand, which is the least that is left to be saved, and what the driver takes within a
+gives the driver's records, where ours gives a frame. Lines of their own tell what pandas takes to make one of them;
+what the frame that ours gives takes by hand, the least that is left to be saved; and what the driver takes within a
 loop that runs anyway, for which the store's own way is `await store.search(…)`.
 
 What a load is compared with: the same ids and vectors by the driver's binary COPY, packed by NumPy, and by its
