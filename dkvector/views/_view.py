@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector.compiled import Statement
+from dkvector.encoders import Encoder
 from dkvector.errors import UnsupportedError
 from dkvector.filling import Backfill, Page
 from dkvector.filters import Filter
@@ -128,6 +129,11 @@ class View(Guarded, AsyncVectorStore):
     @property
     def _gives_vectors(self) -> bool:  # type: ignore[override]
         return "vectors" in self._can
+
+    @property
+    def _embedders(self) -> dict[str, Encoder]:
+        # of the rows, not of who looks at them: a switch to another model's vectors is one for every view
+        return self._inner._embedders  # noqa: SLF001
 
     def _snapshot(self) -> Any:
         return self._inner._snapshot()  # noqa: SLF001 - a view is one of the store's own
