@@ -154,3 +154,33 @@ def test_judgements_both_ways_are_what_evaluate_takes(store):
     how = {"repeats": 0, "cache": False, "exclude_self": False, "relevant": explorer.relevance}
     found = dkv.evaluate(frame, {"exact": [dkv.Flat()]}, queries, k=2, **how)
     assert found.runs["relevant_recall"][0] == 1
+
+
+@pytest.mark.parametrize("change", [{"query": "cab"}, {"where": "size > 3"}, {"k": 2}], ids=str)
+def test_a_store_that_was_closed_is_told_where_it_is_asked(change):
+    store = pd.DataFrame({"size": [1, 2], "v": encode(["cab", "dad"])}, index=["cab", "dad"]).vec.push("faiss")
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row")
+    shown = dkv.widgets.Map(store, method="pca", query="dad", by="row")
+    store.close()
+    for widget in (explorer, shown):
+        for name, value in change.items():
+            setattr(widget, name, value)
+        assert widget.error.startswith("BackendUnavailableError: this faiss store was closed")
+        assert not widget.busy
+        with pytest.raises(dkv.BackendUnavailableError):
+            widget.run()
+
+
+async def test_who_may_search_and_not_read_is_offered_no_rows(store):
+    explorer = dkv.widgets.Explorer(store.restricted(can="search"), query="dad", by="row")
+    assert explorer.value.index[0] != "dad"
+    explorer._told(None, {"do": "complete", "label": "a"}, [])
+    await explorer._rows._task
+    assert explorer._offered == {"begun": "a", "labels": []}
+
+
+def test_knobs_and_the_metric_are_taken_as_search_takes_them(store):
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", metric=None, tuning=dkv.Tuning(exact=True))
+    assert explorer.code == "store.search(like='dad', k=10, tuning={'exact': True})"
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", metric=dkv.DistanceMetric.EUCLIDEAN)
+    assert explorer.code == "store.search(like='dad', k=10, metric='euclidean')"

@@ -391,3 +391,19 @@ def test_enter_asks_the_same_again(shown, monkeypatch):
     shown._told(None, {"do": "ask"}, [])
     assert len(asked) == 2
     assert shown._noticed == 1
+
+
+def test_an_explorer_that_was_untied_is_not_told_of_the_map(linked):
+    shown, explorer, link = linked
+    lassoed(shown, [0, 1])
+    noticed = explorer._noticed
+    link.end()
+    lassoed(shown, [2, 3])
+    assert (explorer._noticed, shown._noticed) == (noticed, 2)
+
+
+def test_what_is_told_of_a_row_keeps_its_type():
+    numbers = pd.DataFrame({"x": [0.0, 1.0], "y": [1.0, 0.0], "code": [12_345_678, 2]})
+    shown = dkv.widgets.Map(numbers)
+    shown.scatter.hovering = 0
+    assert shown._hover["facts"] == [("code", "12345678")]

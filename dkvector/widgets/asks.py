@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import traitlets as t
 
-from dkvector.errors import FilterError, SchemaError
+from dkvector.errors import DkvectorError, FilterError, SchemaError
 from dkvector.widgets.answering import Asked, Outcome
 from dkvector.widgets.base import Widget
 from dkvector.widgets.latest import Latest
@@ -89,7 +89,12 @@ class Asks(Widget):
 
     def _changed(self, _: Any) -> None:
         """Ask anew, in the background, once what is typed can be read."""
-        problem, asked = self._where_problem(), self._asked
+        try:
+            problem, asked = self._where_problem(), self._asked
+        except DkvectorError as error:  # of a store that was closed meanwhile, and tells nothing of itself
+            self._latest.forget()
+            self._show(Asked(Question(self.query)), Outcome(error=error))
+            return
         self.set_trait("where_error", problem)
         if problem:
             self._latest.forget()

@@ -10,6 +10,8 @@ import pandas as pd
 import traitlets as t
 
 from dkvector.errors import FilterError
+from dkvector.indexes import Tuning
+from dkvector.metrics import DistanceMetric
 from dkvector.widgets.answering import Answers, Asked, Outcome
 from dkvector.widgets.asking import Asker
 from dkvector.widgets.asks import Asks
@@ -17,7 +19,7 @@ from dkvector.widgets.base import SettledFrame, front_end, look
 from dkvector.widgets.choices import choices
 from dkvector.widgets.judging import Judgements
 from dkvector.widgets.page import SHOWN, beyond, page
-from dkvector.widgets.question import Question, filter_read, typed, where_typed
+from dkvector.widgets.question import Question, filter_read, knobs_typed, typed, where_typed
 from dkvector.widgets.rows import labels_of
 from dkvector.widgets.still import Still, result
 
@@ -89,8 +91,8 @@ class Explorer(Asks):
         k: int = 10,
         where: Any = "",
         field: str = "",
-        metric: str = "",
-        tuning: Mapping[str, Any] | None = None,
+        metric: DistanceMetric | str | None = None,
+        tuning: Tuning | Mapping[str, Any] | None = None,
         against: Any = None,
         compare: str = "",
         name: str = "store",
@@ -109,8 +111,8 @@ class Explorer(Asks):
             k=k,
             where=where_typed(where),
             field=field,
-            metric=str(metric),
-            tuning=dict(tuning or {}),
+            metric=str(metric or ""),
+            tuning=knobs_typed(tuning),
             compare=compare,
         )
         self._choices = choices(self._asker, self._other)

@@ -16,12 +16,16 @@ class Link:
     Args:
         shown: the `Map`.
         explorer: the `Explorer`.
+
+    Attributes:
+        ended: they are tied no longer.
     """
 
     def __init__(self, shown: Any, explorer: Any) -> None:
         self._map, self.explorer = shown, explorer
         self._before = ""  # the filter that was there before ours
         self._ours = ""
+        self.ended = False
         explorer.observe(self._found, "value")
         shown.observe(self._selected, "selection")
         self._found(None)
@@ -32,6 +36,7 @@ class Link:
         """Untie them; the filter goes back to what it was."""
         self.explorer.unobserve(self._found, "value")
         self._map.unobserve(self._selected, "selection")
+        self.ended = True
         self._filter("")
 
     def _found(self, _: Any) -> None:

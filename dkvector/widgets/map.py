@@ -223,7 +223,7 @@ class Map(Marked):
         known = self.view.index.get_indexer(pd.Index(self.selection, tupleize_cols=False))
         if not np.array_equal(places, np.unique(known)):
             self.selection = self.view.index.take(places)
-            for widget in (self, *(link.explorer for link in self._links)):
+            for widget in (self, *(link.explorer for link in self._links if not link.ended)):
                 widget.notice()
 
     def _hovered_there(self, place: int | None) -> None:
@@ -236,8 +236,8 @@ class Map(Marked):
     def _facts(self, place: int) -> list[tuple[str, str]]:
         """Tell of a row what there is to tell, the column that colours it first."""
         names = sorted(self._by_name, key=lambda name: name != self.color)[:FACTS]
-        row = self.view.iloc[place]
-        told = [(name, cell(row[self._by_name[name]])) for name in names]
+        # column by column: a row of a frame of numbers alone would make floats of all of them
+        told = [(name, cell(self.view[self._by_name[name]].iloc[place])) for name in names]
         return [(name, text if len(text) <= 160 else text[:159] + "…") for name, text in told if text]  # noqa: PLR2004
 
     def refuse(self, error: Exception) -> None:

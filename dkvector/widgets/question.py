@@ -16,6 +16,7 @@ import pyarrow as pa
 from dkvector.columns import to_index
 from dkvector.errors import NotFoundError, VectorError
 from dkvector.filters import Filter, Ids, as_filter, check_columns, parse
+from dkvector.indexes import Tuning
 from dkvector.metrics import Floats
 from dkvector.schema import Schema
 
@@ -134,6 +135,18 @@ def where_typed(where: Any) -> str:
         return where
     read = as_filter(where)
     return "" if read is None else str(read)
+
+
+def knobs_typed(tuning: Tuning | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give the knobs that are set, by name.
+
+    Example:
+        >>> knobs_typed(Tuning(probes=8)), knobs_typed({"exact": True}), knobs_typed(None)
+        ({'probes': 8}, {'exact': True}, {})
+    """
+    if isinstance(tuning, Tuning):
+        return {name: value for name, value in dataclasses.asdict(tuning).items() if value != getattr(Tuning, name)}
+    return dict(tuning or {})
 
 
 def filter_text(where: str, without: Iterable[Any]) -> str | None:
