@@ -1,14 +1,17 @@
 """The widgets' models, without a browser."""
 
 import asyncio
+import datetime as dt
 import time
+from decimal import Decimal
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import dkvector as dkv
-from dkvector.widgets.question import label_of, vector_of
+from dkvector.widgets.question import ids_of, label_of, vector_of
 
 LETTERS = "abcdefgh"
 
@@ -143,6 +146,35 @@ def test_labels_and_vectors_are_read_as_they_are_typed(store):
     np.testing.assert_array_equal(vector_of("array([1, 2.5])"), np.float32([1, 2.5]))
     with pytest.raises(dkv.VectorError, match="numbers"):
         vector_of("[a]")
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        UUID(int=7),
+        pd.Timedelta("4 days 3s"),
+        dt.time(1, 3, 0, 5),
+        b"b'\x00",
+        dt.date(2024, 5, 1),
+        pd.Timestamp("2024-05-01 02:00:00.000000007", tz="Europe/Berlin"),
+        Decimal("0.75"),
+        0.1,
+        " a",
+    ],
+    ids=lambda label: type(label).__name__,
+)
+def test_a_row_is_asked_for_whatever_its_label_is(label):
+    index = pd.Index([label])
+    store = pd.DataFrame({"v": [[1.0, 0.0]]}, index=index).vec.push("exact")
+    explorer = dkv.widgets.Explorer(store, by="row")
+    explorer.more_like(index[0])
+    assert explorer.error == ""
+    assert label_of(str(index[0]), store.schema.id) == index[0]
+    parts = pd.MultiIndex.from_arrays([index, ["x"]])
+    if not isinstance(label, dt.date | dt.time) or isinstance(
+        label, pd.Timestamp
+    ):  # which are printed by several numbers
+        assert label_of(str(parts[0]), ids_of(parts)) == parts[0]
 
 
 def test_judgements_both_ways_are_what_evaluate_takes(store):

@@ -221,7 +221,7 @@ def test_neighbours_of_what_is_typed_are_ringed_and_a_filter_hides_the_other_row
     clean.until(f"map.highlight == ['r0', *{south}]", wanted=True)
     assert page.evaluate(f"() => {API}.get('filteredPoints').length") == 100
     expect(page.get_by_label("Code", exact=True)).to_have_text(
-        "dkv.plot_map(view, 'kind', highlight=['r0', *rows.vec.push('exact').search(like='r0', k=5, "
+        "dkv.plot_map(view, 'kind', highlight=['r0', *rows.vec.search(like='r0', k=5, "
         "where=\"kind == 'south'\").index], where=\"kind == 'south'\")"
     )
     page.mouse.move(*at(page, 4))  # of the north, which is hidden
@@ -236,7 +236,7 @@ def test_neighbours_of_what_is_typed_are_ringed_and_a_filter_hides_the_other_row
     finally:
         clean.theme("JupyterLab Light")
     asked.fill("nobody")
-    expect(page.locator(".dkv-error")).to_contain_text("NotFoundError: not in the store: 'nobody'")
+    expect(page.locator(".dkv-error")).to_contain_text("NotFoundError: no row 'nobody' to search like")
     where.fill("")
     expect(status).to_have_text("400 rows, 6 highlighted, 100 selected")
     assert page.evaluate(f"() => [{API}.get('isPointsFiltered'), {API}.get('selectedPoints').length]") == [False, 100]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dkvector.errors import SchemaError
+from dkvector.errors import DkvectorError, SchemaError
 from dkvector.filters import Ids
 
 MOST = 1_000  # rows that a filter names
@@ -49,11 +49,18 @@ class Link:
             with self.explorer.hold_trait_notifications():
                 self._filter("")
                 self.explorer.query = str(rows[0])
-        elif len(rows) > MOST:
-            self._filter("")
-            self._map.refuse(SchemaError(f"a filter names at most {MOST:,} rows, and {len(rows):,} are selected"))
         else:
-            self._filter(str(Ids(tuple(rows))) if rows else "")
+            self._filter(self._among(rows) if rows else "")
+
+    def _among(self, rows: list[Any]) -> str:
+        """Write the filter of some rows; where there can be none, the map says why."""
+        try:
+            if len(rows) > MOST:
+                raise SchemaError(f"a filter names at most {MOST:,} rows, and {len(rows):,} are selected")
+            return str(Ids(tuple(rows)))
+        except DkvectorError as error:
+            self._map.refuse(error)
+            return ""
 
     def _filter(self, ours: str) -> None:
         """Put our filter beside the one that was typed, in place of what we put there before."""

@@ -19,6 +19,7 @@ from dkvector.widgets.labels import Labels
 from dkvector.widgets.linked import Link
 from dkvector.widgets.mapped import PLACES, Laying, mapped
 from dkvector.widgets.marked import Marked
+from dkvector.widgets.marks import places_of
 from dkvector.widgets.page import cell
 from dkvector.widgets.question import literal, typed, where_typed
 from dkvector.widgets.scattered import Scattered
@@ -135,8 +136,8 @@ class Map(Marked):
         by_name = {str(one): one for one in self.view.columns if one not in PLACES}
         self._links: list[Link] = []
         plain = {name: str(self.view[one].dtype) for name, one in by_name.items() if _colourable(self.view[one])}
-        behind = Behind.of(data, laying, list(plain), encoder=encoder, name=data_name, encoder_name=encoder_name)
-        self._lies_over(behind, by_name)
+        behind = Behind.of(data, laying, encoder=encoder, name=data_name, encoder_name=encoder_name)
+        self._lies_over(behind.beside(self.view, name), by_name)
         chosen = self._column("" if color is None else str(color))
         painted = shades(chosen, len(self.view))
         self._points = Scattered(self.view[["x", "y"]].to_numpy(np.float32), painted, height, size)
@@ -190,10 +191,12 @@ class Map(Marked):
     def _there(self, proposal: Any) -> list[Any]:
         """Let only rows of the map be selected."""
         labels: list[Any] = proposal["value"]
-        lost = [label for label in labels if label not in self.view.index]
-        if lost:
+        # not by `in`, to which a part of a label of several parts, or of a date, is enough
+        places = places_of(self.view.index, labels)
+        if lost := [label for label, at in zip(labels, places, strict=True) if at < 0]:
             raise NotFoundError(f"not on the map: {some(lost)}")
-        return labels
+        # as the map has them, whatever they were given as
+        return list(dict.fromkeys(self.view.index.take(places)))
 
     def _column(self, name: str) -> pd.Series | None:
         if not name:
@@ -210,7 +213,7 @@ class Map(Marked):
         self._say()
 
     def _select(self, _: Any) -> None:
-        places = np.unique(self.view.index.get_indexer(pd.Index(self.selection, tupleize_cols=False)))
+        places = np.unique(places_of(self.view.index, self.selection))
         if not np.array_equal(places, self._points.selected):
             self._points.select(places)
         self.value = self.view.loc[self.selection]
@@ -220,8 +223,7 @@ class Map(Marked):
     def _selected_there(self) -> None:
         """Take over what was selected in the page."""
         places = self._points.selected
-        known = self.view.index.get_indexer(pd.Index(self.selection, tupleize_cols=False))
-        if not np.array_equal(places, np.unique(known)):
+        if not np.array_equal(places, np.unique(places_of(self.view.index, self.selection))):
             self.selection = self.view.index.take(places)
             for widget in (self, *(link.explorer for link in self._links if not link.ended)):
                 widget.notice()

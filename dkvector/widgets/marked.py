@@ -15,7 +15,7 @@ from dkvector.widgets.answering import Asked, Outcome
 from dkvector.widgets.asks import Asks
 from dkvector.widgets.base import SettledLabels
 from dkvector.widgets.behind import Behind
-from dkvector.widgets.marks import Shown, edges, rings
+from dkvector.widgets.marks import Shown, edges, places_of, rings
 from dkvector.widgets.question import Question
 
 
@@ -116,7 +116,7 @@ class Marked(Asks):
 
     def _draw(self) -> None:
         shown = self._mask.copy()
-        own = self.view.index.get_indexer(pd.Index(self._own, tupleize_cols=False))
+        own = places_of(self.view.index, self._own)
         shown[own[own >= 0]] = True  # the row that is asked about may be any
         self._rings, told = rings(self.view.index, self._held("highlight") or [], shown)
         self._marked = {**self._marked, "rings": told}
