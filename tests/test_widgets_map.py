@@ -430,6 +430,8 @@ def test_labels_of_several_parts_are_asked_selected_and_drawn(dated):
     assert "image/png" in shown._repr_mimebundle_()[0]
     shown.query = "('2024-05-09', 2)"
     assert shown.error.startswith("NotFoundError: no row")
+    shown.query = "2024-05-01"
+    assert re.search(r"no row '2024-05-01'; labels are \(timestamp\[\w+, tz=UTC\], double\)", shown.error)
 
 
 def test_a_part_of_a_label_selects_nothing(dated):

@@ -107,7 +107,8 @@ def label_of(text: str, ids: pa.Field) -> Any:
             return tuple(label_of(part, one) for part, one in zip(_parts(text), kind, strict=True))
         label = to_index(pa.chunked_array([_typed(text, kind)]), pa.field(ids.name, kind))[0]
     except (pa.ArrowException, ValueError, SyntaxError, TypeError) as exc:
-        raise NotFoundError(f"no row {text!r}; labels are {kind}") from exc
+        kinds = f"({', '.join(str(one.type) for one in kind)})" if pa.types.is_struct(kind) else kind
+        raise NotFoundError(f"no row {text!r}; labels are {kinds}") from exc
     return label.item() if isinstance(label, np.generic) else label
 
 
@@ -115,7 +116,8 @@ def ids_of(index: pd.Index) -> pa.Field:
     """Give the type of a frame's labels; those of a MultiIndex are structs, as a store's of several columns are."""
     if isinstance(index, pd.MultiIndex):
         return pa.field("", pa.struct([ids_of(level).with_name(str(at)) for at, level in enumerate(index.levels)]))
-    return to_arrow(index.rename(None), "")[0]
+    field = to_arrow(index.rename(None), "")[0]
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
 
 
 def _parts(text: str) -> list[str]:
