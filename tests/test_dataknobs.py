@@ -9,6 +9,7 @@ import pytest
 import servers
 from dataknobs_data import Field, FieldType, Operator, Query, Record, VectorField
 from dataknobs_data.backends.memory import AsyncMemoryDatabase, SyncMemoryDatabase
+from dataknobs_data.backends.sqlite import SyncSQLiteDatabase
 from dataknobs_data.migration import Migrator
 from dataknobs_data.query import Filter, VectorQuery
 from dataknobs_data.query_logic import ComplexQuery, FilterCondition, LogicCondition, LogicOperator
@@ -142,6 +143,53 @@ async def test_a_database_is_written_into_a_store(store):
     assert hits["title"].tolist() == ["wolf", "Wolfram"]
     assert (await store.get(["b"])).column("tags{}").to_pylist() == ['["z"]']
     assert await store.count("seen > '2024-01-01T00:00:00+00:00'") == 1
+
+
+class Paged(AsyncMemoryDatabase):
+    """Streams as the databases of dataknobs over SQL do: page by page, past the limit of a query."""
+
+    left = 0
+
+    async def stream_read(self, query=None, config=None):  # noqa: ARG002 - their signature
+        asked = (query or Query()).copy()
+        asked.limit_value = asked.offset_value = None
+        try:
+            for one in await self.search(asked):
+                yield one
+        finally:
+            self.left += 1
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [(Query().limit(2), "ab"), (Query().sort("title").limit(1), "d"), (Query().filter("page", ">", 1).offset(1), "c")],
+    ids=["limit", "order", "offset"],
+)
+async def test_a_query_is_heeded_in_all_that_it_says(store, query, ids):
+    database = Paged()
+    await database.create_batch(rows())
+    assert [one.id for one in await database.search(query)] == list(ids)
+    assert (await write_database(database, store, query=query)).inserted == len(ids)
+    assert sorted([one.id async for one in store.stream_read()]) == list(ids)
+
+
+def test_a_query_is_heeded_the_blocking_way():
+    paged, lite = Paged(), SyncSQLiteDatabase({"path": ":memory:"})
+    lite.connect()
+    lite.create_batch([record(name, A) for name in "abc"])
+    asyncio.run(paged.create_batch(rows()))
+    for database in (paged, lite):
+        with push_database(database, "exact", query=Query().limit(2)) as pushed:
+            assert len(pushed) == 2
+    lite.close()
+
+
+async def test_a_stream_is_let_go_where_a_write_fails(store):
+    database = Paged()
+    await database.create_batch([record("bad", [1.0, 2.0, 3.0]), *rows()])
+    with pytest.raises(dkv.VectorError) as caught:
+        await write_database(database, store, batch_size=2)
+    assert (database.left, caught.value.__traceback__ is not None) == (1, True)
 
 
 async def test_writing_goes_on_where_it_stopped(store):
