@@ -128,8 +128,8 @@ def test_records_of_ours_come_back_from_theirs_as_they_were():
 def test_what_one_side_has_not_is_said():
     with pytest.raises(dkv.SchemaError, match="'v' is a whole column"):
         to_dataknobs(dkv.Record({"v": dkv.VectorField(np.ones((2, 3)))}))
-    with pytest.raises(dkv.VectorError, match="not finite"):
-        from_dataknobs(Record({"v": VectorField([1.0, float("nan")])}))
+    with pytest.raises(dkv.VectorError, match=r"record 'odd'.*not finite"):
+        from_dataknobs(Record({"v": VectorField([1.0, float("nan")])}, storage_id="odd"))
     sparse = from_dataknobs(Record({"s": Field("s", {"1": 0.5}, FieldType.SPARSE_VECTOR)}))
     assert (sparse["s"], sparse.fields["s"].type) == ({"1": 0.5}, dkv.FieldType.JSON)
     assert "id" not in from_dataknobs(Record({"id": 5}))

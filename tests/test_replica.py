@@ -3,15 +3,19 @@
 import asyncio
 import json
 import time
+from unittest.mock import AsyncMock
 
 import asyncpg
 import numpy as np
 import pandas as pd
 import pytest
+from scans import telling
 
 import dkvector as dkv
+from dkvector.backends.exact import ExactStore
 from dkvector.replication import keeping
 from dkvector.replication.keeping import Keeping, Refreshed
+from dkvector.replication.state import State
 
 pytestmark = pytest.mark.usefixtures("local_postgres")
 
@@ -301,3 +305,16 @@ def test_by_url_with_an_index(source, postgres_url, table, tmp_path):
         assert near.store.indexes()["v"].kind == "hnsw"
         query = np.array([1, 2, 3, 4], "f4")
         pd.testing.assert_index_equal(near.store.search(query, k=5).index, source.search(query, k=5).index)
+
+
+async def test_a_load_that_fails_lets_go_of_its_scan(tmp_path, monkeypatch):
+    closed = []
+    source, target = await telling(closed).open({}), await ExactStore.open({})
+    await source.upsert(rows(5))
+    monkeypatch.setattr(keeping, "ROWS", 2)
+    full = dkv.BackendUnavailableError("no space left")
+    monkeypatch.setattr(target, "upsert", AsyncMock(side_effect=full))
+    with pytest.raises(dkv.BackendUnavailableError):
+        await Keeping(source, target, tmp_path)._load(State(1, 2, 3, ("v",)), progress=False)
+    assert closed == [True]
+    assert full.__traceback__ is not None  # which keeps all that was going on
