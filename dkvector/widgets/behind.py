@@ -90,6 +90,7 @@ class Behind:
 
     def __call__(self, asked: Asked) -> Outcome:
         """Answer a question."""
+        # that nothing can be asked at all is told as an answer, too
         try:
             answers = Answers(self.asker)
         except Exception as error:  # noqa: BLE001 - it is shown where it was asked

@@ -219,6 +219,7 @@ class Evaluator(Widget):
             raise
         self._failure, self._course, self.evaluation = None, None, None
         with self.hold_sync():
+            # the page must not draw the runs of before under what is asked now
             self.selection, self.value, self._runs = None, None, {}
             self.set_trait("progress", [0, 0])
             self._tell(status="reading rows, finding their true neighbours", busy=True)
@@ -226,6 +227,7 @@ class Evaluator(Widget):
 
     def _outcomes(self, plan: Plan) -> Iterator[Outcome]:
         """Measure, in whatever thread."""
+        # here, and not by who waits: reading the rows may take as long as the runs
         self._course = plan.read()
         return self._course.outcomes()
 

@@ -201,6 +201,7 @@ class Explorer(Asks):
     def _selected_there(self, _: Any) -> None:
         """Take over what was selected in the page; rows that it doesn't show stay selected."""
         shown = self._labels()
+        # the page shows 200 rows at most, and those of the last answer: it can't take others away
         elsewhere = [row for row in self.selection if row not in shown]
         self.selection = elsewhere + [shown[at] for at in self._selected if at < len(shown)]
 

@@ -28,6 +28,7 @@ class Link:
         self.ended = False
         explorer.observe(self._found, "value")
         shown.observe(self._selected, "selection")
+        # what each shows already, as if it were found and selected now
         self._found(None)
         if shown.selection:
             self._selected(None)
@@ -64,6 +65,7 @@ class Link:
 
     def _filter(self, ours: str) -> None:
         """Put our filter beside the one that was typed, in place of what we put there before."""
+        # what stands there now was typed since, and is what there is to go back to
         if self.explorer.where != self._ours or not self._ours:
             self._before = self.explorer.where
         both = f"({self._before}) and {ours}" if self._before and ours else ours or self._before

@@ -129,6 +129,7 @@ class Map(Marked):
         encoder_name: str = "encoder",
         progress: bool | None = None,
     ) -> None:
+        # as the box for it begins; `project` would refuse a text that is no filter
         blank = isinstance(where, str) and not where.strip()
         laying = Laying(on, None if blank else where, n, method, metric, seed, progress)
         self.view = mapped(data, view, columns, laying)
@@ -214,6 +215,7 @@ class Map(Marked):
 
     def _select(self, _: Any) -> None:
         places = np.unique(places_of(self.view.index, self.selection))
+        # told to jupyter-scatter unless it told us: each change of its trait goes to the page and back
         if not np.array_equal(places, self._points.selected):
             self._points.select(places)
         self.value = self.view.loc[self.selection]

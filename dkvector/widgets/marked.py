@@ -92,6 +92,7 @@ class Marked(Asks):
 
     def _take(self, asked: Asked, outcome: Outcome) -> None:
         """Ring what was found; or nothing, where what is ringed was found and nothing is asked any more."""
+        # what was ringed by hand is no answer, so that a question which is taken back leaves it
         if outcome.frame is None and not self._searched:
             return
         found = outcome.frame is not None

@@ -129,6 +129,7 @@ def _parts(text: str) -> list[str]:
 
 def _typed(text: str, kind: pa.DataType) -> pa.Array:
     """Read a label by the way of Python where Arrow has none from texts."""
+    # not stripped: a text may begin or end with a blank
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return pa.array([text], kind)
     text = text.strip()

@@ -88,7 +88,9 @@ class Steps(Generic[S]):
         except Exception as exc:  # noqa: BLE001 - it is told of
             error = exc
         finally:
+            # closed where it ran, after the step that is being taken
             closed = loop.run_in_executor(thread, _close, steps)
+            # a wait would hold up the loop for as long as that step takes
             thread.shutdown(wait=False)
         await closed
         self._ended(error, self._stopped)
