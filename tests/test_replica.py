@@ -318,3 +318,34 @@ async def test_a_load_that_fails_lets_go_of_its_scan(tmp_path, monkeypatch):
         await Keeping(source, target, tmp_path)._load(State(1, 2, 3, ("v",)), progress=False)
     assert closed == [True]
     assert full.__traceback__ is not None  # which keeps all that was going on
+
+
+def feedless(tmp_path):
+    """A replica whose source nobody asks."""
+    return Keeping(None, None, tmp_path)
+
+
+async def test_a_disk_that_takes_nothing_is_told_and_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeping, "PAUSES", (0, 0))
+    near, notes = feedless(tmp_path / "file" / "deeper"), []
+    (tmp_path / "file").write_text("no folder")
+
+    async def note():
+        notes.append(near.error)
+        if len(notes) > 2:
+            raise dkv.SchemaError("enough")
+        await near._note(State(1, 2, 3, ("v",)))
+
+    monkeypatch.setattr(near, "_listen", note)
+    await near._follow()
+    assert [type(one) for one in notes] == [type(None), dkv.BackendUnavailableError, dkv.BackendUnavailableError]
+    assert "replica.json can't be written" in str(notes[1])
+
+
+async def test_what_ends_the_following_is_told_and_closing_goes_on(tmp_path, monkeypatch):
+    near = feedless(tmp_path)
+    monkeypatch.setattr(near, "_listen", AsyncMock(side_effect=ZeroDivisionError("odd")))
+    await near.start()
+    await asyncio.wait([near._task])
+    assert (near.following, str(near.error)) == (False, "ZeroDivisionError: odd")
+    await near.stop()

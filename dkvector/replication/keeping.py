@@ -204,6 +204,9 @@ class Keeping:
             except DkvectorError as exc:  # the table is gone, or no longer ours to read: nothing to wait for
                 self.error = exc
                 return
+            except Exception as exc:  # noqa: BLE001 - nobody awaits this: who asks why nothing comes is told here
+                self.error = DkvectorError(f"{type(exc).__name__}: {exc}")
+                return
 
     async def _listen(self) -> None:
         """Catch up at every notice until the connection is lost."""
