@@ -516,3 +516,12 @@ def test_complex_conditions_mean_what_dataknobs_own_matching_does(rows, conditio
         return {one.id for one in await (await exact(records)).search(query)}
 
     assert asyncio.run(asked()) == {one.id for one in records if query.matches(one)}
+
+
+async def test_vectors_that_rows_may_lack_are_not_said_to_be_there(database):
+    await database.store.reembed(lambda texts: [[len(one), 1.0, 2.0] for one in texts], "v2", text="title")
+    await database.create(record("new", A, title="new"))
+    assert await database.count(Query().filter("embedding", "exists")) == 5
+    for operator in ("exists", "not_exists"):
+        with pytest.raises(dkv.UnsupportedError, match="rows may lack 'embedding_v2'"):
+            await database.count(Query().filter("embedding_v2", operator))
