@@ -100,7 +100,11 @@ def test_what_is_selected_is_labels_and_those_out_of_sight_stay(store):
     first, second = explorer.value.index
     explorer.selection = ["gag", second]
     assert explorer._selected == [1]
-    explorer._selected = [0]
+    for at, row in enumerate([first, second]):
+        explorer._told(None, {"do": "select", "at": at, "label": row}, [])
+    assert (explorer.selection, explorer._selected) == (["gag", first], [0])
+    explorer.query = "gag"
+    explorer._told(None, {"do": "select", "at": 0, "label": first}, [])  # pressed before the page showed other rows
     assert explorer.selection == ["gag", first]
     explorer._told(None, {"do": "clear"}, [])
     assert explorer.selection == []

@@ -121,7 +121,6 @@ class Explorer(Asks):
     def _begin(self) -> None:
         self._follow(ASKED)
         self.observe(self._select, "selection")
-        self.observe(self._selected_there, "_selected")
 
     @property
     def question(self) -> Question:
@@ -198,13 +197,6 @@ class Explorer(Asks):
         self._chosen = len(chosen)
         self._selected = [at for at, row in enumerate(self._labels()) if row in chosen]
 
-    def _selected_there(self, _: Any) -> None:
-        """Take over what was selected in the page; rows that it doesn't show stay selected."""
-        shown = self._labels()
-        # the page shows 200 rows at most, and those of the last answer: it can't take others away
-        elsewhere = [row for row in self.selection if row not in shown]
-        self.selection = elsewhere + [shown[at] for at in self._selected if at < len(shown)]
-
     def _labels(self) -> list[Any]:
         """Give the labels of the rows that the page shows."""
         held = self._held("value")
@@ -218,7 +210,7 @@ class Explorer(Asks):
             self.selection = []
         elif what == "keep" and 0 <= at < len(self.less):
             self.less = self.less[:at] + self.less[at + 1 :]
-        elif what in {"more", "less", "right", "wrong"}:
+        elif what in {"more", "less", "right", "wrong", "select"}:
             self._do(what, at, content.get("label"))
         else:
             return
@@ -233,6 +225,9 @@ class Explorer(Asks):
             self.more_like(shown[at])
         elif what == "less":
             self.less_like(shown[at])
+        elif what == "select":
+            others = [row for row in self.selection if row != shown[at]]
+            self.selection = others if len(others) < len(self.selection) else [*others, shown[at]]
         else:
             self._judge(shown[at], relevant=what == "right")
 
