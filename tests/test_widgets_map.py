@@ -472,3 +472,13 @@ def test_columns_and_vectors_of_any_kind_are_asked(rows, as_given):
     odd = pd.DataFrame({0: rows["legs"], 1: [as_given(one.tolist()) for one in rows["v"]]}, index=rows.index)
     shown = dkv.widgets.Map(odd, method="pca", query="ant", k=2, where="`0` > 4")
     assert (shown.error, shown.highlight) == ("", ["ant", "bee"])
+
+
+def test_values_without_colours_are_refused_by_name(rows):
+    odd = rows.assign(tags=[["a"], None, ["b"], [], ["a", "b"], None])
+    with pytest.raises(dkv.SchemaError, match="'tags' can't be told apart by colours"):
+        dkv.widgets.Map(odd, method="pca", color="tags")
+    shown = dkv.widgets.Map(odd, method="pca", color="kind")
+    with pytest.raises(dkv.SchemaError, match="'tags'"):
+        shown.color = "tags"
+    assert (shown.color, shown._legend["title"]) == ("kind", "kind")

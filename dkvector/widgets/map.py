@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
-from dkvector.errors import FilterError, NotFoundError, some
+from dkvector.errors import FilterError, NotFoundError, SchemaError, some
 from dkvector.maps._source import Method
 from dkvector.metrics import DistanceMetric
 from dkvector.widgets.base import STATIC, front_end, look
@@ -77,6 +77,7 @@ class Map(Marked):
 
     Raises:
         NotFoundError: no such column; rows that are not on the map.
+        SchemaError: a column of lists and the like to colour by.
         DuplicateIdError: labels that are there twice.
         MissingExtraError: the extra `widgets` is not installed, or `umap` for a layout.
 
@@ -205,6 +206,8 @@ class Map(Marked):
         if name not in self._by_name:
             raise NotFoundError.of("column", name, self._by_name)
         values: pd.Series = self.view[self._by_name[name]]
+        if not _colourable(values):
+            raise SchemaError(f"the values of column {name!r} can't be told apart by colours: choose another")
         return values
 
     def _recolour(self, _: Any) -> None:
