@@ -71,6 +71,7 @@ class View(Guarded, AsyncVectorStore):
         self._inner = store
         if isinstance(store, View):
             self._can = store._can  # noqa: SLF001 - a view of a view can't do more
+        # its own from here on: how one view is tuned is no matter of the others
         self.dimension, self.metric, self.tuning = store.dimension, store.metric, store.tuning
         self._encoder = store.encoder
 
