@@ -1,8 +1,11 @@
 """Records in one backend, their vectors in another: in step whatever fails, and never starved by a filter."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from faults import Faults
+from scans import telling
 
 import dkvector as dkv
 from dkvector.bridge import database as bridge
@@ -310,3 +313,36 @@ def test_a_digest_tells_states_apart():
     for other in ({"n": 2}, {"v": np.float32([1, 2.0001])}, {"when": None}, {"more": 1}):
         changed = Record({**{name: one[name] for name in one}, **other})
         assert digest(one, one) != digest(changed, changed)
+
+
+async def test_records_that_the_database_had_are_brought_over():
+    theirs = pytest.importorskip("dataknobs_data")
+
+    data = await memory()
+    for n in range(3):
+        fields = {"n": n, "embedding": theirs.VectorField(vector(n).tolist()), "id": f"r{n}"}
+        await data.create(theirs.Record(fields, storage_id=f"r{n}"))
+    await data.create(theirs.Record({"n": 3, "embedding": None}, storage_id="bare"))
+    both = HybridVectorDatabase(data, await store())
+    assert (await both.verify()).missing == ("r0", "r1", "r2")
+    await both.repair()
+    assert len(await both.verify()) == 0
+    found = await both.hybrid_search(vector(1), k=1)
+    assert [one.id for one, _ in found] == ["r1"]
+    np.testing.assert_array_equal(found[0][0]["embedding"], vector(1))
+
+
+async def test_a_comparison_that_is_interrupted_lets_go_of_its_scan(monkeypatch):
+    closed = []
+    both = HybridVectorDatabase(await telling(closed).open({}), await store())
+    await filled(both, 3)
+    monkeypatch.setattr("dkvector.bridge.sides.BATCH", 1)
+    monkeypatch.setattr(bridge, "digest", lambda *_: interrupted())
+
+    def interrupted():
+        raise asyncio.CancelledError
+
+    closed.clear()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await both.verify()
+    assert (closed, caught.value.__traceback__ is not None) == ([True], True)

@@ -9,6 +9,7 @@ import pytest
 import servers
 from dataknobs_data import Field, FieldType, Operator, Query, Record, VectorField
 from dataknobs_data.backends.memory import AsyncMemoryDatabase, SyncMemoryDatabase
+from dataknobs_data.backends.sqlite import SyncSQLiteDatabase
 from dataknobs_data.migration import Migrator
 from dataknobs_data.query import Filter, VectorQuery
 from dataknobs_data.query_logic import ComplexQuery, FilterCondition, LogicCondition, LogicOperator
@@ -127,8 +128,8 @@ def test_records_of_ours_come_back_from_theirs_as_they_were():
 def test_what_one_side_has_not_is_said():
     with pytest.raises(dkv.SchemaError, match="'v' is a whole column"):
         to_dataknobs(dkv.Record({"v": dkv.VectorField(np.ones((2, 3)))}))
-    with pytest.raises(dkv.VectorError, match="not finite"):
-        from_dataknobs(Record({"v": VectorField([1.0, float("nan")])}))
+    with pytest.raises(dkv.VectorError, match=r"record 'odd'.*not finite"):
+        from_dataknobs(Record({"v": VectorField([1.0, float("nan")])}, storage_id="odd"))
     sparse = from_dataknobs(Record({"s": Field("s", {"1": 0.5}, FieldType.SPARSE_VECTOR)}))
     assert (sparse["s"], sparse.fields["s"].type) == ({"1": 0.5}, dkv.FieldType.JSON)
     assert "id" not in from_dataknobs(Record({"id": 5}))
@@ -142,6 +143,53 @@ async def test_a_database_is_written_into_a_store(store):
     assert hits["title"].tolist() == ["wolf", "Wolfram"]
     assert (await store.get(["b"])).column("tags{}").to_pylist() == ['["z"]']
     assert await store.count("seen > '2024-01-01T00:00:00+00:00'") == 1
+
+
+class Paged(AsyncMemoryDatabase):
+    """Streams as the databases of dataknobs over SQL do: page by page, past the limit of a query."""
+
+    left = 0
+
+    async def stream_read(self, query=None, config=None):  # noqa: ARG002 - their signature
+        asked = (query or Query()).copy()
+        asked.limit_value = asked.offset_value = None
+        try:
+            for one in await self.search(asked):
+                yield one
+        finally:
+            self.left += 1
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [(Query().limit(2), "ab"), (Query().sort("title").limit(1), "d"), (Query().filter("page", ">", 1).offset(1), "c")],
+    ids=["limit", "order", "offset"],
+)
+async def test_a_query_is_heeded_in_all_that_it_says(store, query, ids):
+    database = Paged()
+    await database.create_batch(rows())
+    assert [one.id for one in await database.search(query)] == list(ids)
+    assert (await write_database(database, store, query=query)).inserted == len(ids)
+    assert sorted([one.id async for one in store.stream_read()]) == list(ids)
+
+
+def test_a_query_is_heeded_the_blocking_way():
+    paged, lite = Paged(), SyncSQLiteDatabase({"path": ":memory:"})
+    lite.connect()
+    lite.create_batch([record(name, A) for name in "abc"])
+    asyncio.run(paged.create_batch(rows()))
+    for database in (paged, lite):
+        with push_database(database, "exact", query=Query().limit(2)) as pushed:
+            assert len(pushed) == 2
+    lite.close()
+
+
+async def test_a_stream_is_let_go_where_a_write_fails(store):
+    database = Paged()
+    await database.create_batch([record("bad", [1.0, 2.0, 3.0]), *rows()])
+    with pytest.raises(dkv.VectorError) as caught:
+        await write_database(database, store, batch_size=2)
+    assert (database.left, caught.value.__traceback__ is not None) == (1, True)
 
 
 async def test_writing_goes_on_where_it_stopped(store):
@@ -516,3 +564,12 @@ def test_complex_conditions_mean_what_dataknobs_own_matching_does(rows, conditio
         return {one.id for one in await (await exact(records)).search(query)}
 
     assert asyncio.run(asked()) == {one.id for one in records if query.matches(one)}
+
+
+async def test_vectors_that_rows_may_lack_are_not_said_to_be_there(database):
+    await database.store.reembed(lambda texts: [[len(one), 1.0, 2.0] for one in texts], "v2", text="title")
+    await database.create(record("new", A, title="new"))
+    assert await database.count(Query().filter("embedding", "exists")) == 5
+    for operator in ("exists", "not_exists"):
+        with pytest.raises(dkv.UnsupportedError, match="rows may lack 'embedding_v2'"):
+            await database.count(Query().filter("embedding_v2", operator))

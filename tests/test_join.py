@@ -257,3 +257,11 @@ def test_the_frames_are_left_as_they_were(left, right):
 
 def test_a_join_with_itself_meets_itself(left):
     assert left.vec.join(left)["match"].tolist() == left.index.tolist()
+
+
+@pytest.mark.parametrize("least", ["a", float("nan"), [0.5]], ids=str)
+def test_a_least_score_that_is_none_is_refused(least):
+    frame = pd.DataFrame({"v": [[1.0, 0.0], [0.0, 1.0]]})
+    with pytest.raises(dkv.SchemaError, match="min_score must be a number"):
+        frame.vec.join(frame, min_score=least)
+    assert len(frame.vec.join(frame, min_score=np.float32(0.5))) == 2

@@ -257,3 +257,13 @@ async def test_coroutines_search_a_server(postgres_url, table):
         documents = await DkvectorVectorStore.afrom_texts(list(TEXTS.values()), Letters(), PAGES, store=store)
         found = await documents.amax_marginal_relevance_search("a", k=2, filter="page < 3")
         assert [one.page_content for one in found] == ["aaab", "aab"]
+
+
+def test_rows_without_the_column_of_texts_are_told():
+    frame = pd.DataFrame({"body": ["a wolf"], "v": [[1.0, 0.0]]}, index=["w"])
+    with frame.vec.push("exact") as store:
+        documents = DkvectorVectorStore(store)
+        for asked in (lambda: documents.similarity_search_by_vector([1.0, 0.0]), lambda: documents.get_by_ids(["w"])):
+            with pytest.raises(dkv.NotFoundError, match="no column 'text'; there are: 'body'"):
+                asked()
+        assert DkvectorVectorStore(store, text="body").get_by_ids(["w"])[0].page_content == "a wolf"

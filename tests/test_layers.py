@@ -17,10 +17,11 @@ LAYERS = """
 ← primitives answering operations keyword blending hybrid evidence grouping refining explaining loading \
   migration recording versions verifying reasons store
 ← backends views blocking registry
-← comparing diffing mending replication datasets embedding pushing compiling testing bridge evaluation plotting local \
+← comparing diffing mending replication datasets embedding pushing compiling testing evaluation plotting local \
   frames frame_columns frame_search
 ← verbs
 ← maps widgets interop
+← bridge
 ← accessor series_accessor
 ← __init__ demo
 """

@@ -3,6 +3,7 @@
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import servers
 from hypothesis import given
@@ -425,3 +426,11 @@ def test_rows_pushed_from_a_frame_are_nodes():
         )
         nodes.delete("a document of which there are no nodes")
         assert store.count() == 20
+
+
+def test_rows_without_the_column_of_texts_are_told():
+    frame = pd.DataFrame({"body": ["a wolf"], "v": [[1.0, 0.0]]}, index=["w"])
+    with frame.vec.push("exact") as store:
+        with pytest.raises(dkv.NotFoundError, match="no column 'text'; there are: 'body'"):
+            DkvectorVectorStore(store).query(VectorStoreQuery(query_embedding=[1.0, 0.0]))
+        assert DkvectorVectorStore(store, text="body").get_nodes(["w"])[0].text == "a wolf"

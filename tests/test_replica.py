@@ -3,15 +3,19 @@
 import asyncio
 import json
 import time
+from unittest.mock import AsyncMock
 
 import asyncpg
 import numpy as np
 import pandas as pd
 import pytest
+from scans import telling
 
 import dkvector as dkv
+from dkvector.backends.exact import ExactStore
 from dkvector.replication import keeping
 from dkvector.replication.keeping import Keeping, Refreshed
+from dkvector.replication.state import State
 
 pytestmark = pytest.mark.usefixtures("local_postgres")
 
@@ -301,3 +305,47 @@ def test_by_url_with_an_index(source, postgres_url, table, tmp_path):
         assert near.store.indexes()["v"].kind == "hnsw"
         query = np.array([1, 2, 3, 4], "f4")
         pd.testing.assert_index_equal(near.store.search(query, k=5).index, source.search(query, k=5).index)
+
+
+async def test_a_load_that_fails_lets_go_of_its_scan(tmp_path, monkeypatch):
+    closed = []
+    source, target = await telling(closed).open({}), await ExactStore.open({})
+    await source.upsert(rows(5))
+    monkeypatch.setattr(keeping, "ROWS", 2)
+    full = dkv.BackendUnavailableError("no space left")
+    monkeypatch.setattr(target, "upsert", AsyncMock(side_effect=full))
+    with pytest.raises(dkv.BackendUnavailableError):
+        await Keeping(source, target, tmp_path)._load(State(1, 2, 3, ("v",)), progress=False)
+    assert closed == [True]
+    assert full.__traceback__ is not None  # which keeps all that was going on
+
+
+def feedless(tmp_path):
+    """A replica whose source nobody asks."""
+    return Keeping(None, None, tmp_path)
+
+
+async def test_a_disk_that_takes_nothing_is_told_and_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeping, "PAUSES", (0, 0))
+    near, notes = feedless(tmp_path / "file" / "deeper"), []
+    (tmp_path / "file").write_text("no folder")
+
+    async def note():
+        notes.append(near.error)
+        if len(notes) > 2:
+            raise dkv.SchemaError("enough")
+        await near._note(State(1, 2, 3, ("v",)))
+
+    monkeypatch.setattr(near, "_listen", note)
+    await near._follow()
+    assert [type(one) for one in notes] == [type(None), dkv.BackendUnavailableError, dkv.BackendUnavailableError]
+    assert "replica.json can't be written" in str(notes[1])
+
+
+async def test_what_ends_the_following_is_told_and_closing_goes_on(tmp_path, monkeypatch):
+    near = feedless(tmp_path)
+    monkeypatch.setattr(near, "_listen", AsyncMock(side_effect=ZeroDivisionError("odd")))
+    await near.start()
+    await asyncio.wait([near._task])
+    assert (near.following, str(near.error)) == (False, "ZeroDivisionError: odd")
+    await near.stop()

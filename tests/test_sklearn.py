@@ -104,3 +104,9 @@ def test_what_can_not_be_is_refused():
         NeighborsTransformer().fit(ROWS).kneighbors(n_neighbors=60)
     with pytest.raises(dkv.VectorError, match="zero vector"):
         NeighborsTransformer(metric="cosine").fit(np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("count", ["a", 2.5, 0])
+def test_neighbours_that_are_asked_for_are_counted(count):
+    with pytest.raises(dkv.SchemaError, match="n_neighbors must be a whole number of at least 1"):
+        NeighborsTransformer().fit(ROWS).kneighbors(n_neighbors=count)

@@ -3,6 +3,9 @@
 import asyncio
 import gc
 import inspect
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from types import FunctionType, ModuleType, SimpleNamespace
 
 import numpy as np
@@ -289,6 +292,33 @@ async def test_closing_the_view_leaves_the_store_open():
     assert await inner.count() == 300
 
 
+@pytest.mark.parametrize("way", ["drop", "stats", "verify", "engine", "refresh", "indexes"])
+async def test_a_closed_view_leads_nowhere(way):
+    inner = await filled()
+    view = Restricted(inner)
+    await view.aclose()
+    with pytest.raises(dkv.BackendUnavailableError, match="closed"):
+        await getattr(view, way)()
+    assert await inner.count() == 300
+
+
+async def test_files_of_all_rows_are_not_told_through_a_filter(tmp_path):
+    store = await filled(FaissStore, {"index_path": str(tmp_path / "s")})
+    assert (await Restricted(store).verify())["rows"].sum() == 300
+    with pytest.raises(dkv.AccessDeniedError, match="can't verify them all"):
+        await Restricted(store, where="n < 50").verify()
+    await store.aclose()
+
+
+@pytest.mark.parametrize("cls", [Restricted, Cached], ids=lambda cls: cls.__name__)
+async def test_a_view_knows_which_encoder_made_the_vectors_that_serve(cls):
+    store = await filled()
+    view = cls(store)
+    await store.reembed(dkv.Encoder(lambda texts: [[1.0, len(one)] for one in texts], model="new"), "v2", text="name")
+    await store.switch("v2", incomplete=True)
+    assert len((await view.search(text="plain", k=3)).ids) == 3
+
+
 async def test_permissions_and_filters_that_are_none():
     store = await filled()
     with pytest.raises(dkv.SchemaError, match="did you mean 'search'"):
@@ -395,6 +425,34 @@ async def test_an_answer_that_a_write_overtook_is_not_kept():
     written.set()
     assert list((await early).ids) != ["new"]
     assert list((await store.search(QUERY, k=1)).ids) == ["new"]
+
+
+async def test_what_is_shown_at_the_end_of_a_load_is_seen():
+    class Later(View):
+        """As a search engine: what a load writes is shown when it is over."""
+
+        hidden = 0
+
+        def _snapshot(self):
+            return None
+
+        @asynccontextmanager
+        async def _while_loading(self):
+            self.hidden = 1
+            yield
+            self.hidden = 0
+
+        async def _count(self, where):
+            return await self._inner._count(where) - self.hidden
+
+    store = Cached(Later(await filled()))
+
+    async def rows():
+        yield sample_frame(1).set_axis(pd.Index(["new"], name="key"))
+        assert await store.count() == 300  # asked after the last write, and kept
+
+    await store.stream_write(rows())
+    assert await store.count() == 301
 
 
 async def test_the_cache_is_bounded_in_bytes(counted):
@@ -521,6 +579,29 @@ def test_a_limiter_goes_when_its_loop_is_over():
     for _ in range(3):
         asyncio.run(store.count())
     assert len(store._limiters) == 1
+
+
+def test_loops_of_several_threads_begin_at_once(monkeypatch):
+    make, both = dkv.RateLimit.limiter, threading.Barrier(2)
+
+    def meet():
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.2)  # for the other thread to come as far, unless it has to wait for this one
+
+    def meeting(limit):
+        meet()
+        return make(limit)
+
+    class Meeting(Limited):
+        def __setattr__(self, name, value) -> None:
+            super().__setattr__(name, value)
+            if name == "_limiters" and value:
+                meet()
+
+    store = Meeting(Instant(), dkv.RateLimit(1e6))
+    monkeypatch.setattr(dkv.RateLimit, "limiter", meeting)
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda _: asyncio.run(store.count()), range(2))) == [7, 7]
 
 
 def test_each_batch_of_a_scan_is_a_question():

@@ -1,14 +1,17 @@
 """The widgets' models, without a browser."""
 
 import asyncio
+import datetime as dt
 import time
+from decimal import Decimal
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import dkvector as dkv
-from dkvector.widgets.question import label_of, vector_of
+from dkvector.widgets.question import ids_of, label_of, vector_of
 
 LETTERS = "abcdefgh"
 
@@ -97,7 +100,11 @@ def test_what_is_selected_is_labels_and_those_out_of_sight_stay(store):
     first, second = explorer.value.index
     explorer.selection = ["gag", second]
     assert explorer._selected == [1]
-    explorer._selected = [0]
+    for at, row in enumerate([first, second]):
+        explorer._told(None, {"do": "select", "at": at, "label": row}, [])
+    assert (explorer.selection, explorer._selected) == (["gag", first], [0])
+    explorer.query = "gag"
+    explorer._told(None, {"do": "select", "at": 0, "label": first}, [])  # pressed before the page showed other rows
     assert explorer.selection == ["gag", first]
     explorer._told(None, {"do": "clear"}, [])
     assert explorer.selection == []
@@ -145,6 +152,35 @@ def test_labels_and_vectors_are_read_as_they_are_typed(store):
         vector_of("[a]")
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        UUID(int=7),
+        pd.Timedelta("4 days 3s"),
+        dt.time(1, 3, 0, 5),
+        b"b'\x00",
+        dt.date(2024, 5, 1),
+        pd.Timestamp("2024-05-01 02:00:00.000000007", tz="Europe/Berlin"),
+        Decimal("0.75"),
+        0.1,
+        " a",
+    ],
+    ids=lambda label: type(label).__name__,
+)
+def test_a_row_is_asked_for_whatever_its_label_is(label):
+    index = pd.Index([label])
+    store = pd.DataFrame({"v": [[1.0, 0.0]]}, index=index).vec.push("exact")
+    explorer = dkv.widgets.Explorer(store, by="row")
+    explorer.more_like(index[0])
+    assert explorer.error == ""
+    assert label_of(str(index[0]), store.schema.id) == index[0]
+    parts = pd.MultiIndex.from_arrays([index, ["x"]])
+    if not isinstance(label, dt.date | dt.time) or isinstance(
+        label, pd.Timestamp
+    ):  # which are printed by several numbers
+        assert label_of(str(parts[0]), ids_of(parts)) == parts[0]
+
+
 def test_judgements_both_ways_are_what_evaluate_takes(store):
     explorer = dkv.widgets.Explorer(store, query="dad", by="row", k=2)
     explorer.judge("dad", relevant=True)
@@ -154,3 +190,33 @@ def test_judgements_both_ways_are_what_evaluate_takes(store):
     how = {"repeats": 0, "cache": False, "exclude_self": False, "relevant": explorer.relevance}
     found = dkv.evaluate(frame, {"exact": [dkv.Flat()]}, queries, k=2, **how)
     assert found.runs["relevant_recall"][0] == 1
+
+
+@pytest.mark.parametrize("change", [{"query": "cab"}, {"where": "size > 3"}, {"k": 2}], ids=str)
+def test_a_store_that_was_closed_is_told_where_it_is_asked(change):
+    store = pd.DataFrame({"size": [1, 2], "v": encode(["cab", "dad"])}, index=["cab", "dad"]).vec.push("faiss")
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row")
+    shown = dkv.widgets.Map(store, method="pca", query="dad", by="row")
+    store.close()
+    for widget in (explorer, shown):
+        for name, value in change.items():
+            setattr(widget, name, value)
+        assert widget.error.startswith("BackendUnavailableError: this faiss store was closed")
+        assert not widget.busy
+        with pytest.raises(dkv.BackendUnavailableError):
+            widget.run()
+
+
+async def test_who_may_search_and_not_read_is_offered_no_rows(store):
+    explorer = dkv.widgets.Explorer(store.restricted(can="search"), query="dad", by="row")
+    assert explorer.value.index[0] != "dad"
+    explorer._told(None, {"do": "complete", "label": "a"}, [])
+    await explorer._rows._task
+    assert explorer._offered == {"begun": "a", "labels": []}
+
+
+def test_knobs_and_the_metric_are_taken_as_search_takes_them(store):
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", metric=None, tuning=dkv.Tuning(exact=True))
+    assert explorer.code == "store.search(like='dad', k=10, tuning={'exact': True})"
+    explorer = dkv.widgets.Explorer(store, query="dad", by="row", metric=dkv.DistanceMetric.EUCLIDEAN)
+    assert explorer.code == "store.search(like='dad', k=10, metric='euclidean')"

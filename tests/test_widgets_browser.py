@@ -44,6 +44,21 @@ def page(clean):
     return clean.open(EXPLORE)
 
 
+def test_code_is_copied_where_a_page_has_no_clipboard_of_its_own(page, lab):
+    ask(page, "pear")
+    code = page.get_by_label("Code", exact=True)
+    expect(code).to_contain_text("text='pear'")
+    # as over plain http from another machine
+    page.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true })")
+    page.get_by_role("button", name="copy code").click()
+    expect(page.get_by_role("button", name="copy code")).to_have_text("copied")
+    lab.shot("explorer-copied")
+    page.get_by_label("Query").fill("")
+    page.keyboard.press("Control+V")
+    expect(page.get_by_label("Query")).to_have_value("store.search(text='pear', k=4)")
+    page.evaluate("() => { delete navigator.clipboard; }")
+
+
 def labels(page, grid="results"):
     return page.get_by_role("grid", name=grid).get_by_role("rowheader")
 

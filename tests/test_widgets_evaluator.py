@@ -284,3 +284,42 @@ def test_what_is_left_where_no_kernel_runs_is_a_picture_and_a_table():
     assert "data:image/png;base64," in data["text/html"]
     assert "IVF(lists=20)" in data["text/html"]
     assert data["text/plain"] == f"<Evaluator: {shown.code}; 3 runs>"
+
+
+@pytest.mark.parametrize("values", ["many", [2.5], [0], None], ids=str)
+def test_values_of_a_knob_are_counts(values):
+    with pytest.raises(dkv.SchemaError, match="probes must be a whole number of at least 1"):
+        evaluator(sweep={"probes": values})
+
+
+def test_a_loop_that_ends_leaves_nothing_busy():
+    shown = evaluator(specs=dkv.Flat())
+
+    async def begun():
+        shown.start()
+        await asyncio.sleep(0)
+
+    asyncio.run(begun())
+    assert (shown.busy, shown.status) == (False, "0 runs, stopped")
+    assert len(shown.run().runs) == 1
+
+
+def test_an_observer_that_fails_leaves_nothing_busy():
+    shown = evaluator(specs=dkv.Flat())
+
+    def fail(_):
+        raise OSError("no space left")
+
+    shown.observe(fail, "value")
+    with pytest.raises(OSError, match="no space"):
+        shown.run()
+    assert (shown.busy, shown.error) == (False, "OSError: no space left")
+
+
+def test_a_press_that_began_nothing_is_not_where_later_runs_come_from():
+    shown = evaluator(specs=dkv.Flat())
+    shown._heard(None, {"do": "stop"}, [])
+    shown.run()
+    assert shown._noticed == 0
+    shown._heard(None, {"do": "start"}, [])
+    assert shown._noticed == 1

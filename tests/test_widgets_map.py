@@ -12,7 +12,7 @@ import pytest
 import traitlets
 
 import dkvector as dkv
-from dkvector.widgets.asking import Asker
+from dkvector.widgets.asking_frames import FrameAsker
 
 NAMES = ["ant", "bee", "cat", "dog", "elk", "fox"]
 
@@ -253,7 +253,7 @@ def test_neighbours_of_a_row_are_ringed_after_it_the_nearest_first(rows, shown):
     assert shown.highlight == ["ant", *rows.vec.search(like="ant", k=2).index] == ["ant", "bee", "cat"]
     assert shown._rings == [(0, "ant"), (1, "bee"), (2, "cat")]
     assert shown.status == "6 rows, 3 highlighted"
-    code = "dkv.plot_map(view, 'kind', highlight=['ant', *data.vec.push('exact').search(like='ant', k=2).index])"
+    code = "dkv.plot_map(view, 'kind', highlight=['ant', *data.vec.search(like='ant', k=2).index])"
     assert shown.code == code
     ringed = code.partition("highlight=")[2][:-1]
     assert eval(ringed, {"data": rows}) == shown.highlight  # noqa: S307 - our own code is what is tested
@@ -265,7 +265,7 @@ def test_texts_and_vectors_are_asked_too(rows):
     shown = dkv.widgets.Map(rows, method="pca", encoder=lambda texts: [[0, 1, 0]] * len(texts), k=2, query="a pet")
     assert shown.by == "text"
     assert shown.highlight == ["dog", "elk"]
-    assert "encode(['a pet'])" in shown.code
+    assert "data.vec.search(text='a pet', encoder=encoder, k=2)" in shown.code
     shown.by, shown.query = "vector", "[1, 0, 0]"
     assert shown.highlight == ["ant", "bee"]
     assert dkv.widgets.Map(rows, method="pca", query=[0, 1, 0], k=1).highlight == ["dog"]
@@ -309,7 +309,7 @@ def test_what_cannot_be_asked_is_told_and_what_is_shown_stays(rows, shown):
     shown.where = "legs == 'four'"
     assert "legs" in shown.where_error
     shown.where, shown.query = "", "cow"
-    error = "NotFoundError: not in the store: 'cow' (1 row)"
+    error = "NotFoundError: no row 'cow' to search like"
     assert shown.error == error
     shown.selection = ["bee"]
     assert (shown.error, shown.highlight) == (error, ["ant", "bee", "cat"])
@@ -339,7 +339,7 @@ def test_neighbours_are_measured_as_on_the_map(rows):
     shown = dkv.widgets.Map(two, on="w", metric="euclidean", method="pca", query="bee", k=2, data_name="two")
     expected = two.vec.search(like="bee", k=2, on="w", metric="euclidean").index.tolist()
     assert shown.highlight[1:] == expected == ["cat", "elk"]
-    assert "two.vec.push('exact', on='w', metric='euclidean')" in shown.code
+    assert "two.vec.search(like='bee', k=2, on='w', metric='euclidean')" in shown.code
     with two.vec.push("exact") as store:
         of_store = dkv.widgets.Map(store, on="w", metric="euclidean", method="pca", query="bee", k=2)
         ringed = of_store.code.partition("highlight=")[2][:-1]
@@ -357,8 +357,8 @@ def test_rows_ringed_by_hand_take_the_place_of_what_was_found(shown):
 
 
 async def test_the_loop_stays_free_while_the_rows_are_asked(shown, monkeypatch):
-    gate, answer = threading.Event(), Asker.frame
-    monkeypatch.setattr(Asker, "frame", lambda asker, question: gate.wait(10) and answer(asker, question))
+    gate, answer = threading.Event(), FrameAsker.frame
+    monkeypatch.setattr(FrameAsker, "frame", lambda asker, question: gate.wait(10) and answer(asker, question))
     shown.k = 2
     shown.query = "ant"
     await asyncio.sleep(0)
@@ -383,11 +383,102 @@ async def test_the_loop_stays_free_while_the_rows_are_asked(shown, monkeypatch):
 
 
 def test_enter_asks_the_same_again(shown, monkeypatch):
-    asked, answer = [], Asker.frame
-    monkeypatch.setattr(Asker, "frame", lambda asker, question: asked.append(question) or answer(asker, question))
+    asked, answer = [], FrameAsker.frame
+    monkeypatch.setattr(FrameAsker, "frame", lambda asker, question: asked.append(question) or answer(asker, question))
     shown.query = "ant"
     shown.k = 10
     assert len(asked) == 1
     shown._told(None, {"do": "ask"}, [])
     assert len(asked) == 2
     assert shown._noticed == 1
+
+
+def test_an_explorer_that_was_untied_is_not_told_of_the_map(linked):
+    shown, explorer, link = linked
+    lassoed(shown, [0, 1])
+    noticed = explorer._noticed
+    link.end()
+    lassoed(shown, [2, 3])
+    assert (explorer._noticed, shown._noticed) == (noticed, 2)
+
+
+def test_what_is_told_of_a_row_keeps_its_type():
+    numbers = pd.DataFrame({"x": [0.0, 1.0], "y": [1.0, 0.0], "code": [12_345_678, 2]})
+    shown = dkv.widgets.Map(numbers)
+    shown.scatter.hovering = 0
+    assert shown._hover["facts"] == [("code", "12345678")]
+
+
+@pytest.fixture
+def dated(rows):
+    """The rows under labels of two parts, of which one is a time."""
+    days = pd.date_range("2024-05-01", periods=3, tz="UTC")
+    return rows.set_axis(pd.MultiIndex.from_product([days, [1.5, 2]], names=["day", "part"]))
+
+
+def test_labels_of_several_parts_are_asked_selected_and_drawn(dated):
+    shown, label = dkv.widgets.Map(dated, method="pca", k=2), dated.index[1]
+    shown.query = str(label)
+    assert (shown.error, shown.highlight) == ("", [label, *dated.vec.search(like=label, k=2).index])
+    names = {"data": dated, "pd": pd}
+    assert eval(shown.code.partition("highlight=")[2][:-1], names) == shown.highlight  # noqa: S307 - our own code
+    shown.where = "day >= '2024-05-03T00:00:00+00:00'"
+    assert (shown.where_error, set(shown.highlight[1:])) == ("", set(dated.index[4:]))
+    lassoed(shown, [0, 2])
+    assert shown.selection == [dated.index[0], dated.index[2]]
+    assert eval(shown.code, {"view": shown.view, "pd": pd}).equals(shown.value)  # noqa: S307
+    assert "image/png" in shown._repr_mimebundle_()[0]
+    shown.query = "('2024-05-09', 2)"
+    assert shown.error.startswith("NotFoundError: no row")
+    shown.query = "2024-05-01"
+    assert re.search(r"no row '2024-05-01'; labels are \(timestamp\[\w+, tz=UTC\], double\)", shown.error)
+
+
+def test_a_part_of_a_label_selects_nothing(dated):
+    shown = dkv.widgets.Map(dated, method="pca")
+    for label in (dated.index[0][0], (dated.index[0][0],), "2024-05"):
+        with pytest.raises(dkv.NotFoundError, match="not on the map"):
+            shown.selection = [label]
+    assert (shown.selection, len(shown.value)) == ([], 0)
+
+
+def test_labels_are_selected_as_the_map_has_them(rows):
+    shown = dkv.widgets.Map(rows.set_axis(pd.date_range("2024-05-01", periods=6)), method="pca")
+    for given in (["2024-05-02", "2024-05-04"], [np.datetime64("2024-05-02"), np.datetime64("2024-05-04")]):
+        shown.selection = given
+        assert shown.selection == [pd.Timestamp("2024-05-02"), pd.Timestamp("2024-05-04")]
+
+
+def test_labels_that_no_filter_holds_are_told(rows, dated):
+    shown = dkv.widgets.Map(dated, method="pca")
+    with rows.vec.push("exact") as store:
+        explorer = dkv.widgets.Explorer(store, query="[1, 0, 0]", by="vector", where="legs == 4")
+        shown.link(explorer)
+        lassoed(shown, [0, 1])
+        assert "FilterError: a filter can't hold" in shown.error
+        assert explorer.where == "legs == 4"
+
+
+def test_columns_that_only_the_map_has_are_filtered_by_too(rows, shown):
+    view = shown.view.assign(cluster=[0, 0, 1, 1, 0, 0])
+    own = dkv.widgets.Map(rows, view=view, query="ant", k=2, where="cluster == 1")
+    assert (own.error, own.where_error, own.highlight) == ("", "", ["ant", "cat", "dog"])
+    ringed = own.code.partition("highlight=")[2].rpartition(", where='cluster == 1')")[0]
+    assert eval(ringed, {"data": rows, "view": view}) == own.highlight  # noqa: S307 - our own code
+
+
+@pytest.mark.parametrize("as_given", [list, str], ids=["lists", "texts"])
+def test_columns_and_vectors_of_any_kind_are_asked(rows, as_given):
+    odd = pd.DataFrame({0: rows["legs"], 1: [as_given(one.tolist()) for one in rows["v"]]}, index=rows.index)
+    shown = dkv.widgets.Map(odd, method="pca", query="ant", k=2, where="`0` > 4")
+    assert (shown.error, shown.highlight) == ("", ["ant", "bee"])
+
+
+def test_values_without_colours_are_refused_by_name(rows):
+    odd = rows.assign(tags=[["a"], None, ["b"], [], ["a", "b"], None])
+    with pytest.raises(dkv.SchemaError, match="'tags' can't be told apart by colours"):
+        dkv.widgets.Map(odd, method="pca", color="tags")
+    shown = dkv.widgets.Map(odd, method="pca", color="kind")
+    with pytest.raises(dkv.SchemaError, match="'tags'"):
+        shown.color = "tags"
+    assert (shown.color, shown._legend["title"]) == ("kind", "kind")

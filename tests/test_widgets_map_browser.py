@@ -221,7 +221,7 @@ def test_neighbours_of_what_is_typed_are_ringed_and_a_filter_hides_the_other_row
     clean.until(f"map.highlight == ['r0', *{south}]", wanted=True)
     assert page.evaluate(f"() => {API}.get('filteredPoints').length") == 100
     expect(page.get_by_label("Code", exact=True)).to_have_text(
-        "dkv.plot_map(view, 'kind', highlight=['r0', *rows.vec.push('exact').search(like='r0', k=5, "
+        "dkv.plot_map(view, 'kind', highlight=['r0', *rows.vec.search(like='r0', k=5, "
         "where=\"kind == 'south'\").index], where=\"kind == 'south'\")"
     )
     page.mouse.move(*at(page, 4))  # of the north, which is hidden
@@ -236,7 +236,7 @@ def test_neighbours_of_what_is_typed_are_ringed_and_a_filter_hides_the_other_row
     finally:
         clean.theme("JupyterLab Light")
     asked.fill("nobody")
-    expect(page.locator(".dkv-error")).to_contain_text("NotFoundError: not in the store: 'nobody'")
+    expect(page.locator(".dkv-error")).to_contain_text("NotFoundError: no row 'nobody' to search like")
     where.fill("")
     expect(status).to_have_text("400 rows, 6 highlighted, 100 selected")
     assert page.evaluate(f"() => [{API}.get('isPointsFiltered'), {API}.get('selectedPoints').length]") == [False, 100]
@@ -294,3 +294,24 @@ def test_a_front_end_that_shows_no_widget_inside_another_says_what_to_update(cle
     state = {"_choices": {"ways": [], "columns": []}, "_name": "Map of 1 rows", "code": "", "where": ""}
     told = clean.page.evaluate(OLDER, [dkv.widgets.Map._esm, state])
     assert "update anywidget to 0.11 or newer" in told
+
+
+def test_labels_of_several_parts_are_offered_asked_and_lassoed(clean):
+    page = opened(
+        clean,
+        more="parts = pd.MultiIndex.from_arrays([view['kind'], range(len(view))], names=['side', 'no'])\n"
+        "rows = view.assign(v=dkv.VectorArray(view[['x', 'y']].to_numpy('f4'))).set_index(parts)\n"
+        "map = dkv.widgets.Map(rows, view=view.set_index(parts), color='kind', height=300, k=3, data_name='rows')",
+    )
+    asked = page.get_by_label("Neighbours of")
+    asked.fill("h', 1")
+    expect(page.get_by_role("listbox", name="Rows").get_by_role("option").first).to_contain_text("('north', 12)")
+    asked.fill("('north', 0)")
+    clean.until("map.highlight == [('north', 0), *rows.vec.search(like=('north', 0), k=3).index]", wanted=True)
+    page.get_by_label("Where").fill("no < 200 and side == 'north'")
+    expect(page.get_by_role("status").first).to_have_text("50 of 400 rows, 4 highlighted")
+    page.mouse.move(*at(page, 0))
+    clean.until("list(map.hovered or ())", wanted=["north", 0])
+    lasso(page, 0, 60)
+    clean.until("len(map.selection) > 0 and {one[0] for one in map.selection} == {'north'}", wanted=True)
+    clean.shot("map-parts", widget=True)

@@ -12,6 +12,7 @@ Whatever fails or is killed, the data holds every record whose write returned, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -243,9 +244,11 @@ class HybridVectorDatabase:
         # the vectors first: a record written meanwhile looks missing then, not orphaned, which repair() would delete
         vectors = await self._digests()
         with bar(len(vectors), "verify", unit="records", show=shown(progress, len(vectors))) as done:
-            async for batch in self.data.scan():
-                data |= {one.id: self._derived(one)[DIGEST] for one in batch if _has_vector(one)}
-                done(len(batch))
+            # what an error or an interrupt leaves in the middle is closed at once, down to the engine's cursor
+            async with aclosing(self.data.scan()) as each:
+                async for batch in each:
+                    data |= {one.id: self._derived(one)[DIGEST] for one in batch if _has_vector(one)}
+                    done(len(batch))
         return compared(data, vectors)
 
     async def _digests(self) -> dict[Any, Any]:

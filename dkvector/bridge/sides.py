@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from importlib import import_module
 from typing import Any
 from uuid import uuid4
@@ -46,7 +47,7 @@ class DataSide(ABC):
         """Remove a record; False where there was none."""
 
     @abstractmethod
-    def scan(self, where: Any = None) -> AsyncIterator[list[Record]]:
+    def scan(self, where: Any = None) -> AsyncGenerator[list[Record], None]:
         """Give the records that satisfy a filter, batch by batch."""
 
     @abstractmethod
@@ -70,8 +71,8 @@ def data_side(backend: Any) -> DataSide:
     """Take any backend as the data side.
 
     Args:
-        backend: an `AsyncVectorStore`, or a database of dataknobs-data: what has its `create`, `read`, `upsert`,
-            `delete`, `search` and `stream_read`.
+        backend: an `AsyncVectorStore`, or a database of dataknobs-data: what has its `read`, `upsert`, `delete`,
+            `search` and `all`.
 
     Raises:
         SchemaError: something else.
@@ -109,10 +110,11 @@ class StoreSide(DataSide):
         """Remove a record."""
         return await self.store.delete([id]) > 0
 
-    async def scan(self, where: Any = None) -> AsyncIterator[list[Record]]:
+    async def scan(self, where: Any = None) -> AsyncGenerator[list[Record], None]:
         """Give the records that satisfy a filter."""
-        async for rows in self.store.scan(where, batch_size=BATCH, include_vectors=True):
-            yield table_to_records(rows, rows.column_names[0])
+        async with aclosing(self.store.scan(where, batch_size=BATCH, include_vectors=True)) as each:
+            async for rows in each:
+                yield table_to_records(rows, rows.column_names[0])
 
     async def ids(self, where: Any) -> list[Any]:
         """Give the ids of the records that satisfy a filter."""
@@ -162,8 +164,10 @@ class DatabaseSide(DataSide):
         """Remove a record."""
         return bool(await self.database.delete(self.key(id)))
 
-    async def scan(self, where: Any = None) -> AsyncIterator[list[Record]]:
+    async def scan(self, where: Any = None) -> AsyncGenerator[list[Record], None]:
         """Give the records that satisfy a filter: the database looks as far as its words go, and we at the rest."""
+        # all at once: their `stream_read` pages past what is deleted meanwhile, which would look orphaned to `repair`,
+        # and on PostgreSQL and Elasticsearch passes over all conditions but "="
         if _is_theirs(where):
             yield [_ours(one) for one in await self.database.search(where)]
             return
@@ -215,14 +219,14 @@ def _is_theirs(where: Any) -> bool:
 
 
 def _ours(record: Any, id: Any = None) -> Record:  # noqa: A002
-    metadata = dict(record.metadata)
-    vectors = metadata.pop(VECTORS, ())
-    fields = {name: _field(one.value, vector=name in vectors) for name, one in record.fields.items()}
-    return Record(fields, record.id if id is None else id, metadata)
+    from dkvector.interop._dataknobs_rows import from_dataknobs  # noqa: PLC0415 - an extra
 
-
-def _field(value: Any, *, vector: bool) -> Field:
-    return VectorField(np.asarray(value, np.float32)) if vector and value is not None else Field(value)
+    made = from_dataknobs(record)
+    metadata = dict(made.metadata)
+    # as we write them; those that others wrote are vectors already
+    lists = [name for name in metadata.pop(VECTORS, ()) if made.get(name) is not None]
+    vectors = {name: VectorField(np.asarray(made[name], np.float32)) for name in lists}
+    return Record({**made.fields, **vectors}, made.id if id is None else id, metadata)
 
 
 def _plain(value: Any) -> Any:

@@ -95,8 +95,10 @@ class Reader:
 
     def _there(self, column: str) -> Filter:
         names = [one for one in (column, column + JSON) if one in self.known.columns]
-        # no row of the store is without its vector
-        if column in {info.name for info in self.known.vectors}:
+        if (info := next((one for one in self.known.vectors if one.name == column), None)) is not None:
+            # filters read no vectors, so that none tells the rows of a version that does not serve from the others
+            if info.partial:
+                raise UnsupportedError(f"rows may lack {column!r}, and no filter tells which: versions() counts them")
             return EVERY
         return either([IsNull(one, negated=True) for one in names])
 

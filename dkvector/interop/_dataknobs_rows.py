@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dkvector.errors import SchemaError
+from dkvector.errors import SchemaError, VectorError
 from dkvector.fields import Field, FieldType, VectorField
 from dkvector.interop._extra import needs
 from dkvector.records import ID, Record, records_to_table
@@ -43,7 +43,10 @@ def from_dataknobs(record: TheirRecord) -> Record:
         >>> from_dataknobs(TheirRecord({"title": "one", "embedding": TheirVector([1.0, 0.0])}, id="a"))["title"]
         'one'
     """
-    fields = {name: _ours(one) for name, one in record.fields.items() if not _repeats(name, one, record)}
+    try:
+        fields = {name: _ours(one) for name, one in record.fields.items() if not _repeats(name, one, record)}
+    except VectorError as exc:
+        raise VectorError(f"record {record.id!r}: {exc}") from exc
     return Record(fields, record.id, record.metadata)
 
 

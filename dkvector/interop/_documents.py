@@ -13,7 +13,7 @@ import pyarrow as pa
 from dkvector._tree import Ids
 from dkvector.blocking import VectorStore, blocking
 from dkvector.dtype import VectorArray
-from dkvector.errors import SchemaError
+from dkvector.errors import NotFoundError, SchemaError
 from dkvector.ingest import Reading
 from dkvector.schema import Schema
 from dkvector.store import AsyncVectorStore
@@ -114,6 +114,17 @@ def _is_kept(value: Any, got: Any) -> bool:
     if value is None or value != value:  # noqa: PLR0124 - the definition of NaN
         return True
     return bool(value == got) and isinstance(value, bool | np.bool_) == isinstance(got, bool)
+
+
+def without_vectors(rows: pa.Table, known: Schema, text: str) -> pa.Table:
+    """Take the vectors out of rows, of which Python lists would be made; the texts must be there.
+
+    Raises:
+        NotFoundError: no column of that name.
+    """
+    if text not in known.payload.names:
+        raise NotFoundError.of("column", text, known.payload.names)
+    return rows.drop_columns([info.name for info in known.vectors if info.name in rows.column_names])
 
 
 def told(row: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:

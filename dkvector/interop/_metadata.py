@@ -164,6 +164,7 @@ def _all_or_any(operator: str, column: str, texts: Sequence[str]) -> Filter:
     terms: list[Filter] = [TextMatch(column, "contains", one) for one in texts]
     if operator == "any":
         return either(terms)
+    # of no texts all are there, but not in a value that is missing
     return every([IsNull(column, negated=True), *terms])
 
 

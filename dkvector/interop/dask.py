@@ -70,8 +70,8 @@ class DaskVecAccessor:
     ) -> Any:
         """Find the k nearest rows, exactly: the nearest of every partition, merged.
 
-        Takes what `df.vec.search` takes, and gives the frame that it gives for all partitions put together. What is
-        held at once is a partition for each worker, and the hits of a few.
+        Takes what `df.vec.search` takes, but for blends and several fields, and gives the frame that it gives for all
+        partitions put together. What is held at once is a partition for each worker, and the hits of a few.
 
         Args:
             query: one vector `(d,)` or many `(q, d)`, or a `VectorQuery`.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from itertools import chain, islice
 from os import PathLike
@@ -40,12 +41,12 @@ async def write_database(
     resume: bool = False,
     reading: Reading | None = None,
 ) -> Written:
-    """Write the records of a database to a store, one batch of them in memory.
+    """Write the records of a database to a store, one batch of them in memory; those of a query all at once.
 
     Lists and dicts go to a column "name{}" as JSON, a record's metadata to "_metadata"; what is None counts as missing.
 
     Args:
-        database: whatever has `stream_read`.
+        database: whatever has `stream_read`, and for a query `search`.
         store: where to.
         query: which records; all by default.
         batch_size: records at a time.
@@ -60,19 +61,20 @@ async def write_database(
         SchemaError: records that don't fit; likewise.
         PartialWriteError: records that the engine did not take, after all others were written.
     """
-    done, records = Written(0), _stream(database, query)
-    failed: dict[Any, str] = {}
-    while some := await taken(records, batch_size):
-        # a store that is there knows which of its columns are vectors
-        how = _told(reading or Reading(), some) if store.empty else reading
-        try:
-            await store.load(as_table(some), id=ID, batch_size=batch_size, resume=resume, reading=how)
-        except PartialWriteError as exc:
-            # an engine that is gone will not take the next batch either
-            if isinstance(exc.__cause__, BackendUnavailableError):
-                raise
-            failed |= exc.failed
-        store.written = done = done.and_then(store.written or Written(0))
+    done, failed = Written(0), dict[Any, str]()
+    # what an error leaves in the middle is closed at once, down to the database's cursor
+    async with aclosing(_stream(database, query)) as records:
+        while some := await taken(records, batch_size):
+            # a store that is there knows which of its columns are vectors
+            how = _told(reading or Reading(), some) if store.empty else reading
+            try:
+                await store.load(as_table(some), id=ID, batch_size=batch_size, resume=resume, reading=how)
+            except PartialWriteError as exc:
+                # an engine that is gone will not take the next batch either
+                if isinstance(exc.__cause__, BackendUnavailableError):
+                    raise
+                failed |= exc.failed
+            store.written = done = done.and_then(store.written or Written(0))
     if failed:
         raise done.partial(failed)
     return done
@@ -148,9 +150,17 @@ def push_database(
     )
 
 
-def _stream(database: Any, query: Asked | None) -> Any:
-    """Begin to read; dataknobs' types say that this be awaited, which it must not."""
-    return database.stream_read(query)
+async def _stream(database: Any, query: Asked | None) -> AsyncGenerator[TheirRecord, None]:
+    """Give records one by one."""
+    if query is not None:
+        # dataknobs' streams pass over limits and orders, and that of PostgreSQL over all conditions but "="
+        for one in await database.search(query):
+            yield one
+        return
+    # dataknobs' types say that this be awaited, which it must not
+    async with aclosing(database.stream_read()) as each:
+        async for one in each:
+            yield one
 
 
 def _told(reading: Reading, records: Sequence[TheirRecord]) -> Reading:
@@ -159,11 +169,14 @@ def _told(reading: Reading, records: Sequence[TheirRecord]) -> Reading:
 
 def _parts(database: Any, query: Asked | None, rows: int) -> Iterator[list[TheirRecord]]:
     """Give records a batch at a time, of a database of either kind."""
-    records = _stream(database, query)
-    if hasattr(records, "__anext__"):
-        while some := LOOP.run(taken(records, rows)):
+    if not isinstance(database, AsyncDatabase):
+        records = iter(database.stream_read() if query is None else database.search(query))
+        while some := list(islice(records, rows)):
             yield some
         return
-    records = iter(records)
-    while some := list(islice(records, rows)):
-        yield some
+    stream = _stream(database, query)
+    try:
+        while some := LOOP.run(taken(stream, rows)):
+            yield some
+    finally:
+        LOOP.run(stream.aclose())

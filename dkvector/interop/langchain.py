@@ -12,7 +12,7 @@ from dkvector.blocking import VectorStore
 from dkvector.diversity import mmr
 from dkvector.encoders import Encoder, needed
 from dkvector.errors import SchemaError, UnsupportedError
-from dkvector.interop._documents import columns_of, hits_of, keys, refuse, there, told, write
+from dkvector.interop._documents import columns_of, hits_of, keys, refuse, there, told, without_vectors, write
 from dkvector.interop._extra import needs
 from dkvector.metrics import DistanceMetric
 from dkvector.registry import connect
@@ -205,9 +205,7 @@ class DkvectorVectorStore(LangChainStore):
         )
 
     def _documents(self, rows: pa.Table) -> list[Document]:
-        vectors = [info.name for info in self.store.store.known.vectors]
-        # before to_pylist(), which would make Python lists of them
-        rows = rows.drop_columns([name for name in vectors if name in rows.column_names])
+        rows = without_vectors(rows, self.store.store.known, self.text)
         label = rows.column_names[0]
         return [
             Document(row[self.text] or "", id=str(row[label]), metadata=told(row, [label, self.text]))

@@ -14,7 +14,17 @@ from dkvector.diversity import mmr
 from dkvector.errors import SchemaError, UnsupportedError, VectorError
 from dkvector.filters import And, Filter, Ids, IsIn, as_filter
 from dkvector.fusion import RRF, Fusion, Weighted
-from dkvector.interop._documents import columns_of, hits_of, keys, refuse, rows_by_id, there, told, write
+from dkvector.interop._documents import (
+    columns_of,
+    hits_of,
+    keys,
+    refuse,
+    rows_by_id,
+    there,
+    told,
+    without_vectors,
+    write,
+)
 from dkvector.interop._extra import needs
 from dkvector.interop._metadata import REF, Reader, check_names, filterable
 from dkvector.results import Hits
@@ -234,9 +244,7 @@ class DkvectorVectorStore(BasePydanticVectorStore):
         return {value for frame in self._store.scan(None, [column]) for value in frame[column]}
 
     def _nodes(self, rows: pa.Table) -> list[BaseNode]:
-        vectors = [info.name for info in self._store.store.known.vectors]
-        # before to_pylist(), which would make Python lists of them
-        rows = rows.drop_columns([name for name in vectors if name in rows.column_names])
+        rows = without_vectors(rows, self._store.store.known, self.text)
         return [self._node(row, rows.column_names[0]) for row in rows.to_pylist()]
 
     def _node(self, row: Mapping[str, Any], label: str) -> BaseNode:

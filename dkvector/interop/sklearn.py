@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dkvector.blocking import VectorStore
+from dkvector.counts import as_count
 from dkvector.dtype import VectorArray
 from dkvector.errors import SchemaError, UnsupportedError, hint
 from dkvector.indexes import IndexSpec, Tuning, as_spec
@@ -154,7 +155,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             SchemaError: fewer rows were fitted than neighbours are wanted.
         """
         check_is_fitted(self)
-        k = self.n_neighbors if n_neighbors is None else n_neighbors
+        k = as_count(self.n_neighbors if n_neighbors is None else n_neighbors, "n_neighbors")
         rows = None if X is None else validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         there = self.n_samples_fit_ - (rows is None)
         if k > there:

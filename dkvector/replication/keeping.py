@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,12 +104,14 @@ class Keeping:
         await self._note(state)
         total = await self._source.count()
         with bar(total, "loading", unit="rows", show=shown(progress, total)) as count:
-            async for rows in self._source.scan(batch_size=ROWS, include_vectors=True):
-                frame = as_frame(rows)
-                if not self._target.empty:
-                    frame = frame[~np.asarray(await self._target._among_ours(frame.index), bool)]  # noqa: SLF001
-                await self._write(frame)
-                count(len(rows))
+            # a load that fails or is interrupted lets go of the server's cursor, and its transaction, at once
+            async with aclosing(self._source.scan(batch_size=ROWS, include_vectors=True)) as each:
+                async for rows in each:
+                    frame = as_frame(rows)
+                    if not self._target.empty:
+                        frame = frame[~np.asarray(await self._target._among_ours(frame.index), bool)]  # noqa: SLF001
+                    await self._write(frame)
+                    count(len(rows))
         await self._note(replace(state, loaded=True))
 
     async def _write(self, frame: pd.DataFrame) -> pd.Index:
@@ -201,6 +203,9 @@ class Keeping:
                 pause = min(2 * pause, PAUSES[1])
             except DkvectorError as exc:  # the table is gone, or no longer ours to read: nothing to wait for
                 self.error = exc
+                return
+            except Exception as exc:  # noqa: BLE001 - nobody awaits this: who asks why nothing comes is told here
+                self.error = DkvectorError(f"{type(exc).__name__}: {exc}")
                 return
 
     async def _listen(self) -> None:

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dkvector.errors import SchemaError
+from dkvector.errors import BackendUnavailableError, SchemaError
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,17 @@ class State:
     loaded: bool = False
 
     def write(self, path: Path) -> None:
-        """Replace the file as a whole."""
+        """Replace the file as a whole.
+
+        Raises:
+            BackendUnavailableError: the disk can't take it; the old one stays.
+        """
+        try:
+            self._replace(path)
+        except OSError as exc:
+            raise BackendUnavailableError(f"{path} can't be written: {exc}") from exc
+
+    def _replace(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".fresh")
         with fresh.open("w", encoding="utf-8") as file:

@@ -72,6 +72,7 @@ class Ground:
         if self.mask is None:
             return nearest(self.block, self.matrix, k, self.metric, own=every, progress=progress)
         found = np.flatnonzero(self.mask)
+        # where each row stands among those that may be found; one that may not is no neighbour of its own anyway
         own = np.full(len(self), -1)
         own[found] = np.arange(len(found))
         near = nearest(Block(0, self.matrix[found]), self.matrix, k, self.metric, own=own, progress=progress)

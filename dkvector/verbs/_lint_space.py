@@ -146,6 +146,7 @@ def same(matrix: Floats) -> Positions:
     """Number the groups of rows that are equal bit by bit, `(n,)`."""
     if not len(matrix):
         return np.empty(0, np.intp)
+    # each row as one value of so many bytes: as numbers 0 and -0 would be equal
     rows = np.ascontiguousarray(matrix).view(np.dtype((np.void, matrix.shape[1] * 4)))[:, 0]
     return np.unique(rows, return_inverse=True)[1].reshape(-1)
 

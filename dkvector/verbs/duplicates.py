@@ -74,7 +74,7 @@ def _framed(
 
 def drop_duplicates(rows: Ground, threshold: float, *, keep: Keep, progress: bool | None) -> pd.DataFrame:
     """Give the frame without near-duplicates, in its own order."""
-    if keep is not False:
+    if keep:
         return rows.frame.iloc[leaders(rows, threshold, last=keep == "last", progress=progress)]
     near = rows.neighbors(1, progress)
     close = near.distances <= radius(threshold, rows.metric)

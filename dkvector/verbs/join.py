@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -52,6 +53,9 @@ class Joining:
 
     def __post_init__(self) -> None:
         as_count(self.k, "k")
+        # NaN is below no score, so that no pair would be left
+        if self.min_score is not None and (not isinstance(self.min_score, Real) or np.isnan(float(self.min_score))):
+            raise SchemaError(f"min_score must be a number, not {self.min_score!r}")
         if self.how not in {"inner", "left"}:
             raise SchemaError(f"how must be 'inner' or 'left', not {self.how!r}: which rows of the right meet is asked")
         if self.validate is not None and self.validate not in _KINDS:

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector.compiled import Statement
+from dkvector.encoders import Encoder
 from dkvector.errors import UnsupportedError
 from dkvector.filling import Backfill, Page
 from dkvector.filters import Filter
@@ -70,6 +71,7 @@ class View(Guarded, AsyncVectorStore):
         self._inner = store
         if isinstance(store, View):
             self._can = store._can  # noqa: SLF001 - a view of a view can't do more
+        # its own from here on: how one view is tuned is no matter of the others
         self.dimension, self.metric, self.tuning = store.dimension, store.metric, store.tuning
         self._encoder = store.encoder
 
@@ -128,6 +130,11 @@ class View(Guarded, AsyncVectorStore):
     @property
     def _gives_vectors(self) -> bool:  # type: ignore[override]
         return "vectors" in self._can
+
+    @property
+    def _embedders(self) -> dict[str, Encoder]:
+        # of the rows, not of who looks at them: a switch to another model's vectors is one for every view
+        return self._inner._embedders  # noqa: SLF001
 
     def _snapshot(self) -> Any:
         return self._inner._snapshot()  # noqa: SLF001 - a view is one of the store's own

@@ -116,6 +116,7 @@ class _Telling:
         self._start = time.perf_counter()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # told before the error goes on, which Python chains to that of a hook that fails as well
         left = kind is GeneratorExit  # a stream that its reader has left is no failure
         asked = self.asked
         event = Event(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, TypeVar
@@ -79,6 +80,14 @@ class Cached(View):
         try:
             return await answer()
         finally:  # also of a write that failed; an answer that is on its way meanwhile is not kept either
+            self._forget()
+
+    @asynccontextmanager
+    async def _while_loading(self) -> AsyncIterator[None]:
+        try:
+            async with super()._while_loading():
+                yield
+        finally:  # a search engine shows what a load wrote here, after its last write
             self._forget()
 
     async def _answered(self, asked: Asked, answer: Ask[T]) -> T:

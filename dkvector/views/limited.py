@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from dkvector._fork import Lock
 from dkvector.errors import MissingExtraError, SchemaError
 from dkvector.store import AsyncVectorStore
 from dkvector.views._view import Ask, Asked, Batches, View
@@ -84,6 +85,7 @@ class Limited(View):
         limit.limiter()  # now, so that a missing package is told now
         # a limiter belongs to its loop, and is kept: a loop whose turn comes again must not begin with a full burst
         self._limiters: dict[asyncio.AbstractEventLoop, Any] = {}
+        self._lock = Lock()
 
     @property
     def inline(self) -> bool:  # type: ignore[override]
@@ -91,12 +93,17 @@ class Limited(View):
         return False
 
     async def _turn(self) -> None:
+        await self._limiter().acquire()
+
+    def _limiter(self) -> Any:
+        """Give what counts for the loop that is running, which may not be the only one."""
         loop = asyncio.get_running_loop()
-        if loop not in self._limiters:
-            # those of loops that are over would hold them in memory
-            kept = {one: limiter for one, limiter in self._limiters.items() if not one.is_closed()}
-            self._limiters = {**kept, loop: self._limit.limiter()}
-        await self._limiters[loop].acquire()
+        with self._lock:
+            if loop not in self._limiters:
+                # those of loops that are over would hold them in memory
+                kept = {one: limiter for one, limiter in self._limiters.items() if not one.is_closed()}
+                self._limiters = {**kept, loop: self._limit.limiter()}
+            return self._limiters[loop]
 
     async def _ask(self, asked: Asked, answer: Ask[T]) -> T:
         if asked.operation not in FREE:

@@ -27,7 +27,7 @@ from dkvector.schema import Schema
 from dkvector.store import AsyncVectorStore
 from dkvector.views._detached import detached
 from dkvector.views._permissions import EVERYTHING, as_permissions, listed
-from dkvector.views._view import Batches, View
+from dkvector.views._view import Ask, Asked, Batches, View
 
 T = TypeVar("T")
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -41,10 +41,12 @@ class Restricted(View):
     filter leaves out are not found, got, counted or scanned, nor are they written, replaced or deleted; a row to be
     written must satisfy it. Any method that no permission names is refused. Closing the view leaves the store open.
 
-    The names and types of all columns can be seen, and the categories of a categorical one. A writer by another way
-    may come between the check of a write and the write itself; where users must be kept apart whatever they run, let
-    the server do it: row-level security in PostgreSQL, aliases with filters and document-level security in the search
-    engines. Code in this process that wants to can reach anything.
+    The names and types of all columns can be seen, and the categories of a categorical one. What is counted over the
+    whole store shows through: how frequent words are, by which a search for words ranks (BM25), and the numbers of rows
+    that `compile()` and `versions()` tell. A writer by another way may come between the check of a write and the write
+    itself; where users must be kept apart whatever they run, let the server do it: row-level security in PostgreSQL,
+    aliases with filters and document-level security in the search engines. Code in this process that wants to can reach
+    anything.
 
     Args:
         store: the store.
@@ -85,6 +87,11 @@ class Restricted(View):
     async def aclose(self) -> None:
         """Close the view; the store stays open."""
         self._left = True
+
+    async def _ask(self, asked: Asked, answer: Ask[T]) -> T:
+        # what needs no schema, drop() among it, has not asked yet whether the view was closed
+        _ = self.empty
+        return await super()._ask(asked, answer)
 
     def _size(self) -> str:
         own = "" if self._own_filter is None else f" where {self._own_filter}"
@@ -206,6 +213,11 @@ class Restricted(View):
     async def _redescribe(self, change: Callable[[Infos], Infos], whole: str | None) -> None:
         self._refuse_filtered("change the model of")
         await super()._redescribe(change, whole)
+
+    async def verify(self, *, progress: bool | None = None) -> pd.DataFrame:
+        """Compare every file with its checksum; not through a filter, for the files hold all rows."""
+        self._refuse_filtered("verify")
+        return await super().verify(progress=progress)
 
     async def stats(self) -> pd.Series:
         """Measure the store; not through a filter, for what is measured is all of it."""

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
 from dkvector.errors import SchemaError
-from dkvector.widgets.asking import Asker
 from dkvector.widgets.question import Question
+
+
+class Asking(Protocol):
+    """What can be asked: a store, or a frame."""
+
+    @property
+    def ran(self) -> str:
+        """The plan of the last search."""
+
+    def frame(self, question: Question) -> pd.DataFrame:
+        """Answer a question."""
+
+    def code(self, question: Question) -> str:
+        """Give the line of Python that answers a question."""
+
+    def label(self, text: str) -> Any:
+        """Read the label of a row as it is typed."""
 
 
 class Asked(NamedTuple):
@@ -42,12 +58,12 @@ class Answers:
     """Answers questions, in whatever thread; nothing is raised.
 
     Args:
-        asker: the store that is asked.
+        asker: what is asked.
         other: a second store.
     """
 
-    asker: Asker
-    other: Asker | None = None
+    asker: Asking
+    other: Asking | None = None
 
     def __call__(self, asked: Asked) -> Outcome:
         """Answer a question."""
@@ -59,10 +75,10 @@ class Answers:
     def _outcome(self, asked: Asked) -> Outcome:
         began = perf_counter()
         frame = self.asker.frame(asked.question)
-        took, last = perf_counter() - began, self.asker.store.last
+        took, ran = perf_counter() - began, self.asker.ran
         told = [
             f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'}",
-            *([last.plan] if last is not None else []),
+            *([ran] if ran else []),
             f"{1000 * took:.0f} ms",
         ]
         reference = self._reference(asked)

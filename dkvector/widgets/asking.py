@@ -18,6 +18,7 @@ from dkvector.store import AsyncVectorStore
 from dkvector.widgets.question import Question, filter_text, label_of, literal, vector_of
 
 AWAY = 0.5  # twice as far as a blend goes by itself: who presses a button wants to see what it does
+FIRST = ("queries", "query")  # of the search of a store, and of a frame
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Shown:
 
     value: Any
     code: str
+
+
+def written(call: str, given: Mapping[str, Shown]) -> str:
+    """Write a call; what is searched for needs no name."""
+    return f"{call}({', '.join(one.code if name in FIRST else f'{name}={one.code}' for name, one in given.items())})"
 
 
 @dataclass(frozen=True)
@@ -62,13 +68,20 @@ class Asker:
         """
         return self.store.search(**{name: shown.value for name, shown in self._arguments(question).items()})
 
+    @property
+    def ran(self) -> str:
+        """The plan of the last search."""
+        return "" if self.store.last is None else self.store.last.plan
+
+    def label(self, text: str) -> Any:
+        """Read the label of a row as it is typed."""
+        return label_of(text, self.store.store.known.id)
+
     def code(self, question: Question) -> str:
         """Give the line of Python that answers a question."""
         if question.blank:
             return ""
-        given = self._arguments(question, only_code=True)
-        written = [shown.code if name == "queries" else f"{name}={shown.code}" for name, shown in given.items()]
-        return f"{self.name}.search({', '.join(written)})"
+        return written(f"{self.name}.search", self._arguments(question, only_code=True))
 
     def _arguments(self, question: Question, *, only_code: bool = False) -> dict[str, Shown]:
         sought, by_words = self._sought(question, only_code), question.by == "words"
@@ -92,7 +105,7 @@ class Asker:
             vector = vector_of(question.query)
             return {"queries": Shown(vector, str(vector.tolist()))}
         if question.by == "row":
-            label = label_of(question.query, self.store.store.known.id)
+            label = self.label(question.query)
             return {"like": Shown(label, literal(label))}
         text = {"text": Shown(question.query, repr(question.query))}
         if self.encoder is None:
@@ -119,8 +132,8 @@ class Asker:
             if name in {"queries", "like"} or (name == "text" and "queries" not in sought)
         }
         less = list(question.less)
-        written = [f"{name}={shown.code}" for name, shown in towards.items()]
-        code = f"dkv.Blend({', '.join([*written, f'unlike={literal(less)}', f'away={AWAY}'])})"
+        away = {"unlike": Shown(less, literal(less)), "away": Shown(AWAY, repr(AWAY))}
+        code = written("dkv.Blend", towards | away)
         if only_code:
             return Shown(None, code)
         given: dict[str, Any] = {name: shown.value for name, shown in towards.items()}

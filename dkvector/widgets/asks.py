@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import traitlets as t
 
-from dkvector.errors import FilterError, SchemaError
+from dkvector.errors import DkvectorError, FilterError, SchemaError
 from dkvector.widgets.answering import Asked, Outcome
 from dkvector.widgets.base import Widget
 from dkvector.widgets.latest import Latest
@@ -37,6 +37,7 @@ class Asks(Widget):
 
     def _asks(self, answers: Callable[[Asked], Outcome], labels: Callable[[], Iterable[Any]]) -> None:
         """Tell what answers, and which labels are offered; first of all."""
+        # before traitlets' own __init__, which opens the comm and so reads traits that look whether something is asked
         self._latest: Latest[Asked, Outcome] = Latest(answers, self._show)
         self._rows: Latest[str, list[str]] = Latest(Rows(labels).near, self._offer)
         self._answer: tuple[Asked, Outcome] | None = None  # the last one, good or bad
@@ -45,6 +46,7 @@ class Asks(Widget):
         """Answer what is asked from the beginning, then follow every change of these traits."""
         self.set_trait("where_error", self._where_problem())
         if not self.question.blank and not self.where_error:
+            # not in the background: the cell that makes a widget may read its answer in the next line
             self._latest.now(self._asked)
         self.observe(self._changed, list(names))
         self.on_msg(self._told)
@@ -89,7 +91,12 @@ class Asks(Widget):
 
     def _changed(self, _: Any) -> None:
         """Ask anew, in the background, once what is typed can be read."""
-        problem, asked = self._where_problem(), self._asked
+        try:
+            problem, asked = self._where_problem(), self._asked
+        except DkvectorError as error:  # of a store that was closed meanwhile, and tells nothing of itself
+            self._latest.forget()
+            self._show(Asked(Question(self.query)), Outcome(error=error))
+            return
         self.set_trait("where_error", problem)
         if problem:
             self._latest.forget()
@@ -97,6 +104,7 @@ class Asks(Widget):
         elif self.question.blank:
             self._latest.forget()
             self._show(asked, Outcome())
+        # traits that change together are told one by one: the first has it asked, the others find it answered
         elif self._answer is not None and self._answer[0] == asked and not self._latest.busy:
             self._show(*self._answer)
         else:
@@ -122,6 +130,7 @@ class Asks(Widget):
         if content.get("do") == "complete":
             self._rows.ask(content.get("label", ""))
         elif content.get("do") == "ask":
+            # else an equal question would be shown its old answer
             self._answer = None
             self._changed(None)
             self.notice()

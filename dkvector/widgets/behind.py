@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from dkvector.blocking import VectorStore
+from dkvector.encoders import as_encoder
 from dkvector.errors import SchemaError
 from dkvector.frame_columns import vector_columns
 from dkvector.maps._source import metric_of
 from dkvector.metrics import DistanceMetric
 from dkvector.store import AsyncVectorStore
-from dkvector.widgets.answering import Answers, Asked, Outcome
+from dkvector.widgets.answering import Answers, Asked, Asking, Outcome
 from dkvector.widgets.asking import Asker, blocking
-from dkvector.widgets.mapped import Laying
-from dkvector.widgets.question import Question, Way, label_of, literal
+from dkvector.widgets.asking_frames import FrameAsker
+from dkvector.widgets.mapped import PLACES, Laying
+from dkvector.widgets.question import Question, Way, literal
 
 
 @dataclass(frozen=True)
 class Behind:
     """Answers questions about the rows of a map, in whatever thread; nothing is raised.
 
-    A frame is put into an exact store when it is first asked, which measures as the map does.
+    A frame is asked as it is, measured as the map does.
 
     Args:
         data: a store, a frame with vectors, or None where only the map is there.
         laying: how the map was laid out: by which vectors, and by which metric.
-        columns: of a frame, that a filter may read.
         encoder: embeds texts; None leaves that to the store's own.
         name: what the data is called in code; "" for "store" or "data".
         encoder_name: what the encoder is called in code.
@@ -38,20 +38,25 @@ class Behind:
 
     data: pd.DataFrame | VectorStore | None
     laying: Laying
-    columns: Sequence[Any] = ()
     encoder: Any = None
     name: str = ""
     encoder_name: str = "encoder"
 
     @classmethod
-    def of(
-        cls, data: Any, laying: Laying, columns: Sequence[Any], *, encoder: Any, name: str, encoder_name: str
-    ) -> Behind:
+    def of(cls, data: Any, laying: Laying, *, encoder: Any, name: str, encoder_name: str) -> Behind:
         """Take what a map takes."""
         if isinstance(data, VectorStore | AsyncVectorStore):
-            return cls(blocking(data), laying, (), encoder, name or "store", encoder_name)
-        asked = data if vector_columns(data) else None
-        return cls(asked, laying, columns, encoder, name or "data", encoder_name)
+            return cls(blocking(data), laying, encoder, name or "store", encoder_name)
+        return cls(data if vector_columns(data) else None, laying, encoder, name or "data", encoder_name)
+
+    def beside(self, view: pd.DataFrame, called: str) -> Behind:
+        """Put columns beside the frame that only the map has: a filter may read them too."""
+        if not isinstance(self.data, pd.DataFrame):
+            return self
+        more = [name for name in view.columns if name not in {*PLACES, *self.data.columns}]
+        if not more:
+            return self
+        return replace(self, data=self.data.join(view[more]), name=f"{self.name}.join({called}[{more!r}])")
 
     @property
     def ways(self) -> list[tuple[Way, str]]:
@@ -61,8 +66,8 @@ class Behind:
         return [] if self.data is None else [*texts, ("row", "Row"), ("vector", "Vector")]
 
     @cached_property
-    def asker(self) -> Asker:
-        """The store that is asked.
+    def asker(self) -> Asking:
+        """What is asked.
 
         Raises:
             SchemaError: there are no vectors.
@@ -71,14 +76,9 @@ class Behind:
             raise SchemaError("this map came without its vectors, so nothing is near to anything: Map(data, view=view)")
         if isinstance(self.data, VectorStore):
             return Asker.of(self.data, self.encoder, self.name, self.encoder_name)
-        on, metric = self.laying.on, metric_of(self.data, self.laying.metric)
-        store = self.data.vec.push("exact", on=on, metric=metric, columns=self.columns, progress=False)
-        told = [
-            "'exact'",
-            *([f"on={on!r}"] if on is not None else []),
-            *([f"metric={metric.value!r}"] if metric is not DistanceMetric.COSINE else []),
-        ]
-        return Asker.of(store, self.encoder, f"{self.name}.vec.push({', '.join(told)})", self.encoder_name)
+        metric = metric_of(self.data, self.laying.metric)
+        embeds = None if self.encoder is None else as_encoder(self.encoder)
+        return FrameAsker(self.data, self.laying.on, metric, embeds, self.name, self.encoder_name)
 
     def question(self, query: str, by: Way, k: int, where: str) -> Question:
         """Put a question as it is typed; neighbours are measured as on the map."""
@@ -90,6 +90,7 @@ class Behind:
 
     def __call__(self, asked: Asked) -> Outcome:
         """Answer a question."""
+        # that nothing can be asked at all is told as an answer, too
         try:
             answers = Answers(self.asker)
         except Exception as error:  # noqa: BLE001 - it is shown where it was asked
@@ -98,7 +99,7 @@ class Behind:
 
     def own(self, question: Question) -> list[Any]:
         """Give the label of the row that is asked about, where it is one."""
-        return [label_of(question.query, self.asker.store.store.known.id)] if question.by == "row" else []
+        return [self.asker.label(question.query)] if question.by == "row" else []
 
     def code(self, question: Question) -> str:
         """Give the labels of that row and its neighbours, as code."""

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import traitlets as t
 
+from dkvector.counts import as_count
 from dkvector.errors import FilterError, NotFoundError, SchemaError
 from dkvector.evaluation.checkpoint import Outcome
 from dkvector.evaluation.planned import Course, Plan
@@ -218,6 +219,7 @@ class Evaluator(Widget):
             raise
         self._failure, self._course, self.evaluation = None, None, None
         with self.hold_sync():
+            # the page must not draw the runs of before under what is asked now
             self.selection, self.value, self._runs = None, None, {}
             self.set_trait("progress", [0, 0])
             self._tell(status="reading rows, finding their true neighbours", busy=True)
@@ -225,6 +227,7 @@ class Evaluator(Widget):
 
     def _outcomes(self, plan: Plan) -> Iterator[Outcome]:
         """Measure, in whatever thread."""
+        # here, and not by who waits: reading the rows may take as long as the runs
         self._course = plan.read()
         return self._course.outcomes()
 
@@ -248,10 +251,12 @@ class Evaluator(Widget):
         whole = not stopped or done == total > 0
         if course is not None and course.bench.outcomes:
             self.evaluation = course.report(complete=whole and error is None)
-            self.value = self.evaluation.runs
-        failed = 0 if self.value is None else int((self.value["error"] != "").sum())
+        runs = None if self.evaluation is None else self.evaluation.runs
+        failed = 0 if runs is None else int((runs["error"] != "").sum())
         words = [f"{done} {'run' if done == 1 else 'runs'}", f"{failed} failed" if failed else ""]
+        # before the runs, of which an observer may make an error: it must not look busy ever after
         self._tell(error=error, status=", ".join(filter(None, [*words, "" if whole else "stopped"])))
+        self.value = runs
         if self._pressed:
             self._pressed = False
             self.notice()
@@ -300,6 +305,8 @@ class Evaluator(Widget):
         self._pressed = True
         with suppress(SchemaError):  # it is shown where the button is
             {"start": self.start, "stop": self.stop}[content["do"]]()
+        # a press that began nothing is not what runs of later come from
+        self._pressed = self._pressed and self.busy
 
     def _still(self) -> still.Still:
         return still.evaluation(self.code, self.evaluation, self.y)
@@ -310,5 +317,6 @@ def _values(sweep: Mapping[str, Any]) -> dict[str, list[int]]:
     if unknown := [name for name in sweep if name not in KNOBS]:
         raise SchemaError(f"the widget sweeps {', '.join(KNOBS)}, not {unknown[0]!r}; evaluate(…, sweep=…) takes any")
     return {
-        name: [int(one) for one in (some if isinstance(some, list | tuple) else [some])] for name, some in sweep.items()
+        name: [as_count(one, name) for one in (some if isinstance(some, list | tuple) else [some])]
+        for name, some in sweep.items()
     }

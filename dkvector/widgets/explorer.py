@@ -10,6 +10,8 @@ import pandas as pd
 import traitlets as t
 
 from dkvector.errors import FilterError
+from dkvector.indexes import Tuning
+from dkvector.metrics import DistanceMetric
 from dkvector.widgets.answering import Answers, Asked, Outcome
 from dkvector.widgets.asking import Asker
 from dkvector.widgets.asks import Asks
@@ -17,7 +19,7 @@ from dkvector.widgets.base import SettledFrame, front_end, look
 from dkvector.widgets.choices import choices
 from dkvector.widgets.judging import Judgements
 from dkvector.widgets.page import SHOWN, beyond, page
-from dkvector.widgets.question import Question, filter_read, typed, where_typed
+from dkvector.widgets.question import Question, filter_read, knobs_typed, typed, where_typed
 from dkvector.widgets.rows import labels_of
 from dkvector.widgets.still import Still, result
 
@@ -89,8 +91,8 @@ class Explorer(Asks):
         k: int = 10,
         where: Any = "",
         field: str = "",
-        metric: str = "",
-        tuning: Mapping[str, Any] | None = None,
+        metric: DistanceMetric | str | None = None,
+        tuning: Tuning | Mapping[str, Any] | None = None,
         against: Any = None,
         compare: str = "",
         name: str = "store",
@@ -109,8 +111,8 @@ class Explorer(Asks):
             k=k,
             where=where_typed(where),
             field=field,
-            metric=str(metric),
-            tuning=dict(tuning or {}),
+            metric=str(metric or ""),
+            tuning=knobs_typed(tuning),
             compare=compare,
         )
         self._choices = choices(self._asker, self._other)
@@ -119,7 +121,6 @@ class Explorer(Asks):
     def _begin(self) -> None:
         self._follow(ASKED)
         self.observe(self._select, "selection")
-        self.observe(self._selected_there, "_selected")
 
     @property
     def question(self) -> Question:
@@ -196,12 +197,6 @@ class Explorer(Asks):
         self._chosen = len(chosen)
         self._selected = [at for at, row in enumerate(self._labels()) if row in chosen]
 
-    def _selected_there(self, _: Any) -> None:
-        """Take over what was selected in the page; rows that it doesn't show stay selected."""
-        shown = self._labels()
-        elsewhere = [row for row in self.selection if row not in shown]
-        self.selection = elsewhere + [shown[at] for at in self._selected if at < len(shown)]
-
     def _labels(self) -> list[Any]:
         """Give the labels of the rows that the page shows."""
         held = self._held("value")
@@ -215,7 +210,7 @@ class Explorer(Asks):
             self.selection = []
         elif what == "keep" and 0 <= at < len(self.less):
             self.less = self.less[:at] + self.less[at + 1 :]
-        elif what in {"more", "less", "right", "wrong"}:
+        elif what in {"more", "less", "right", "wrong", "select"}:
             self._do(what, at, content.get("label"))
         else:
             return
@@ -230,6 +225,9 @@ class Explorer(Asks):
             self.more_like(shown[at])
         elif what == "less":
             self.less_like(shown[at])
+        elif what == "select":
+            others = [row for row in self.selection if row != shown[at]]
+            self.selection = others if len(others) < len(self.selection) else [*others, shown[at]]
         else:
             self._judge(shown[at], relevant=what == "right")
 

@@ -57,6 +57,7 @@ class Latest(Generic[A, R]):
         """Pass over all that waits, and what will come of what is being done."""
         self._waiting, self._doing = [], []
         if self._task is not None:
+            # which ends the wait alone: the thread goes on to its end, and nobody hears of it
             self._task.cancel()
             self._task = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dkvector.errors import SchemaError
+from dkvector.errors import DkvectorError, SchemaError
 from dkvector.filters import Ids
 
 MOST = 1_000  # rows that a filter names
@@ -16,14 +16,19 @@ class Link:
     Args:
         shown: the `Map`.
         explorer: the `Explorer`.
+
+    Attributes:
+        ended: they are tied no longer.
     """
 
     def __init__(self, shown: Any, explorer: Any) -> None:
         self._map, self.explorer = shown, explorer
         self._before = ""  # the filter that was there before ours
         self._ours = ""
+        self.ended = False
         explorer.observe(self._found, "value")
         shown.observe(self._selected, "selection")
+        # what each shows already, as if it were found and selected now
         self._found(None)
         if shown.selection:
             self._selected(None)
@@ -32,6 +37,7 @@ class Link:
         """Untie them; the filter goes back to what it was."""
         self.explorer.unobserve(self._found, "value")
         self._map.unobserve(self._selected, "selection")
+        self.ended = True
         self._filter("")
 
     def _found(self, _: Any) -> None:
@@ -44,14 +50,22 @@ class Link:
             with self.explorer.hold_trait_notifications():
                 self._filter("")
                 self.explorer.query = str(rows[0])
-        elif len(rows) > MOST:
-            self._filter("")
-            self._map.refuse(SchemaError(f"a filter names at most {MOST:,} rows, and {len(rows):,} are selected"))
         else:
-            self._filter(str(Ids(tuple(rows))) if rows else "")
+            self._filter(self._among(rows) if rows else "")
+
+    def _among(self, rows: list[Any]) -> str:
+        """Write the filter of some rows; where there can be none, the map says why."""
+        try:
+            if len(rows) > MOST:
+                raise SchemaError(f"a filter names at most {MOST:,} rows, and {len(rows):,} are selected")
+            return str(Ids(tuple(rows)))
+        except DkvectorError as error:
+            self._map.refuse(error)
+            return ""
 
     def _filter(self, ours: str) -> None:
         """Put our filter beside the one that was typed, in place of what we put there before."""
+        # what stands there now was typed since, and is what there is to go back to
         if self.explorer.where != self._ours or not self._ours:
             self._before = self.explorer.where
         both = f"({self._before}) and {ours}" if self._before and ours else ours or self._before

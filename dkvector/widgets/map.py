@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
-from dkvector.errors import FilterError, NotFoundError, some
+from dkvector.errors import FilterError, NotFoundError, SchemaError, some
 from dkvector.maps._source import Method
 from dkvector.metrics import DistanceMetric
 from dkvector.widgets.base import STATIC, front_end, look
@@ -19,6 +19,7 @@ from dkvector.widgets.labels import Labels
 from dkvector.widgets.linked import Link
 from dkvector.widgets.mapped import PLACES, Laying, mapped
 from dkvector.widgets.marked import Marked
+from dkvector.widgets.marks import places_of
 from dkvector.widgets.page import cell
 from dkvector.widgets.question import literal, typed, where_typed
 from dkvector.widgets.scattered import Scattered
@@ -76,6 +77,7 @@ class Map(Marked):
 
     Raises:
         NotFoundError: no such column; rows that are not on the map.
+        SchemaError: a column of lists and the like to colour by.
         DuplicateIdError: labels that are there twice.
         MissingExtraError: the extra `widgets` is not installed, or `umap` for a layout.
 
@@ -128,6 +130,7 @@ class Map(Marked):
         encoder_name: str = "encoder",
         progress: bool | None = None,
     ) -> None:
+        # as the box for it begins; `project` would refuse a text that is no filter
         blank = isinstance(where, str) and not where.strip()
         laying = Laying(on, None if blank else where, n, method, metric, seed, progress)
         self.view = mapped(data, view, columns, laying)
@@ -135,8 +138,8 @@ class Map(Marked):
         by_name = {str(one): one for one in self.view.columns if one not in PLACES}
         self._links: list[Link] = []
         plain = {name: str(self.view[one].dtype) for name, one in by_name.items() if _colourable(self.view[one])}
-        behind = Behind.of(data, laying, list(plain), encoder=encoder, name=data_name, encoder_name=encoder_name)
-        self._lies_over(behind, by_name)
+        behind = Behind.of(data, laying, encoder=encoder, name=data_name, encoder_name=encoder_name)
+        self._lies_over(behind.beside(self.view, name), by_name)
         chosen = self._column("" if color is None else str(color))
         painted = shades(chosen, len(self.view))
         self._points = Scattered(self.view[["x", "y"]].to_numpy(np.float32), painted, height, size)
@@ -190,10 +193,12 @@ class Map(Marked):
     def _there(self, proposal: Any) -> list[Any]:
         """Let only rows of the map be selected."""
         labels: list[Any] = proposal["value"]
-        lost = [label for label in labels if label not in self.view.index]
-        if lost:
+        # not by `in`, to which a part of a label of several parts, or of a date, is enough
+        places = places_of(self.view.index, labels)
+        if lost := [label for label, at in zip(labels, places, strict=True) if at < 0]:
             raise NotFoundError(f"not on the map: {some(lost)}")
-        return labels
+        # as the map has them, whatever they were given as
+        return list(dict.fromkeys(self.view.index.take(places)))
 
     def _column(self, name: str) -> pd.Series | None:
         if not name:
@@ -201,6 +206,8 @@ class Map(Marked):
         if name not in self._by_name:
             raise NotFoundError.of("column", name, self._by_name)
         values: pd.Series = self.view[self._by_name[name]]
+        if not _colourable(values):
+            raise SchemaError(f"the values of column {name!r} can't be told apart by colours: choose another")
         return values
 
     def _recolour(self, _: Any) -> None:
@@ -210,7 +217,8 @@ class Map(Marked):
         self._say()
 
     def _select(self, _: Any) -> None:
-        places = np.unique(self.view.index.get_indexer(pd.Index(self.selection, tupleize_cols=False)))
+        places = np.unique(places_of(self.view.index, self.selection))
+        # told to jupyter-scatter unless it told us: each change of its trait goes to the page and back
         if not np.array_equal(places, self._points.selected):
             self._points.select(places)
         self.value = self.view.loc[self.selection]
@@ -220,10 +228,9 @@ class Map(Marked):
     def _selected_there(self) -> None:
         """Take over what was selected in the page."""
         places = self._points.selected
-        known = self.view.index.get_indexer(pd.Index(self.selection, tupleize_cols=False))
-        if not np.array_equal(places, np.unique(known)):
+        if not np.array_equal(places, np.unique(places_of(self.view.index, self.selection))):
             self.selection = self.view.index.take(places)
-            for widget in (self, *(link.explorer for link in self._links)):
+            for widget in (self, *(link.explorer for link in self._links if not link.ended)):
                 widget.notice()
 
     def _hovered_there(self, place: int | None) -> None:
@@ -236,8 +243,8 @@ class Map(Marked):
     def _facts(self, place: int) -> list[tuple[str, str]]:
         """Tell of a row what there is to tell, the column that colours it first."""
         names = sorted(self._by_name, key=lambda name: name != self.color)[:FACTS]
-        row = self.view.iloc[place]
-        told = [(name, cell(row[self._by_name[name]])) for name in names]
+        # column by column: a row of a frame of numbers alone would make floats of all of them
+        told = [(name, cell(self.view[self._by_name[name]].iloc[place])) for name in names]
         return [(name, text if len(text) <= 160 else text[:159] + "…") for name, text in told if text]  # noqa: PLR2004
 
     def refuse(self, error: Exception) -> None:

@@ -15,7 +15,7 @@ from dkvector.widgets.answering import Asked, Outcome
 from dkvector.widgets.asks import Asks
 from dkvector.widgets.base import SettledLabels
 from dkvector.widgets.behind import Behind
-from dkvector.widgets.marks import Shown, edges, rings
+from dkvector.widgets.marks import Shown, edges, places_of, rings
 from dkvector.widgets.question import Question
 
 
@@ -92,6 +92,7 @@ class Marked(Asks):
 
     def _take(self, asked: Asked, outcome: Outcome) -> None:
         """Ring what was found; or nothing, where what is ringed was found and nothing is asked any more."""
+        # what was ringed by hand is no answer, so that a question which is taken back leaves it
         if outcome.frame is None and not self._searched:
             return
         found = outcome.frame is not None
@@ -116,7 +117,7 @@ class Marked(Asks):
 
     def _draw(self) -> None:
         shown = self._mask.copy()
-        own = self.view.index.get_indexer(pd.Index(self._own, tupleize_cols=False))
+        own = places_of(self.view.index, self._own)
         shown[own[own >= 0]] = True  # the row that is asked about may be any
         self._rings, told = rings(self.view.index, self._held("highlight") or [], shown)
         self._marked = {**self._marked, "rings": told}

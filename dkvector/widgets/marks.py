@@ -15,6 +15,7 @@ NAMES, RINGS = 12, 500  # rows that are named, and ringed, at most
 EDGES = 20_000  # that are drawn at most
 
 Shown = NDArray[np.bool_]
+Places = NDArray[np.intp]
 
 
 class Marks(NamedTuple):
@@ -22,6 +23,24 @@ class Marks(NamedTuple):
 
     drawn: Any
     told: str
+
+
+def places_of(index: pd.Index, labels: Sequence[Any]) -> Places:
+    """Find rows by their labels, -1 where there is none; a part of a label names no row.
+
+    Example:
+        >>> pairs = pd.MultiIndex.from_tuples([("a", 1), ("a", 2)])
+        >>> places_of(pairs, [("a", 2), "a", ("a",)])
+        array([ 1, -1, -1])
+    """
+    if not isinstance(index, pd.MultiIndex):
+        return index.get_indexer(pd.Index(labels, tupleize_cols=False))
+    found = np.full(len(labels), -1)
+    # pandas fails on tuples of another length
+    whole = [at for at, one in enumerate(labels) if isinstance(one, tuple) and len(one) == index.nlevels]
+    if whole:
+        found[whole] = index.get_indexer(pd.MultiIndex.from_tuples([labels[at] for at in whole]))
+    return found
 
 
 def rings(index: pd.Index, labels: Sequence[Any], shown: Shown) -> Marks:
@@ -39,7 +58,7 @@ def rings(index: pd.Index, labels: Sequence[Any], shown: Shown) -> Marks:
         >>> rings(pd.Index(["a", "b"]), ["b", "elsewhere"], np.array([True, True]))
         Marks(drawn=[(1, 'b')], told='1 of 2 highlighted')
     """
-    places = index.get_indexer(pd.Index(labels, tupleize_cols=False))
+    places = places_of(index, labels)
     there = [(int(at), label) for at, label in zip(places, labels, strict=True) if at >= 0 and shown[at]]
     count = f"{len(there):,}" if len(there) == len(places) else f"{len(there):,} of {len(places):,}"
     drawn = [(at, cell(label) if i < NAMES else "") for i, (at, label) in enumerate(there[:RINGS])]
@@ -60,7 +79,7 @@ def edges(index: pd.Index, missed: pd.DataFrame | None, shown: Shown) -> Marks:
     if missed is None:
         return Marks(b"", "")
     lost = missed[~missed["found"].to_numpy(bool)]
-    ends = np.stack([index.get_indexer(lost.index), index.get_indexer(pd.Index(lost["query"]))]).T
+    ends = np.stack([places_of(index, lost.index.tolist()), places_of(index, lost["query"].tolist())]).T
     ends = ends[(ends >= 0).all(axis=1)]
     ends = ends[shown[ends].all(axis=1)].astype(np.int32)
     told = f"{len(ends):,} missed edges"

@@ -56,6 +56,7 @@ def page(
             scores.tolist(),
             bars(scores).tolist(),
             distances,
+            # of no columns zip would make no rows
             zip(*cells, strict=True) if cells else [()] * len(shown),
             strict=True,
         )

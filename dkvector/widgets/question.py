@@ -7,15 +7,18 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import time
 from typing import Any, Literal
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dkvector.columns import to_index
+from dkvector.columns import to_arrow, to_index
 from dkvector.errors import NotFoundError, VectorError
 from dkvector.filters import Filter, Ids, as_filter, check_columns, parse
+from dkvector.indexes import Tuning
 from dkvector.metrics import Floats
 from dkvector.schema import Schema
 
@@ -101,13 +104,42 @@ def label_of(text: str, ids: pa.Field) -> Any:
     kind = ids.type.value_type if pa.types.is_dictionary(ids.type) else ids.type
     try:
         if pa.types.is_struct(kind):
-            parts = ast.literal_eval(text.strip())
-            return tuple(label_of(str(part), one) for part, one in zip(parts, kind, strict=True))
-        typed = text if pa.types.is_string(kind) or pa.types.is_large_string(kind) else text.strip()
-        label = to_index(pa.chunked_array([pa.array([typed]).cast(kind)]), pa.field(ids.name, kind))[0]
+            return tuple(label_of(part, one) for part, one in zip(_parts(text), kind, strict=True))
+        label = to_index(pa.chunked_array([_typed(text, kind)]), pa.field(ids.name, kind))[0]
     except (pa.ArrowException, ValueError, SyntaxError, TypeError) as exc:
-        raise NotFoundError(f"no row {text!r}; labels are {kind}") from exc
+        kinds = f"({', '.join(str(one.type) for one in kind)})" if pa.types.is_struct(kind) else kind
+        raise NotFoundError(f"no row {text!r}; labels are {kinds}") from exc
     return label.item() if isinstance(label, np.generic) else label
+
+
+def ids_of(index: pd.Index) -> pa.Field:
+    """Give the type of a frame's labels; those of a MultiIndex are structs, as a store's of several columns are."""
+    if isinstance(index, pd.MultiIndex):
+        return pa.field("", pa.struct([ids_of(level).with_name(str(at)) for at, level in enumerate(index.levels)]))
+    field = to_arrow(index.rename(None), "")[0]
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+
+
+def _parts(text: str) -> list[str]:
+    """Take a tuple apart as it is printed: its parts are literals, or made of one, as in Timestamp('2024-05-01')."""
+    node = ast.parse(text.strip(), mode="eval").body
+    parts = node.elts if isinstance(node, ast.Tuple) else [node]
+    return [str(ast.literal_eval(one.args[0] if isinstance(one, ast.Call) and one.args else one)) for one in parts]
+
+
+def _typed(text: str, kind: pa.DataType) -> pa.Array:
+    """Read a label by the way of Python where Arrow has none from texts."""
+    # not stripped: a text may begin or end with a blank
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.array([text], kind)
+    text = text.strip()
+    if pa.types.is_duration(kind):
+        return pa.array([pd.Timedelta(text)], kind)
+    if pa.types.is_time(kind):
+        return pa.array([time.fromisoformat(text)], kind)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return pa.array([ast.literal_eval(text)], kind)
+    return pa.array([UUID(text).bytes], kind) if kind == pa.uuid() else pa.array([text]).cast(kind)
 
 
 def filter_read(where: str, schema: Schema) -> Filter | None:
@@ -134,6 +166,18 @@ def where_typed(where: Any) -> str:
         return where
     read = as_filter(where)
     return "" if read is None else str(read)
+
+
+def knobs_typed(tuning: Tuning | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give the knobs that are set, by name.
+
+    Example:
+        >>> knobs_typed(Tuning(probes=8)), knobs_typed({"exact": True}), knobs_typed(None)
+        ({'probes': 8}, {'exact': True}, {})
+    """
+    if isinstance(tuning, Tuning):
+        return {name: value for name, value in dataclasses.asdict(tuning).items() if value != getattr(Tuning, name)}
+    return dict(tuning or {})
 
 
 def filter_text(where: str, without: Iterable[Any]) -> str | None:

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from dkvector.blocking import VectorStore
+from dkvector.errors import DkvectorError
 
 MOST = 100_000  # rows whose labels are read
 OFFERED = 12
@@ -38,10 +39,16 @@ class Rows:
     def near(self, begun: str) -> list[str]:
         """Give the labels that hold a text: those that begin with it first, the short ones first.
 
+        None are given where they can't be read.
+
         Example:
             >>> Rows(lambda: ["hotdog", "dogma", "dog", "cat"]).near("Dog")
             ['dog', 'dogma', 'hotdog']
         """
         sought = begun.strip().lower()
-        found = [(not low.startswith(sought), len(low), one) for one in self.labels if sought in (low := one.lower())]
+        try:
+            labels = self.labels
+        except DkvectorError:  # who may search need not be one who may read: then they type the whole label
+            return []
+        found = [(not low.startswith(sought), len(low), one) for one in labels if sought in (low := one.lower())]
         return [one for _, _, one in sorted(found)[:OFFERED]]

@@ -32,12 +32,14 @@ class Scattered:
         count = len(points)
         self.widget = _bare()
         settings = {
+            # one scale for both: jupyter-scatter's own would stretch each axis by itself
             **{name: [-1, 1] for name in ("x_domain", "y_domain", "x_scale_domain", "y_scale_domain")},
             "size": float(np.clip(400 / np.sqrt(count or 1), 1.5, 7)) if size is None else size,
             "opacity": float(np.clip(150 / np.sqrt(count or 1), 0.2, 0.85)),
             "opacity_by": None,
             "opacity_unselected": 0.6,
             "height": height,
+            # other points are the same ones in other colours: their filter and the index of their places stay
             "prevent_filter_reset": True,
             "non_spatial_points_update": True,
         }
@@ -100,6 +102,7 @@ def _fitted(points: Floats) -> Floats:
 
 
 def _coloured(xy: Floats, shades: Shades) -> dict[str, Any]:
+    # x, y, and two values that colours, sizes and the like go by: here colours alone go by the first
     points = np.zeros((len(xy), 4), np.float32)
     points[:, :2], points[:, 2] = xy, shades.codes
     several = len(shades.colours) > 1

@@ -55,8 +55,10 @@ def _scale(values: pd.Series) -> Shades:
     low, high = (float(one) for one in (numbers[known].min(), numbers[known].max())) if known.any() else (0.0, 0.0)
     scale = _colours.scale()
     colours = [to_hex(scale(step / (STEPS - 1))) for step in range(STEPS)]
+    # the colour after the last of the scale is that of what is missing
     codes = np.full(len(numbers), STEPS, np.intp)
     codes[known] = np.rint((numbers[known] - low) / ((high - low) or 1) * (STEPS - 1))
     items = [] if known.all() else [(_colours.MISSING, _colours.GREY)]
+    # ten of them make a gradient that can't be told from the whole
     ends = {"low": f"{low:.6g}", "high": f"{high:.6g}", "colours": colours[::7]}
     return Shades(codes, [*colours, _colours.GREY], {"title": str(values.name), "items": items, **ends})

@@ -61,6 +61,7 @@ def _parsed(text: str) -> list[ast.expr]:
     try:
         body = ast.parse(f"[{text.strip()}]", mode="eval").body
     except SyntaxError as exc:
+        # counted from 1, and from the bracket before the text
         raise _at(text, (exc.offset or 2) - 2, "an index is written as HNSW(m=16)") from exc
     if not isinstance(body, ast.List):
         raise _at(text, 0, "indexes are written as HNSW(m=16), IVF()")

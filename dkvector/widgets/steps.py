@@ -81,10 +81,16 @@ class Steps(Generic[S]):
             steps = await loop.run_in_executor(thread, work)
             while not self._stopped and (got := await loop.run_in_executor(thread, _next, steps)):
                 self._step(got[0])
+        except asyncio.CancelledError:
+            # the loop is at its end, and nobody comes back to tell that no step follows
+            self._ended(None, True)  # noqa: FBT003 - ended from outside
+            raise
         except Exception as exc:  # noqa: BLE001 - it is told of
             error = exc
         finally:
+            # closed where it ran, after the step that is being taken
             closed = loop.run_in_executor(thread, _close, steps)
+            # a wait would hold up the loop for as long as that step takes
             thread.shutdown(wait=False)
         await closed
         self._ended(error, self._stopped)

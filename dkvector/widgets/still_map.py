@@ -22,6 +22,7 @@ def drawn(view: pd.DataFrame, values: pd.Series | None, highlight: list[Any], mi
     if len(view) > DRAWN:
         chosen = np.sort(np.random.default_rng(0).choice(len(view), DRAWN, replace=False))
         some = pd.Index(view.index.take(chosen)).union(pd.Index(hits, tupleize_cols=False), sort=False)
+        # what is highlighted is drawn whatever chance says
         view = view.loc[some]
     axes = plot_map(
         view, None if values is None else values.loc[view.index], labels=False, highlight=hits or None, missed=missed

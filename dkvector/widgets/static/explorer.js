@@ -134,12 +134,8 @@ function results(model, scope) {
   const clear = h("button", { type: "button", onclick: () => model.send({ do: "clear" }) }, "");
   let drawn = null;
   const act = (what, at, label) => model.send({ do: what, at, label });
-  const toggle = (at) => {
-    const chosen = new Set(model.get("_selected"));
-    if (!chosen.delete(at)) chosen.add(at);
-    model.set("_selected", [...chosen].sort((a, b) => a - b));
-    model.save_changes();
-  };
+  // by its label too: the kernel may have found other rows by now
+  const toggle = (at) => act("select", at, model.get("_page").rows[at].label);
   const mark = () => {
     const chosen = new Set(model.get("_selected"));
     drawn?.rows.forEach(({ tr }, at) => tr.setAttribute("aria-selected", chosen.has(at)));

@@ -212,14 +212,25 @@ function statusBox(model, scope, working) {
   return [error, status];
 }
 
+/** Copy what is shown, and say how that went. */
+async function copyOf(shown) {
+  try {
+    await navigator.clipboard.writeText(shown.textContent);
+    return "copied";
+  } catch { // a page that came by plain http from elsewhere has no clipboard: the older way copies what is selected
+    window.getSelection().selectAllChildren(shown);
+    return document.execCommand("copy") ? "copied" : "selected";
+  }
+}
+
 /** A line of code, and a button that copies it. */
 function copied(text, name) {
+  const code = h("code", { role: "group", "aria-label": name }, text);
   const copy = h("button", { type: "button", "aria-label": `copy ${name.toLowerCase()}`, onclick: async () => {
-    await navigator.clipboard.writeText(text);
-    copy.textContent = "copied";
+    copy.textContent = await copyOf(code);
     setTimeout(() => { copy.textContent = "copy"; }, 1500);
   } }, "copy");
-  return h("div", { class: "dkv-code" }, h("code", { role: "group", "aria-label": name }, text), copy);
+  return h("div", { class: "dkv-code" }, code, copy);
 }
 
 /** The line of Python that does the same. */
