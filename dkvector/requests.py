@@ -223,14 +223,14 @@ class Written:
         inserted: rows that were new.
         replaced: rows whose id was known.
         dropped: labels of rows left out for their vectors.
-        ids: ids of the rows written; those of a load of many batches are not kept.
+        ids: ids of the rows written, which are not compared; those of a load of many batches are not kept.
         skipped: rows left as they are, for their ids were there.
     """
 
     inserted: int
     replaced: int = 0
     dropped: tuple[Any, ...] = ()
-    ids: pd.Index = field(default_factory=lambda: pd.Index([]), repr=False)
+    ids: pd.Index = field(default_factory=lambda: pd.Index([]), repr=False, compare=False)
     skipped: int = 0
 
     def and_then(self, other: Written) -> Written:
