@@ -163,8 +163,8 @@ def sample(blocks: Sequence[Block], size: int) -> Floats:
     chosen = np.sort(np.random.default_rng(SEED).choice(rows, size, replace=False)) + blocks[0].start
     parts = []
     for block in blocks:
-        inside = chosen[(chosen >= block.start) & (chosen < block.start + len(block.matrix))]
-        parts.append(block.matrix[inside - block.start])
+        here = chosen[(chosen >= block.start) & (chosen < block.start + len(block.matrix))]
+        parts.append(block.matrix[here - block.start])
     return np.concatenate(parts)
 
 

@@ -66,7 +66,7 @@ def walk(links: Any) -> Positions:
     Returns:
         The nodes `(n,)`; those that no link leads to come last.
     """
-    table, starts = _array(links.neighbors), _array(links.offsets)[:-1].astype(np.int64)
+    table, starts = viewed(links.neighbors), viewed(links.offsets)[:-1].astype(np.int64)
     width = np.arange(faiss.vector_to_array(links.cum_nneighbor_per_level)[1])
     unseen = np.ones(len(starts), bool)
     front = np.array([links.entry_point])[: len(starts)].astype(np.int64)
@@ -83,5 +83,6 @@ def walk(links: Any) -> Positions:
     return np.concatenate([*fronts, np.flatnonzero(unseen)])
 
 
-def _array(vector: Any) -> NDArray[Any]:
+def viewed(vector: Any) -> NDArray[Any]:
+    """View the numbers of one of Faiss's vectors, without a copy; of none it has no address."""
     return faiss.rev_swig_ptr(vector.data(), vector.size()) if vector.size() else np.zeros(0, np.int64)

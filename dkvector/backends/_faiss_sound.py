@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from dkvector.backends._faiss_nodes import has_map, inside, row_positions
+from dkvector.backends._faiss_nodes import has_map, inside, row_positions, viewed
 from dkvector.errors import SchemaError
 
 Whole = NDArray[Any]
@@ -66,9 +66,9 @@ def _check_map(index: Any, path: Path) -> None:
 def _check_graph(index: Any, path: Path) -> None:
     """Every link names a node, every node has the links of its level."""
     graph, rows = index.hnsw, int(index.ntotal)
-    links, levels = _array(graph.neighbors), _array(graph.levels)
+    links, levels = viewed(graph.neighbors), viewed(graph.levels)
     # signed: where unsigned numbers fall, their differences wrap around to large ones
-    offsets = _array(graph.offsets).astype(np.int64)
+    offsets = viewed(graph.offsets).astype(np.int64)
     per_level = faiss.vector_to_array(graph.cum_nneighbor_per_level).astype(np.int64)
     if not rows == index.storage.ntotal == len(levels) == len(offsets) - 1 or index.storage.d != index.d:
         raise _damaged(path, "its nodes are not as many as its rows")
@@ -130,10 +130,6 @@ def _check_tables(codes: Any, path: Path) -> None:
         raise _damaged(path, "its tables of centres are not as long as its parts take")
     if centre is not None and centre.size() != size:
         raise _damaged(path, "its centre has other dimensions")
-
-
-def _array(vector: Any) -> Whole:
-    return faiss.rev_swig_ptr(vector.data(), vector.size()) if vector.size() else np.zeros(0, np.int32)
 
 
 def _damaged(path: Path, why: str) -> SchemaError:
