@@ -123,7 +123,9 @@ def from_inner_product(products: Floats, metric: DistanceMetric) -> Floats:
         Distances of the same shape; rounding never takes cosine out of [0, 2].
     """
     if metric is DistanceMetric.COSINE:
-        return (np.float32(1) - products).clip(0, 2)
+        # twice as fast as clip, which tells for a few
+        near: Floats = np.minimum(np.maximum(np.float32(1) - products, 0), 2)
+        return near
     return -products
 
 

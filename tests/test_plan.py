@@ -141,6 +141,7 @@ def test_a_shortfall_that_was_asked_for_is_told(store, queries, monkeypatch):
     told = store.explain(queries, k=60, where="n < 70", tuning=Tuning(exact=False))
     assert told.shortfall == 12 * 60 - told.returned > 0
     assert f"{told.shortfall:,} short" in str(told)
+    assert "completed" not in told.native
 
 
 def test_rows_behind_the_index_are_found(store, queries):

@@ -90,21 +90,15 @@ class FaissIndex:
         Returns:
             The neighbours, nearest first.
         """
-        cosine = self.metric is DistanceMetric.COSINE
         # before the search, which empties the caches
-        lengths = np.sqrt(squared_norms(queries)) if cosine else None
-        values, positions = self.candidates(queries, mask, effort)
-        if lengths is not None:
-            # what stands for no neighbour is the largest number there is
-            with np.errstate(over="ignore"):
-                values /= lengths[:, None]
-        return self._nearest(values, positions)
+        lengths = np.sqrt(squared_norms(queries)) if self.metric is DistanceMetric.COSINE else None
+        return self._nearest(*self.candidates(queries, mask, effort), lengths)
 
     def candidates(self, queries: Floats, mask: Mask | None, effort: Effort) -> tuple[Floats, Positions]:
         """Give Faiss's own values and positions, both `(q, effort.candidates)`; -1 where it meets no more rows."""
         # a graph gives no more neighbours than it keeps candidates
         params = self._params(mask, max(effort.ef_search, effort.candidates), effort.probes)
-        with one_thread(len(queries)):
+        with one_thread(len(queries) == 1):
             values, positions = self.index.search(np.ascontiguousarray(queries), effort.candidates, params=params)
         return values, positions
 
@@ -119,11 +113,14 @@ class FaissIndex:
             return faiss.SearchParametersHNSW(sel=selector, efSearch=ef_search)
         return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
 
-    def _nearest(self, values: Floats, positions: Positions) -> Nearest:
-        if positions.min(initial=0) >= 0:
-            counts = np.full(len(positions), positions.shape[1])
-            return Nearest(positions.reshape(-1), self._distances(values.reshape(-1)), counts)
+    def _nearest(self, values: Floats, positions: Positions, lengths: Floats | None) -> Nearest:
         found = positions >= 0
+        if lengths is not None:
+            # what stands for no neighbour is the largest number there is
+            np.divide(values, lengths[:, None], out=values, where=found)
+        if found.all():
+            counts = np.full(len(found), found.shape[1])
+            return Nearest(positions.reshape(-1), self._distances(values.reshape(-1)), counts)
         return Nearest(positions[found], self._distances(values[found]), found.sum(axis=1))
 
     def _distances(self, values: Floats) -> Floats:
@@ -136,20 +133,20 @@ class FaissIndex:
             faiss.write_index(self.index, faiss.PyCallbackIOWriter(file.write))
 
 
-class one_thread:  # noqa: N801 - reads as a word: `with one_thread(queries)`
+class one_thread:  # noqa: N801 - reads as a word: `with one_thread(when)`
     """A single query is faster, and steadier, on one thread; a batch takes them all."""
 
-    def __init__(self, queries: int) -> None:
-        self._single = queries == 1
+    def __init__(self, when: bool) -> None:
+        self._when = when
 
     def __enter__(self) -> None:
-        if self._single:
+        if self._when:
             # a setting of the calling thread alone
             self._before = faiss.omp_get_max_threads()
             faiss.omp_set_num_threads(1)
 
     def __exit__(self, *_: object) -> None:
-        if self._single:
+        if self._when:
             faiss.omp_set_num_threads(self._before)
 
 

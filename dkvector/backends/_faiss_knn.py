@@ -1,4 +1,4 @@
-"""Exact neighbours of a batch by Faiss's blocked product: its candidates, measured again without the rounding."""
+"""Exact neighbours by Faiss, of a batch by its blocked product: its candidates, measured again without rounding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_sq
 from dkvector.norms import normalize, squared_norms
 
 SPARE = 2  # neighbours asked for beyond k, so that rows as near as the k-th are seen
-UNIT = 1e-5  # how far a squared norm may be from 1 for the product to be the cosine
+ONE_BY_ONE = 3  # queries that Faiss compares on one thread, in less time than a product of matrices takes on two
 
 Slowly = Callable[[Floats], Nearest]
 
@@ -26,9 +26,9 @@ def many(queries: Floats) -> bool:
     return bool(queries.size >= faiss.cvar.distance_compute_blas_threshold)
 
 
-def is_unit(block: Block) -> bool:
-    """Tell whether the product with every row is its cosine already."""
-    return bool(np.abs(block.squared - 1).max(initial=0) < UNIT)
+def is_faster(queries: Floats) -> bool:
+    """Tell whether Faiss finds the neighbours of so many queries in less time than we do."""
+    return len(queries) <= ONE_BY_ONE or many(queries)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class FaissKnn:
     @cached_property
     def space(self) -> Block:
         """The rows that Faiss compares: under cosine at unit length, since it can't divide by norms."""
-        plain = self.metric is not DistanceMetric.COSINE or is_unit(self.block)
+        plain = self.metric is not DistanceMetric.COSINE or self.block.unit
         return self.block if plain else Block(self.block.start, normalize(self.block.matrix))
 
     def nearest(self, queries: Floats, k: int, slowly: Slowly, ranks: Ranks | None = None) -> Nearest:
@@ -61,6 +61,10 @@ class FaissKnn:
         Returns:
             The neighbours, nearest first, ties by `ranks`.
         """
+        with one_thread(not many(queries)):
+            return self._nearest(queries, k, slowly, ranks)
+
+    def _nearest(self, queries: Floats, k: int, slowly: Slowly, ranks: Ranks | None) -> Nearest:
         wide = min(k + SPARE, len(self.block.matrix))
         euclidean = self.metric is DistanceMetric.EUCLIDEAN
         kind = faiss.METRIC_L2 if euclidean else faiss.METRIC_INNER_PRODUCT
@@ -94,7 +98,7 @@ class FaissKnn:
 
 def by_index(queries: Floats, matrix: Floats, rows: Positions) -> Floats:
     """Inner products `(q, r)` with some rows, without gathering them."""
-    with one_thread(len(queries)):
+    with one_thread(len(queries) == 1):
         return _measured_at(faiss.fvec_inner_products_by_idx, queries, matrix, np.tile(rows, (len(queries), 1)))
 
 

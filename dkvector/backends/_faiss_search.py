@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
 
 from dkvector.backends import _plan, _topk
 from dkvector.backends._faiss_index import EF_SEARCH, PROBES, FaissIndex, tail
-from dkvector.backends._faiss_knn import FaissKnn, by_index, is_unit, many, patched
+from dkvector.backends._faiss_knn import FaissKnn, by_index, is_faster, patched
 from dkvector.backends._local import Candidates, Found
 from dkvector.backends._marks import Mask
 from dkvector.backends._plan import Effort
@@ -44,7 +44,9 @@ class Search:
     def exactly(self, queries: Floats) -> Nearest:
         """Compare every candidate."""
         request, blocks = self.request, self.blocks
-        if self.candidates.mask is None and len(blocks) == 1 and _faiss_is_faster(queries, blocks[0], request):
+        alone = self.candidates.mask is None and len(blocks) == 1 and is_faster(queries)
+        # it can't divide by norms
+        if alone and (request.metric is not DistanceMetric.COSINE or blocks[0].unit):
             return self._by_faiss(queries, blocks[0])
         return _topk.search(
             blocks,
@@ -72,7 +74,8 @@ class Search:
             near = self._rescored(self._coded(index, mask, effort))
         else:
             near = index.search(request.queries, mask, effort)
-        if behind := tail(self.blocks, index.rows):
+        if index.rows < rows.total:
+            behind = tail(self.blocks, index.rows)
             among = self.candidates.positions
             rest = _topk.search(behind, request.queries, request.k, request.metric, rows=among, ranks=rows.ranks)
             near = merged([near, rest], request.k, rows)
@@ -111,11 +114,12 @@ def nearest(rows: Rows, index: FaissIndex | None, request: Request, candidates: 
     if index is None or made.effort is None:
         return Found(search.exactly(request.queries), made.plan, made.native)
     near = search.through(index, made.effort)
-    short = np.flatnonzero(near.counts < min(request.k, candidates.count))
-    if len(short) and request.tuning.exact is None:
-        near = patched(near, short, search.exactly(request.queries[short]))
-    completed = {"completed": f"{len(short):,} queries exactly"} if len(short) else {}
-    return Found(near, made.plan, made.native | completed)
+    want = min(request.k, candidates.count)
+    if request.tuning.exact is not None or near.counts.min(initial=want) >= want:
+        return Found(near, made.plan, made.native)
+    short = np.flatnonzero(near.counts < want)
+    near = patched(near, short, search.exactly(request.queries[short]))
+    return Found(near, made.plan, made.native | {"completed": f"{len(short):,} queries exactly"})
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ def effort_of(index: FaissIndex, request: Request, candidates: Candidates, rows:
         probes = min(tuning.probes or PROBES, lists)
         effort = _plan.lists_effort(probes, lists, index.rows, share, dimensions, code=index.code.lists)
     again = 0 if wide == k else _plan.exact_cost(wide, 1, dimensions)
-    return replace(effort, candidates=wide, cost=effort.cost + again)
+    return Effort(effort.ef_search, effort.probes, wide, effort.cost + again)
 
 
 def _widened(index: FaissIndex, tuning: Tuning, k: int, share: float) -> int:
@@ -197,11 +201,6 @@ def _native(index: FaissIndex, effort: Effort) -> dict[str, object]:
     if index.spec.quantization is not None:
         knobs["candidates"] = effort.candidates
     return knobs
-
-
-def _faiss_is_faster(queries: Floats, block: Block, request: Request) -> bool:
-    """Faiss's own product wins from the batch size on where it uses BLAS; it can't divide by norms."""
-    return many(queries) and (request.metric is not DistanceMetric.COSINE or is_unit(block))
 
 
 def merged(parts: Sequence[Nearest], k: int, rows: Rows) -> Nearest:

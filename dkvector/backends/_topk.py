@@ -27,6 +27,7 @@ CELLS = 1 << 21  # entries of one block of products: 8 MB
 QUERIES = 1024  # queries of one block: enough for BLAS to run at full speed
 PAIRS = 1 << 9  # pairs measured at a time, few enough to stay in the processor
 TIES = 4096  # candidates beyond k, as near as the k-th but for rounding, at which they are measured before going on
+UNIT = 1e-5  # how far a squared norm may be from 1 for the product to be the cosine
 SLACK = 4e-6  # rounding of a float32 product, relative to the length of the vectors
 
 
@@ -45,6 +46,11 @@ class Block:
     def squared_at(self, rows: Positions, vectors: Floats) -> Floats:
         """Squared norms of some rows, whose vectors are at hand: a few need no look at all the others."""
         return self.squared[rows] if "squared" in self.__dict__ else squared_norms(vectors)
+
+    @cached_property
+    def unit(self) -> bool:
+        """Whether the product with every row is its cosine already."""
+        return bool(np.abs(self.squared - 1).max(initial=0) < UNIT)
 
     @cached_property
     def longest(self) -> np.float32:
