@@ -206,4 +206,9 @@ class Tuning:
             >>> Tuning.of({"probes": 8}).probes
             8
         """
+        if tuning is None:
+            return USUAL
         return tuning if isinstance(tuning, Tuning) else knobs_of(cls, tuning or {})
+
+
+USUAL = Tuning()

@@ -152,14 +152,14 @@ class Rows:
 
     def arrays(self, positions: Positions, columns: Iterable[str]) -> dict[str, Any]:
         """Give payload columns by position, as pandas has them."""
-        made = {}
-        for name in columns:
-            of = self.schema.payload.field(name)
-            if len(self.segments) == 1 and _kept_converted(of.type):
-                made[name] = self.segments[0].values(of).take(positions)
-            else:
-                made[name] = to_pandas(self._taken(positions, partial(Segment.column, of=of)), of)
-        return made
+        return {name: self._array(positions, name) for name in columns}
+
+    def _array(self, positions: Positions, name: str) -> Any:
+        whole = self.segments[0].whole(name, self.schema.payload) if len(self.segments) == 1 else None
+        if whole is not None:
+            return whole.take(positions)
+        of = self.schema.payload.field(name)
+        return to_pandas(self._taken(positions, partial(Segment.column, of=of)), of)
 
     def _taken(self, positions: Positions, column: Column) -> pa.ChunkedArray:
         if len(self.segments) == 1:
@@ -231,11 +231,6 @@ def _joined(before: Sequence[Segment], added: Segment, schema: Schema) -> tuple[
     while kept and len(kept[-1]) <= 2 * len(added) and len(kept[-1]) + len(added) <= SMALL:
         added = merged(kept.pop(), added, schema)
     return (*kept, added)
-
-
-def _kept_converted(kind: pa.DataType) -> bool:
-    """Tell whether pandas can take from a column faster than Arrow, at little memory."""
-    return bool(pa.types.is_primitive(kind) or pa.types.is_dictionary(kind) or pa.types.is_large_string(kind))
 
 
 def _chunks(column: pa.ChunkedArray | pa.Array) -> list[pa.Array]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from dkvector.backends._marks import Mask
 from dkvector.backends._row_reader import RowReader
+from dkvector.backends._texts import Texts, can_view
 from dkvector.backends._topk import Block, Positions
 from dkvector.columns import to_index, to_pandas
 from dkvector.ingest import Batch
@@ -68,11 +69,15 @@ class Segment:
     def _converted(self) -> dict[object, Any]:
         return {}
 
-    def values(self, of: pa.Field) -> Any:
-        """Give a payload column as pandas has it, converted once: mostly without a copy."""
-        if of.name not in self._converted:
-            self._converted[of.name] = to_pandas(self.column(of), of)
-        return self._converted[of.name]
+    def whole(self, name: str, payload: pa.Schema) -> Any:
+        """Give what takes from a payload column faster than Arrow does, converted once and mostly without a copy.
+
+        Returns:
+            Something with `take(positions)`, which gives values as pandas has them; None where Arrow is as fast.
+        """
+        if name not in self._converted:
+            self._converted[name] = _whole(self.column(of := payload.field(name)), of)
+        return self._converted[name]
 
     def labels(self, of: pa.Field) -> pd.Index:
         """Give the ids as pandas has them, converted once: the index keeps the table that finds them."""
@@ -99,6 +104,14 @@ class Segment:
     def column(self, of: pa.Field) -> pa.ChunkedArray:
         """Give a payload column; one that came later, or was of no type yet, is missing here."""
         return column_of(self.payload, of)
+
+
+def _whole(column: pa.ChunkedArray, of: pa.Field) -> Any:
+    kind = of.type
+    if not (pa.types.is_primitive(kind) or pa.types.is_dictionary(kind) or pa.types.is_large_string(kind)):
+        return None
+    values = to_pandas(column, of)
+    return Texts.of(column, values) if can_view(column, values) else values
 
 
 def _each(labels: pd.Index, ids: pd.Index) -> Positions:
