@@ -382,6 +382,17 @@ def test_a_run_is_known_by_the_place_of_its_store_but_not_by_its_password(tmp_pa
     assert bench._place(None) == ()
 
 
+def test_a_run_of_several_open_stores_is_known_by_what_each_of_them_holds(tmp_path):
+    given = {"metric": "l2", "checkpoint": tmp_path / "runs", **QUICK}
+    with DIGITS.vec.push("exact", metric="l2") as whole, DIGITS.vec.push("exact", metric="l2") as other:
+        before = dkv.evaluate({"whole": whole, "other": other}, None, 50, **given).runs
+        other.delete(where="digit > 2")
+        after = dkv.evaluate({"whole": whole, "other": other}, None, 50, **given).runs
+    assert before["recall"].tolist() == [1, 1]
+    assert after["recall"].iloc[0] == 1
+    assert after["recall"].iloc[1] < 0.7
+
+
 def test_an_open_store_is_measured_with_its_own_knobs_and_by_the_metric_that_is_asked_for(tmp_path):
     given = {"sweep": [], "checkpoint": tmp_path / "runs", **QUICK}
     with DIGITS.vec.push("faiss", index=dkv.IVF(lists=40), metric="l2") as store:

@@ -15,6 +15,7 @@ from dkvector.evaluation.configs import without_password
 from dkvector.evaluation.fingerprint import digest
 from dkvector.evaluation.run import Ground, run
 from dkvector.evaluation.settings import Build, Setting, told, tunings
+from dkvector.evaluation.sources import StoreSource
 from dkvector.evaluation.subject import Subject
 from dkvector.evaluation.timing import Timing
 from dkvector.evaluation.truth import Truth
@@ -159,7 +160,20 @@ class Bench:
         if self.kept.path is None:
             return ""
         asked = (setting.tuning, setting.k, str(setting.filter), self._matching[setting.where])
-        return digest(self._content, build.label, _place(build.target), spec, *asked)
+        return digest(self._content, self._held(build), build.label, _place(build.target), spec, *asked)
+
+    def _held(self, build: Build) -> str:
+        """Digest what an open store holds: of several only the first one's rows are those of the subject."""
+        if build.store is None:
+            return ""
+        if build.label not in self._stores:
+            source = StoreSource(build.store, self.subject.name, self.subject.metric)
+            self._stores[build.label] = source.digested(self.columns)
+        return self._stores[build.label]
+
+    @cached_property
+    def _stores(self) -> dict[str, str]:
+        return {}
 
     @cached_property
     def _matching(self) -> dict[str, str]:

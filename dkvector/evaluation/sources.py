@@ -18,7 +18,7 @@ from dkvector.backends._topk import Block, Positions
 from dkvector.blocking import VectorStore
 from dkvector.columns import to_index
 from dkvector.errors import NotFoundError, SchemaError
-from dkvector.evaluation.fingerprint import digest
+from dkvector.evaluation.fingerprint import Digest, digest
 from dkvector.filters import as_filter
 from dkvector.frame_columns import vector_column
 from dkvector.ingest import OnBad
@@ -129,6 +129,13 @@ class StoreSource:
             kept = rows if read.rows is None else rows.iloc[read.rows]
             yield Chunk(at, read.matrix, kept[wanted])
             at += len(kept)
+
+    def digested(self, columns: Sequence[str]) -> str:
+        """Read all rows, and give a digest of their labels, vectors and some columns."""
+        seen = Digest()
+        for chunk in self.chunks(columns, self.metric):
+            seen.add(chunk.matrix, chunk.labels, *(pd.Index(chunk.frame[name]) for name in chunk.frame))
+        return seen.text
 
 
 @dataclass(frozen=True)
