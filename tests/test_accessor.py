@@ -619,7 +619,8 @@ def test_push_to_a_path_stays(frame, tmp_path):
 def test_a_store_that_was_closed_says_so_and_loses_nothing(frame, tmp_path):
     store = frame.vec.push("faiss", path=tmp_path / "rows")
     store.close()
-    calls = (lambda: store.search(EAST), lambda: store.upsert(frame.head(1)), lambda: len(store), store.to_frame)
+    asked = (lambda: store.search(EAST), lambda: len(store), store.to_frame, store.stats)
+    calls = (*asked, lambda: store.upsert(frame.head(1)), store.drop)
     for call in calls:
         with pytest.raises(dkv.BackendUnavailableError, match="was closed; open it again"):
             call()

@@ -291,6 +291,7 @@ class FaissStore(LocalStore):
             `rows`, `deleted`; bytes of the vectors and the payload, which are mapped from disk, and of the indexes;
             bytes in memory, which are the indexes and what is kept of each row; bytes of all files on disk.
         """
+        _ = self.empty  # an error once closed
         rows = self._rows
         segments = () if rows is None else rows.segments
         indexes = 0 if rows is None else sum(index.nbytes for index in rows.indexes.values())
