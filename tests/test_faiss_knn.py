@@ -1,14 +1,14 @@
-"""Exact search that Faiss answers, for one query and for very many: the same rows as ours, also among ties."""
+"""Exact search with Faiss, for one query and for very many: the same rows as ours, also among ties."""
 
 import faiss
 import numpy as np
 import pandas as pd
 import pytest
 
-from dkvector.backends import _faiss_knn, _topk
-from dkvector.backends._faiss_knn import ONE_BY_ONE, FaissKnn, many
+from dkvector.backends import _topk
+from dkvector.backends._faiss_knn import ONE_BY_ONE, FaissKnn, many, one_by_one, products_for
 from dkvector.backends._topk import Block
-from dkvector.indexes import Flat
+from dkvector.indexes import IVF, Flat
 from dkvector.metrics import DistanceMetric
 
 DIMENSIONS, TWINS = 8, 30
@@ -36,21 +36,36 @@ def test_of_more_ties_than_places_the_first_ids_come(frame, metric, count):
 
 @pytest.mark.parametrize("metric", list(DistanceMetric))
 @pytest.mark.parametrize("k", [1, 7, 50, 80])
-def test_one_query_finds_what_ours_finds(metric, k):
+def test_faiss_finds_what_ours_finds(metric, k):
     rng = np.random.default_rng(1)
     rows = rng.standard_normal((60, DIMENSIONS)).astype("f4")
     block, query = Block(0, rows), rng.standard_normal((1, DIMENSIONS)).astype("f4")
     ours = _topk.search([block], query, k, metric)
-    theirs = FaissKnn(block, metric).nearest(query, k, lambda _: pytest.fail("nothing is tied"))
-    assert theirs.positions.tolist() == ours.positions.tolist()
-    np.testing.assert_allclose(theirs.distances, ours.distances, atol=1e-6)
+    by_batch = FaissKnn(block, metric).nearest(query, k, lambda _: pytest.fail("nothing is tied"))
+    alone = _topk.search([block], query, k, metric, products=products_for(1))
+    for theirs in (by_batch, alone):
+        assert theirs.positions.tolist() == ours.positions.tolist()
+        np.testing.assert_allclose(theirs.distances, ours.distances, atol=1e-6)
+
+
+@pytest.mark.parametrize("queries", [1, 2, ONE_BY_ONE])
+def test_products_one_by_one(queries):
+    rng = np.random.default_rng(2)
+    some, rows = (rng.standard_normal((count, DIMENSIONS)).astype("f4") for count in (queries, 33))
+    space = np.empty(queries * 33, np.float32)
+    np.testing.assert_allclose(one_by_one(some, rows, space), some @ rows.T, atol=1e-5)
+    np.testing.assert_allclose(_topk.multiplied(some, rows, space), some @ rows.T, atol=1e-5)
+
+
+def test_few_queries_are_compared_one_by_one():
+    assert [products_for(count).whole is one_by_one for count in (1, ONE_BY_ONE, ONE_BY_ONE + 1)] == [True, True, False]
 
 
 def test_the_threads_are_as_before(frame):
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(before + 1)
     try:
-        with frame.vec.push("faiss", index=Flat()) as store:
+        with frame.vec.push("faiss", index=IVF(lists=2)) as store:
             store.search(frame.v.iloc[0])
         assert faiss.omp_get_max_threads() == before + 1
     finally:
@@ -58,11 +73,11 @@ def test_the_threads_are_as_before(frame):
 
 
 @pytest.mark.parametrize(("scale", "asked"), [(1, True), (3, False)])
-def test_faiss_is_asked_where_its_product_is_the_cosine(frame, monkeypatch, scale, asked):
+def test_a_batch_is_given_to_faiss_where_its_product_is_the_cosine(frame, monkeypatch, scale, asked):
     calls = []
-    knn = _faiss_knn.faiss.knn
-    monkeypatch.setattr(_faiss_knn.faiss, "knn", lambda *args, **kinds: calls.append(1) or knn(*args, **kinds))
+    knn = faiss.knn
+    monkeypatch.setattr(faiss, "knn", lambda *args, **kinds: calls.append(1) or knn(*args, **kinds))
     vectors = [scale * one for one in frame.v]
     with frame.assign(v=vectors).vec.push("faiss", index=Flat()) as store:
-        found = store.search(frame.v.iloc[0], k=1)
-    assert (found.index.tolist(), bool(calls)) == (["r99"], asked)
+        found = store.search(np.tile(frame.v.iloc[0], (MANY, 1)), k=1)
+    assert (set(found.index), bool(calls)) == ({"r99"}, asked)

@@ -9,14 +9,14 @@ from functools import cached_property
 import faiss
 import numpy as np
 
-from dkvector.backends import _topk
+from dkvector.backends import _plan, _topk
 from dkvector.backends._faiss_index import one_thread
-from dkvector.backends._topk import Block, Nearest, Positions, Ranks, joined
+from dkvector.backends._topk import Block, Nearest, Positions, Products, Ranks, joined
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
 from dkvector.norms import normalize, squared_norms
 
 SPARE = 2  # neighbours asked for beyond k, so that rows as near as the k-th are seen
-ONE_BY_ONE = 3  # queries that Faiss compares on one thread, in less time than a product of matrices takes on two
+ONE_BY_ONE = 3  # queries that Faiss's kernel compares on one thread, in less time than BLAS takes on two
 
 Slowly = Callable[[Floats], Nearest]
 
@@ -24,11 +24,6 @@ Slowly = Callable[[Floats], Nearest]
 def many(queries: Floats) -> bool:
     """Tell whether Faiss multiplies matrices for so many queries: below, it goes query by query."""
     return bool(queries.size >= faiss.cvar.distance_compute_blas_threshold)
-
-
-def is_faster(queries: Floats) -> bool:
-    """Tell whether Faiss finds the neighbours of so many queries in less time than we do."""
-    return len(queries) <= ONE_BY_ONE or many(queries)
 
 
 @dataclass(frozen=True)
@@ -61,10 +56,6 @@ class FaissKnn:
         Returns:
             The neighbours, nearest first, ties by `ranks`.
         """
-        with one_thread(not many(queries)):
-            return self._nearest(queries, k, slowly, ranks)
-
-    def _nearest(self, queries: Floats, k: int, slowly: Slowly, ranks: Ranks | None) -> Nearest:
         wide = min(k + SPARE, len(self.block.matrix))
         euclidean = self.metric is DistanceMetric.EUCLIDEAN
         kind = faiss.METRIC_L2 if euclidean else faiss.METRIC_INNER_PRODUCT
@@ -94,6 +85,20 @@ class FaissKnn:
         rows = np.take_along_axis(positions, order[:, :k], axis=1)
         counts = np.full(len(queries), rows.shape[1])
         return Nearest(rows.reshape(-1), np.ascontiguousarray(nearest[:, :k]).reshape(-1), counts)
+
+
+def products_for(queries: int) -> Products:
+    """Choose what makes the inner products of so many queries."""
+    whole = one_by_one if queries <= ONE_BY_ONE else _topk.multiplied
+    return Products(whole, by_index if queries < _plan.BATCH else _topk.gathered)
+
+
+def one_by_one(queries: Floats, rows: Floats, space: Floats) -> Floats:
+    """Inner products `(q, r)` with every row, in one pass through them for each query."""
+    out = space.reshape(len(queries), -1)
+    for query, products in zip(queries, out, strict=True):
+        faiss.fvec_inner_products_ny(*map(faiss.swig_ptr, (products, query, rows)), rows.shape[1], len(rows))
+    return out
 
 
 def by_index(queries: Floats, matrix: Floats, rows: Positions) -> Floats:

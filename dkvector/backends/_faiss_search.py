@@ -10,7 +10,7 @@ import numpy as np
 
 from dkvector.backends import _plan, _topk
 from dkvector.backends._faiss_index import EF_SEARCH, PROBES, FaissIndex, tail
-from dkvector.backends._faiss_knn import FaissKnn, by_index, is_faster, patched
+from dkvector.backends._faiss_knn import FaissKnn, many, patched, products_for
 from dkvector.backends._local import Candidates, Found
 from dkvector.backends._marks import Mask
 from dkvector.backends._plan import Effort
@@ -44,7 +44,7 @@ class Search:
     def exactly(self, queries: Floats) -> Nearest:
         """Compare every candidate."""
         request, blocks = self.request, self.blocks
-        alone = self.candidates.mask is None and len(blocks) == 1 and is_faster(queries)
+        alone = self.candidates.mask is None and len(blocks) == 1 and many(queries)
         # it can't divide by norms
         if alone and (request.metric is not DistanceMetric.COSINE or blocks[0].unit):
             return self._by_faiss(queries, blocks[0])
@@ -55,7 +55,7 @@ class Search:
             request.metric,
             rows=self.candidates.positions,
             ranks=self.rows.ranks,
-            products=by_index if len(queries) < _plan.BATCH else _topk.gathered,
+            products=products_for(len(queries)),
         )
 
     def _by_faiss(self, queries: Floats, block: Block) -> Nearest:

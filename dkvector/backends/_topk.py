@@ -21,7 +21,6 @@ from dkvector.norms import squared_norms
 
 Positions = NDArray[np.intp]
 Ranks = Callable[[Positions], Positions]
-Products = Callable[[Floats, Floats, Positions], Floats]
 
 CELLS = 1 << 21  # entries of one block of products: 8 MB
 QUERIES = 1024  # queries of one block: enough for BLAS to run at full speed
@@ -85,10 +84,9 @@ class Piece:
     def dots(self, queries: Floats, products: Products, space: Floats) -> Floats:
         """Inner products `(q, r)` with the queries, in `space` where it fits: fresh memory costs as much as they do."""
         if self.rows is None:
-            # rows by queries, not queries by rows: BLAS takes a third less for small batches
-            out = space[: len(queries) * (self.stop - self.start)].reshape(-1, len(queries))
-            return np.matmul(self.block.matrix[self.start : self.stop], queries.T, out=out).T
-        return products(queries, self.block.matrix, self.rows)
+            rows = self.block.matrix[self.start : self.stop]
+            return products.whole(queries, rows, space[: len(queries) * len(rows)])
+        return products.some(queries, self.block.matrix, self.rows)
 
     @property
     def squared(self) -> Floats:
@@ -100,9 +98,31 @@ class Piece:
         return at + (self.block.start + self.start) if self.rows is None else self.rows[at] + self.block.start
 
 
+def multiplied(queries: Floats, rows: Floats, space: Floats) -> Floats:
+    """Inner products `(q, r)` of queries `(q, d)` with rows `(r, d)`, in space for as many."""
+    # rows by queries, not queries by rows: BLAS takes a third less for small batches
+    return np.matmul(rows, queries.T, out=space.reshape(-1, len(queries))).T
+
+
 def gathered(queries: Floats, matrix: Floats, rows: Positions) -> Floats:
     """Inner products `(q, r)` of queries `(q, d)` with some rows of a matrix `(n, d)`."""
     return queries @ matrix[rows].T
+
+
+@dataclass(frozen=True)
+class Products:
+    """How inner products `(q, r)` are made, where an engine has a faster way than BLAS.
+
+    Attributes:
+        whole: with every row of a matrix, in space that is given.
+        some: with some of its rows, by position.
+    """
+
+    whole: Callable[[Floats, Floats, Floats], Floats] = multiplied
+    some: Callable[[Floats, Floats, Positions], Floats] = gathered
+
+
+PLAIN = Products()
 
 
 def search(
@@ -113,7 +133,7 @@ def search(
     *,
     rows: Positions | None = None,
     ranks: Ranks | None = None,
-    products: Products = gathered,
+    products: Products = PLAIN,
 ) -> Nearest:
     """Find the k nearest rows of every query, exactly.
 
@@ -124,7 +144,7 @@ def search(
         metric: the metric.
         rows: the only rows that may be found, ascending; all of them by default.
         ranks: gives the order of rows among ties; the order of rows by default.
-        products: inner products with a subset of rows, where an engine has a faster way than gathering them.
+        products: makes inner products.
 
     Returns:
         The neighbours, nearest first, ties by `ranks`.
