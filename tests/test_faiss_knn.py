@@ -7,6 +7,7 @@ import pytest
 
 from dkvector.backends import _topk
 from dkvector.backends._faiss_knn import ONE_BY_ONE, FaissKnn, many, one_by_one, products_for
+from dkvector.backends._products import multiplied
 from dkvector.backends._topk import Block
 from dkvector.indexes import IVF, Flat
 from dkvector.metrics import DistanceMetric
@@ -54,7 +55,7 @@ def test_products_one_by_one(queries):
     some, rows = (rng.standard_normal((count, DIMENSIONS)).astype("f4") for count in (queries, 33))
     space = np.empty(queries * 33, np.float32)
     np.testing.assert_allclose(one_by_one(some, rows, space), some @ rows.T, atol=1e-5)
-    np.testing.assert_allclose(_topk.multiplied(some, rows, space), some @ rows.T, atol=1e-5)
+    np.testing.assert_allclose(multiplied(some, rows, space), some @ rows.T, atol=1e-5)
 
 
 def test_few_queries_are_compared_one_by_one():

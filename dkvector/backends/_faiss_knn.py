@@ -11,7 +11,8 @@ import numpy as np
 
 from dkvector.backends import _plan, _topk
 from dkvector.backends._faiss_index import one_thread
-from dkvector.backends._topk import Block, Nearest, Positions, Products, Ranks, joined
+from dkvector.backends._products import Products, gathered, multiplied
+from dkvector.backends._topk import Block, Nearest, Positions, Ranks, joined
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
 from dkvector.norms import normalize, squared_norms
 
@@ -89,8 +90,8 @@ class FaissKnn:
 
 def products_for(queries: int) -> Products:
     """Choose what makes the inner products of so many queries."""
-    whole = one_by_one if queries <= ONE_BY_ONE else _topk.multiplied
-    return Products(whole, by_index if queries < _plan.BATCH else _topk.gathered)
+    whole = one_by_one if queries <= ONE_BY_ONE else multiplied
+    return Products(whole, by_index if queries < _plan.BATCH else gathered)
 
 
 def one_by_one(queries: Floats, rows: Floats, space: Floats) -> Floats:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dkvector.backends._products import PLAIN, Products
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
 from dkvector.norms import squared_norms
 
@@ -96,33 +97,6 @@ class Piece:
     def positions(self, at: Positions) -> Positions:
         """Rows of the field for columns of the product."""
         return at + (self.block.start + self.start) if self.rows is None else self.rows[at] + self.block.start
-
-
-def multiplied(queries: Floats, rows: Floats, space: Floats) -> Floats:
-    """Inner products `(q, r)` of queries `(q, d)` with rows `(r, d)`, in space for as many."""
-    # rows by queries, not queries by rows: BLAS takes a third less for small batches
-    return np.matmul(rows, queries.T, out=space.reshape(-1, len(queries))).T
-
-
-def gathered(queries: Floats, matrix: Floats, rows: Positions) -> Floats:
-    """Inner products `(q, r)` of queries `(q, d)` with some rows of a matrix `(n, d)`."""
-    return queries @ matrix[rows].T
-
-
-@dataclass(frozen=True)
-class Products:
-    """How inner products `(q, r)` are made, where an engine has a faster way than BLAS.
-
-    Attributes:
-        whole: with every row of a matrix, in space that is given.
-        some: with some of its rows, by position.
-    """
-
-    whole: Callable[[Floats, Floats, Floats], Floats] = multiplied
-    some: Callable[[Floats, Floats, Positions], Floats] = gathered
-
-
-PLAIN = Products()
 
 
 def search(
