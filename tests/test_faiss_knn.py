@@ -58,8 +58,10 @@ def test_products_one_by_one(queries):
     np.testing.assert_allclose(multiplied(some, rows, space), some @ rows.T, atol=1e-5)
 
 
-def test_few_queries_are_compared_one_by_one():
-    assert [products_for(count).whole is one_by_one for count in (1, ONE_BY_ONE, ONE_BY_ONE + 1)] == [True, True, False]
+@pytest.mark.parametrize(("queries", "threads", "alone"), [(1, 2, True), (3, 4, True), (4, 2, False), (1, 5, False)])
+def test_few_queries_are_compared_one_by_one_where_cores_are_few(monkeypatch, queries, threads, alone):
+    monkeypatch.setattr(faiss, "omp_get_max_threads", lambda: threads)
+    assert (products_for(queries).whole is one_by_one) == alone
 
 
 def test_the_threads_are_as_before(frame):

@@ -18,6 +18,7 @@ from dkvector.norms import normalize, squared_norms
 
 SPARE = 2  # neighbours asked for beyond k, so that rows as near as the k-th are seen
 ONE_BY_ONE = 3  # queries that Faiss's kernel compares on one thread, in less time than BLAS takes on two
+CORES = 4  # up to which one of them reads the rows about as fast as all together
 
 Slowly = Callable[[Floats], Nearest]
 
@@ -90,7 +91,8 @@ class FaissKnn:
 
 def products_for(queries: int) -> Products:
     """Choose what makes the inner products of so many queries."""
-    whole = one_by_one if queries <= ONE_BY_ONE else multiplied
+    alone = queries <= ONE_BY_ONE and faiss.omp_get_max_threads() <= CORES
+    whole = one_by_one if alone else multiplied
     return Products(whole, by_index if queries < _plan.BATCH else gathered)
 
 
