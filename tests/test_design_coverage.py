@@ -14,7 +14,7 @@ NAMED = sorted(set(re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", TEXT)))
 
 def names_in(file):
     path = ROOT / file if "/" in file else ROOT / "tests" / file
-    return {node.name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if hasattr(node, "name")}
+    return {node.name for node in ast.walk(ast.parse(path.read_text("utf-8"))) if getattr(node, "name", None)}
 
 
 @pytest.mark.parametrize(("file", "name"), [pair for pair in NAMED if pair[1]])

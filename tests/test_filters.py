@@ -158,7 +158,7 @@ def test_a_time_keeps_its_zone():
 
 
 @pytest.mark.parametrize(
-    "missing", [None, float("nan"), np.nan, pd.NA, pd.NaT, np.datetime64("NaT"), Decimal("NaN"), Decimal("sNaN")]
+    "missing", [None, float("nan"), np.nan, pd.NA, pd.NaT, np.datetime64("NaT", "ns"), Decimal("NaN"), Decimal("sNaN")]
 )
 @pytest.mark.parametrize(
     "build", [lambda v: col("a") == v, lambda v: col("a") > v, lambda v: col("a").isin([1, v]), lambda v: Ids((v,))]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import dkvector as dkv
 from dkvector.backends.faiss import FaissStore
+from dkvector.evaluation.planned import Plan
 from dkvector.evaluation.settings import told
 from dkvector.widgets.specs import read_knobs, read_specs, written
 from dkvector.widgets.steps import Steps
@@ -304,22 +305,28 @@ def test_a_loop_that_ends_leaves_nothing_busy():
     assert len(shown.run().runs) == 1
 
 
-def test_an_observer_that_fails_leaves_nothing_busy():
-    shown = evaluator(specs=dkv.Flat())
+def test_a_loop_that_ended_brings_no_rows_of_its_own_into_the_next_run(monkeypatch):
+    shown, real, threads = evaluator(specs=dkv.Flat()), Plan.read, []
+    entered, late = threading.Event(), threading.Event()
 
-    def fail(_):
-        raise OSError("no space left")
+    def read(plan):
+        threads.append(threading.current_thread())
+        if len(threads) == 1:
+            entered.set()
+            late.wait(10)
+        return real(plan)
 
-    shown.observe(fail, "value")
-    with pytest.raises(OSError, match="no space"):
-        shown.run()
-    assert (shown.busy, shown.error) == (False, "OSError: no space left")
+    def after_the_other(outcome):
+        late.set()
+        threads[0].join()
+        arrived(outcome)
 
+    async def begun():
+        shown.start()
+        await asyncio.sleep(0)
 
-def test_a_press_that_began_nothing_is_not_where_later_runs_come_from():
-    shown = evaluator(specs=dkv.Flat())
-    shown._heard(None, {"do": "stop"}, [])
-    shown.run()
-    assert shown._noticed == 0
-    shown._heard(None, {"do": "start"}, [])
-    assert shown._noticed == 1
+    monkeypatch.setattr(Plan, "read", read)
+    asyncio.run(begun())
+    assert entered.wait(10)
+    arrived, shown._steps._step = shown._arrived, after_the_other
+    assert len(shown.run().runs) == 1

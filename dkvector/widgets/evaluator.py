@@ -207,6 +207,7 @@ class Evaluator(Widget):
             raise SchemaError("nothing was measured: start() begins")
         return self.evaluation
 
+    _plan: Plan | None = None  # of the last run that was begun
     _failure: Exception | None = None
     _pressed = False  # in the page, whose notice it is then that runs are done
 
@@ -217,7 +218,7 @@ class Evaluator(Widget):
         except SchemaError as error:
             self._tell(error=error)
             raise
-        self._failure, self._course, self.evaluation = None, None, None
+        self._plan, self._failure, self._course, self.evaluation = plan, None, None, None
         with self.hold_sync():
             # the page must not draw the runs of before under what is asked now
             self.selection, self.value, self._runs = None, None, {}
@@ -228,8 +229,11 @@ class Evaluator(Widget):
     def _outcomes(self, plan: Plan) -> Iterator[Outcome]:
         """Measure, in whatever thread."""
         # here, and not by who waits: reading the rows may take as long as the runs
-        self._course = plan.read()
-        return self._course.outcomes()
+        course = plan.read()
+        # where a loop ended meanwhile, another run may have begun, whose rows are not these
+        if plan is self._plan:
+            self._course = course
+        return course.outcomes()
 
     def _arrived(self, _: Outcome) -> None:
         """Show the runs so far."""
