@@ -225,6 +225,22 @@ def test_like_a_row_finds_the_others(frame):
     assert (many["query"].tolist(), many.index.tolist()) == ([3, 3, 0, 0], [2, 5, 1, 4])
 
 
+def test_like_an_interval_is_one_row(frame):
+    bins = pd.interval_range(0, len(frame))
+    assert frame.set_axis(bins).vec.search(like=bins[0], k=1).index.tolist() == [bins[1]]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 0, 1, 1, 2, 2], pd.MultiIndex.from_product([[1, 2, 3], list("ab")]), pd.interval_range(0, 6)],
+    ids=["twice", "levels", "intervals"],
+)
+def test_truths_as_objects_are_taken_by_place_as_others_are(frame, labels):
+    wanted = pd.Series([True, None, False, True, np.nan, False], dtype=object)
+    found = frame.set_axis(labels).vec.search([1, 0], where=wanted.set_axis(labels), k=9)
+    assert sorted(found.n) == sorted(frame.n[[0, 3]])
+
+
 @pytest.mark.parametrize("k", [1, 3, 50])
 def test_like_a_row_never_finds_itself_among_its_duplicates(k):
     frame = pd.DataFrame({"v": [[1.0, 0.0]] * 8 + [[0.0, 1.0]]}, index=list("abcdefghi"))
