@@ -188,9 +188,11 @@ def _converted(values: pa.ChunkedArray, dtype: Any, of_categories: Any) -> Any:
 
 
 def _is_kept_whole(kind: pa.DataType) -> bool:
-    """Tell whether pandas would make something else of objects: text, and lists and dicts but for lists of floats."""
+    """Tell whether pandas makes something else of objects: text, numbers, lists and dicts but for lists of floats."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return not pa.types.is_floating(kind.value_type)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return True
     return bool(pa.types.is_struct(kind) or pa.types.is_large_string(kind) or pa.types.is_string(kind))
 
 

@@ -33,6 +33,8 @@ NUMBERS = {
     "boolean": pd.array([True, None, False, True], "boolean"),
     "decimals": [Decimal("1.10"), None, Decimal("-3.00"), Decimal("4.25")],
     "objects of int": pd.Series([1, 2, 3, 2**40], dtype=object),
+    "objects of int and None": pd.Series([1, None, 2**60 + 1, -4], dtype=object),
+    "objects of float and None": pd.Series([1.5, None, -0.0, 4.0], dtype=object),
     "objects of bool": pd.Series([True, None, False, True], dtype=object),
 }
 ZONED = pd.to_datetime(["2024-03-30", None, "2024-04-02", "2024-04-01"]).tz_localize("Asia/Tokyo")
