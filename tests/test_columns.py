@@ -185,6 +185,49 @@ def test_columns_of_mixed_or_strange_values_are_refused_by_name(backend, values,
         assert len(store) == ROWS
 
 
+LESS = {
+    "empty lists": ([["a"], ["b", "c"], None, []], [], []),
+    "lists of nothing": ([[1], [], None, [2]], [None], [None]),
+    "fewer keys": ([{"a": 1, "b": "x"}, None, {"a": 2}, {}], {"b": "y"}, {"a": None, "b": "y"}),
+    "keys in another order": ([{"a": 1, "b": "x"}, None, {"a": 2}, {}], {"b": "y", "a": 3}, {"a": 3, "b": "y"}),
+    "lists of fewer keys": ([[{"a": [1], "b": "x"}], None, [], [None]], [{"a": []}], [{"a": [], "b": None}]),
+    "fewer digits": ([Decimal("10.25"), None, Decimal(3), Decimal(-4)], Decimal("0.5"), Decimal("0.50")),
+}
+
+
+@pytest.mark.parametrize("name", LESS)
+def test_rows_whose_types_say_less_fit_the_store(backend, name):
+    first, value, expected = LESS[name]
+    with frame_of(pd.Series(first, dtype=object)).vec.push(backend) as store:
+        kind = store.schema.payload.field("column").type
+        one = frame_of(pd.Series([value] * ROWS, dtype=object)).iloc[[1]]
+        store.upsert(one)
+        store.upsert(store.get(["b"], include_vectors=True))
+        assert store.get(["b"])["column"].iloc[0] == expected
+        assert store.schema.payload.field("column").type == kind
+        assert not len(one.vec.diff(store).changed)
+
+
+def test_categories_of_no_row_fit_the_store(backend):
+    with frame_of(pd.Categorical([3, 1, 2, 3])).vec.push(backend) as store:
+        none = pd.Categorical([None] * ROWS, categories=pd.Index([], dtype=float))
+        store.upsert(frame_of(none).iloc[:1])
+        assert store.count("column.isna()") == 1
+        assert store.to_frame()["column"].dtype == pd.CategoricalDtype([1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [([{"a": 1}], {"b": 1}), ([["a"]], [1]), ([Decimal("0.25")], Decimal("10.5")), ([["a"]], {}), ([1], 1.5)],
+    ids=["another key", "other lists", "more digits", "lists and dicts", "fractions"],
+)
+def test_rows_of_another_type_are_refused(backend, first, second):
+    with frame_of(pd.Series(first * ROWS, dtype=object)).vec.push(backend) as store:
+        with pytest.raises(dkv.SchemaError, match="cast it first"):
+            store.upsert(frame_of(pd.Series([second] * ROWS, dtype=object)))
+        assert store.get(["a"])["column"].iloc[0] == first[0]
+
+
 INDEXES = {
     "int8": pd.Index([3, 1, 2, 9], dtype="int8", name="key"),
     "uint64": pd.Index([2**64 - 1, 1, 2, 9], dtype="uint64"),
