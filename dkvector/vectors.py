@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dkvector._cells import has_truths, is_missing
-from dkvector._forms import parse
+from dkvector._forms import filled, parse
 from dkvector._parsed import Floats, Mask, Parsed
 from dkvector.errors import VectorError
 from dkvector.metrics import DistanceMetric
@@ -234,7 +234,7 @@ def _is_one(queries: Any) -> bool:
 
 
 def _one(query: Any, dimensions: int, metric: DistanceMetric | None, name: str) -> Floats:
-    one = np.asarray(query)
+    one = np.asarray(query) if type(query) is not np.ma.MaskedArray else filled(query)
     if one.dtype == object:  # None or pd.NA among the numbers
         query = one.tolist()
         one = np.array([np.nan if is_missing(number) else number for number in query])

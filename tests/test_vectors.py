@@ -337,6 +337,10 @@ def test_what_lies_under_a_mask_is_no_number():
     masked = np.ma.masked_array([[1, 2], [3, 4]], [[False, False], [False, True]])
     with pytest.raises(VectorError, match=r"NaN or infinity in 'vector' at 1 \(1 row\)"):
         read_vectors(masked)
+    for query in (masked[1], masked.astype("f4")[1]):
+        with pytest.raises(VectorError, match="NaN or infinity in 'query'"):
+            read_queries(query, dimensions=2)
+    assert read_queries(masked[0], dimensions=2)[0].tolist() == [[1, 2]]
 
 
 LABELS = {
