@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -32,8 +33,12 @@ def storable(categories: pd.Index) -> pd.Index:
 def remembered(categories: pd.Index) -> Any:
     """Name the dtype of categories that Arrow would not tell by itself; None where it would."""
     dtype = categories.dtype
-    usual = not isinstance(dtype, pd.api.extensions.ExtensionDtype) or dtype == pd.Index(["a"]).dtype
-    return None if usual else dtype
+    return dtype if isinstance(dtype, pd.api.extensions.ExtensionDtype) and dtype != _of_text() else None
+
+
+@lru_cache(maxsize=1)
+def _of_text() -> Any:
+    return pd.Index(["a"]).dtype
 
 
 def restored(categories: pd.Index, dtype: Any) -> pd.Index:
