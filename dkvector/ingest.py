@@ -223,7 +223,9 @@ def _infos(vectors: Mapping[str, Floats], known: Schema | None, reading: Reading
 
 
 def _payload(rows: RowColumns, vectors: Sequence[str], known: Schema | None, reading: Reading) -> pa.Table:
-    names = [name for name in rows.names if name not in vectors] if reading.columns is None else reading.columns
+    wanted = rows.names if reading.columns is None else dict.fromkeys(reading.columns)
+    # the vectors are written as such, whether they are named too or not
+    names = [name for name in wanted if name not in vectors]
     for name in names:
         if name not in rows.names:
             raise NotFoundError.of("column", name, rows.names)

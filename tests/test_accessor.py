@@ -698,6 +698,15 @@ def test_push_chooses_columns_and_vectors(frame):
         assert store.search([0, 1, 5], k=1).index.tolist() == [5]
 
 
+@pytest.mark.parametrize("target", ["exact", "faiss"])
+@pytest.mark.parametrize("columns", [["n", "n"], ["n", "v"], ["v", "n", "v"]])
+def test_push_takes_a_column_once_and_vectors_as_vectors(frame, target, columns):
+    with frame.vec.push(target, columns=columns) as store:
+        assert store.schema.payload.names == ["n"]
+        assert store.to_frame(include_vectors=True).columns.tolist() == ["n", "v"]
+        assert store.search(EAST, k=1, where="n == 0", include_vectors=True).columns.tolist()[3:] == ["n", "v"]
+
+
 def test_push_modes(frame, tmp_path):
     def push(rows, mode):
         with rows.vec.push("faiss", path=tmp_path / "rows", mode=mode) as store:
