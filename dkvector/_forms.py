@@ -39,10 +39,11 @@ def parse(column: Any, dimensions: int | None = None) -> Parsed:
         return _from_arrow(pa.array(values), dimensions)
     if isinstance(values, list | tuple):
         return from_objects(list(values), dimensions)
-    return _from_array(_filled(values), dimensions)
+    return _from_array(filled(values), dimensions)
 
 
-def _filled(values: Any) -> NDArray[Any]:
+def filled(values: Any) -> NDArray[Any]:
+    """Give an array, NaN where a mask hides what is there."""
     if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "fiu":
         # what lies under the mask is no number
         values = np.ma.filled(values.astype(np.float64), np.nan)

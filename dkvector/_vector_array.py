@@ -139,6 +139,8 @@ class VectorArray(VectorStorage):  # noqa: PLW1641 -- what can be changed is not
         Returns:
             (n,) bool.
         """
+        if not len(values):  # of no vectors, nothing tells the dimensions
+            return np.zeros(len(self), dtype=bool)
         known = self._from_sequence(values, dtype=self.dtype)
         return pd.Index(self._values_for_factorize()[0]).isin(known._values_for_factorize()[0])
 

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dkvector import _categories
 from dkvector.errors import SchemaError
 
 _DTYPE = b"pandas"  # keys of a field's metadata: the name of its pandas dtype,
+_CATEGORIES = b"categories"  # of that of its categories,
 _UNNAMED = b"unnamed"  # that an index had no name,
 _CALLED = b"called"  # or the name that its field can't have
 _OBJECT = np.dtype(object)
@@ -79,13 +81,17 @@ def to_arrow(values: pd.Series | pd.Index, name: str) -> tuple[pa.Field, pa.Arra
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     kind = plain_type(array.type)
-    field = _field(name, kind, "category" if isinstance(dtype, pd.CategoricalDtype) else dtype)
+    if isinstance(dtype, pd.CategoricalDtype):
+        field = _field(name, kind, "category", _categories.remembered(dtype.categories))
+    else:
+        field = _field(name, kind, dtype)
     return field, array if kind == array.type else array.cast(kind)
 
 
 @lru_cache(maxsize=1024)
-def _field(name: str, kind: pa.DataType, dtype: Any) -> pa.Field:
-    return pa.field(name, kind, metadata={_DTYPE: _name_of(dtype).encode()})
+def _field(name: str, kind: pa.DataType, dtype: Any, of_categories: Any = None) -> pa.Field:
+    told = {} if of_categories is None else {_CATEGORIES: _name_of(of_categories).encode()}
+    return pa.field(name, kind, metadata={_DTYPE: _name_of(dtype).encode(), **told})
 
 
 def _from_dtype(values: pd.Series | pd.Index, dtype: Any) -> pa.Array | pa.ChunkedArray:
@@ -98,7 +104,9 @@ def _from_dtype(values: pd.Series | pd.Index, dtype: Any) -> pa.Array | pa.Chunk
 def _from_categories(values: pd.Categorical) -> pa.Array:
     """Turn categories into a dictionary; Arrow's own way is many times slower for a few rows."""
     codes = values.codes.astype(np.int32)
-    categories = to_arrow(values.categories, "")[1]
+    categories = to_arrow(_categories.storable(values.categories), "")[1]
+    if pa.types.is_nested(categories.type):
+        raise TypeError(f"its categories are {categories.type}")
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), categories, ordered=bool(values.ordered))
 
 
@@ -163,13 +171,16 @@ def to_pandas(values: pa.ChunkedArray | pa.Array, field: pa.Field) -> Any:
         return values.to_numpy()
     if dtype is not None and not isinstance(dtype, np.dtype) and hasattr(dtype, "__from_arrow__"):
         return dtype.__from_arrow__(values)
-    return _converted(values, dtype)
+    of_categories = (field.metadata or {}).get(_CATEGORIES)
+    return _converted(values, dtype, None if of_categories is None else _parsed(of_categories.decode()))
 
 
-def _converted(values: pa.ChunkedArray, dtype: Any) -> Any:
+def _converted(values: pa.ChunkedArray, dtype: Any, of_categories: Any) -> Any:
     if dtype == _OBJECT and _is_kept_whole(values.type):
         return _objects(values)
     series = values.to_pandas()
+    if of_categories is not None and isinstance(series.dtype, pd.CategoricalDtype):
+        return series.array.rename_categories(_categories.restored(series.dtype.categories, of_categories))
     # integers that lack some come back as floats, and can't become integers again
     if dtype is not None and series.dtype != dtype and not (values.null_count and series.dtype.kind == "f"):
         series = series.astype(dtype)
@@ -177,9 +188,11 @@ def _converted(values: pa.ChunkedArray, dtype: Any) -> Any:
 
 
 def _is_kept_whole(kind: pa.DataType) -> bool:
-    """Tell whether pandas would make something else of objects: text, and lists and dicts but for lists of floats."""
+    """Tell whether pandas makes something else of objects: text, numbers, lists and dicts but for lists of floats."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return not pa.types.is_floating(kind.value_type)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return True
     return bool(pa.types.is_struct(kind) or pa.types.is_large_string(kind) or pa.types.is_string(kind))
 
 

@@ -176,7 +176,7 @@ def _equality(name: str, value: object) -> Filter:
 
 
 def _true_labels(series: pd.Series[Any]) -> Filter:
-    if not _is_boolean(series):
+    if not is_boolean(series):
         raise FilterError(f"a Series as where must be boolean, this one is {series.dtype}: compare it first")
     keep = series.to_numpy(dtype=bool, na_value=False)
     if not series.index.is_unique:
@@ -186,7 +186,8 @@ def _true_labels(series: pd.Series[Any]) -> Filter:
     return Ids(tuple(series.index[keep].unique()))
 
 
-def _is_boolean(series: pd.Series[Any]) -> bool:
+def is_boolean(series: pd.Series[Any]) -> bool:
+    """Tell whether a Series holds truths, as objects too, among which some may be missing."""
     if series.dtype == object:
         return pd.api.types.infer_dtype(series, skipna=True) in {"boolean", "empty"}
     return pd.api.types.is_bool_dtype(series.dtype)

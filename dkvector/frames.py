@@ -17,7 +17,7 @@ from dkvector.counts import as_count
 from dkvector.dtype import VectorArray
 from dkvector.errors import FilterError, NotFoundError, SchemaError
 from dkvector.fields import VectorField
-from dkvector.filters import as_filter, check_columns
+from dkvector.filters import as_filter, check_columns, is_boolean
 from dkvector.ingest import OnBad
 from dkvector.metrics import DistanceMetric, Floats, from_inner_product, from_squared
 from dkvector.norms import squared_norms
@@ -116,7 +116,7 @@ def _position(index: pd.Index, label: Any) -> int:
     except (KeyError, TypeError) as exc:
         raise NotFoundError(f"no row {label!r} to search like") from exc
     # a slice or a mask, where the label stands more than once
-    if not isinstance(at, int):
+    if not isinstance(at, int | np.integer):
         raise SchemaError(f"several rows are called {label}; search by their vectors instead")
     return at
 
@@ -127,7 +127,7 @@ def matching(frame: pd.DataFrame, where: Any) -> NDArray[np.bool_] | None:
     Raises:
         FilterError: a filter that can't be read, names unknown columns, or a Series that is not aligned.
     """
-    if isinstance(where, pd.Series) and pd.api.types.is_bool_dtype(where.dtype):
+    if isinstance(where, pd.Series) and is_boolean(where):
         return _aligned(where, frame.index)
     read = as_filter(where)
     if read is None:
@@ -149,10 +149,10 @@ def matching(frame: pd.DataFrame, where: Any) -> NDArray[np.bool_] | None:
 def _aligned(where: pd.Series, index: pd.Index) -> NDArray[np.bool_]:
     # then rows meet by place, and labels may repeat
     if where.index.equals(index):
-        return where.fillna(value=False).to_numpy(np.bool_)
+        return where.to_numpy(np.bool_, na_value=False)
     if not where.index.is_unique or not index.isin(where.index).all():
         raise FilterError("a boolean Series must have the frame's own index")
-    return where.reindex(index).fillna(value=False).to_numpy(np.bool_)
+    return where.reindex(index).to_numpy(np.bool_, na_value=False)
 
 
 def distances(matrix: Floats, queries: Floats, metric: DistanceMetric) -> Floats:

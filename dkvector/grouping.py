@@ -69,19 +69,26 @@ class Grouping:
 
     def _take(self, rankings: list[_Ranking], hits: Hits, wide: int) -> None:
         """Take in hits, in order; rows without a value are in no group."""
-        values = pd.Series(hits.source.columns()[self.knob.by], dtype=object)
+        column = hits.source.columns()[self.knob.by]
+        in_categories = isinstance(column.dtype, pd.CategoricalDtype)
+        values = pd.Series(column, dtype=object)
         known = values.notna().to_numpy(bool)
         ids, names = hits.ids, list(hits.extra)
         for at, query in enumerate(hits.of_query):
             if known[at]:
                 extra = {name: hits.extra[name][at] for name in names}
                 row = ids[at], float(hits.distances[at]), extra
-                rankings[query].groups.setdefault(self._value(values.iloc[at]), []).append(row)
+                rankings[query].groups.setdefault(self._value(values.iloc[at], in_categories), []).append(row)
         for ranking, count in zip(rankings, hits.counts, strict=True):
             # fewer came than were asked for: no row is left
             ranking.whole |= bool(count < wide)
 
-    def _value(self, value: Any) -> Any:
+    def _value(self, value: Any, in_categories: bool) -> Any:
+        """Give a value as a filter finds it: intervals and periods as the text or number that they are kept as."""
+        if isinstance(value, pd.Interval | pd.Period) and in_categories:
+            return str(value)
+        if isinstance(value, pd.Period):
+            return value.ordinal
         if not isinstance(value, Hashable):
             raise SchemaError(f"{self.knob.by!r} holds {type(value).__name__}, and no groups: take a plain column")
         return value.item() if isinstance(value, np.generic) else value

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from dkvector._widening import widened
 from dkvector.columns import to_arrow, to_index
 from dkvector.detect import is_vector_column
 from dkvector.errors import DuplicateIdError, NotFoundError, SchemaError, some
@@ -122,7 +123,7 @@ def _batch(rows: RowColumns, known: Schema | None, reading: Reading, *, composit
     id_field, ids = read_ids(rows.index, known and known.id, rows.names, composite=composite)
     names = _vector_names(rows, known, reading)
     vectors, kept = _vectors(rows, names, known, reading)
-    payload = _payload(rows, names, reading)
+    payload = _payload(rows, names, known, reading)
     schema = Schema(id_field, _infos(vectors, known, reading), payload.schema)
     batch = Batch(schema, ids, vectors, payload)
     if kept is None:
@@ -221,12 +222,16 @@ def _infos(vectors: Mapping[str, Floats], known: Schema | None, reading: Reading
     return tuple(VectorInfo(name, size, one.metric, model=one.model, version=one.version) for name, size, one in made)
 
 
-def _payload(rows: RowColumns, vectors: Sequence[str], reading: Reading) -> pa.Table:
-    names = [name for name in rows.names if name not in vectors] if reading.columns is None else reading.columns
+def _payload(rows: RowColumns, vectors: Sequence[str], known: Schema | None, reading: Reading) -> pa.Table:
+    wanted = rows.names if reading.columns is None else dict.fromkeys(reading.columns)
+    # the vectors are written as such, whether they are named too or not
+    names = [name for name in wanted if name not in vectors]
     for name in names:
         if name not in rows.names:
             raise NotFoundError.of("column", name, rows.names)
     made = [to_arrow(rows.column(name), name) for name in names]
+    if known is not None:
+        made = [widened(*one, known.payload) for one in made]
     table = pa.Table.from_arrays([array for _, array in made], schema=pa.schema([field for field, _ in made]))
     # of no columns, a table made directly has no rows; one whose columns were taken away keeps their number
     return table if made else pa.table({"": pa.nulls(len(rows.index))}).select([])

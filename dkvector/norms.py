@@ -7,6 +7,7 @@ import numpy as np
 from dkvector._parsed import Floats
 
 TINY = 1e-30  # squares below have lost digits
+MOST = float(np.finfo(np.float32).max) / 8  # squares up to which ‖q - v‖² and its parts can't overflow
 BLOCK = 1 << 13  # rows normalised at a time, so that temporaries stay small
 
 

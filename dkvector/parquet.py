@@ -65,7 +65,8 @@ def to_parquet(
         temporary.chmod(_mode(target))
         temporary.replace(target)
     except BaseException:
-        temporary.unlink()
+        # Arrow has removed it where it could not write a column
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -134,4 +135,6 @@ def from_table(table: pa.Table) -> pd.DataFrame:
 def _vector_of(kind: pa.DataType) -> Any:
     if pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type):
         return VectorDtype(kind.list_size, kind.value_type.to_pandas_dtype())
-    return None
+    # those of pandas, which are told of an index only by this
+    dtype = kind.to_pandas_dtype() if isinstance(kind, pa.BaseExtensionType) else None
+    return dtype if isinstance(dtype, pd.api.extensions.ExtensionDtype) else None

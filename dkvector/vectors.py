@@ -17,11 +17,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dkvector._cells import has_truths, is_missing
-from dkvector._forms import parse
+from dkvector._forms import filled, parse
 from dkvector._parsed import Floats, Mask, Parsed
 from dkvector.errors import VectorError
 from dkvector.metrics import DistanceMetric
-from dkvector.norms import TINY, squared_norms
+from dkvector.norms import MOST, TINY, squared_norms
 
 _NO_QUERIES = (str, bytes, Mapping, AbstractSet, pd.DataFrame)
 WAY_OUT = 'on_bad="drop" leaves them out'
@@ -147,7 +147,7 @@ def _faults(parsed: Parsed, metric: DistanceMetric | None) -> list[Fault]:
     faults += [] if parsed.bad is None else [_unreadable(parsed, parsed.bad)]
     squared = squared_norms(parsed.matrix)
     # false where anything is NaN
-    if len(squared) and squared.min() > TINY and squared.max() < np.inf:
+    if len(squared) and squared.min() > TINY and squared.max() < MOST:
         return faults
     faults += [Fault("NaN or infinity", rows)] if (rows := _not_finite(parsed.matrix, squared)).any() else []
     if metric is DistanceMetric.COSINE and (zero := squared == 0).any():
@@ -158,7 +158,7 @@ def _faults(parsed: Parsed, metric: DistanceMetric | None) -> list[Fault]:
 
 def _immeasurable(matrix: Floats, squared: Floats, metric: DistanceMetric) -> list[Fault]:
     """Find rows whose distances float32 can't hold: they would be lost from every answer, silently."""
-    odd = np.isinf(squared)
+    odd = squared > (MOST if metric is DistanceMetric.EUCLIDEAN else np.finfo(np.float32).max)
     if metric is DistanceMetric.COSINE:
         # looked for only where some are so short: the comparison with zero reads all numbers again
         odd |= (squared < TINY) & (matrix != 0).any(axis=1) if (squared < TINY).any() else False
@@ -234,7 +234,7 @@ def _is_one(queries: Any) -> bool:
 
 
 def _one(query: Any, dimensions: int, metric: DistanceMetric | None, name: str) -> Floats:
-    one = np.asarray(query)
+    one = np.asarray(query) if type(query) is not np.ma.MaskedArray else filled(query)
     if one.dtype == object:  # None or pd.NA among the numbers
         query = one.tolist()
         one = np.array([np.nan if is_missing(number) else number for number in query])
@@ -246,7 +246,7 @@ def _one(query: Any, dimensions: int, metric: DistanceMetric | None, name: str) 
     with np.errstate(over="ignore", invalid="ignore"):
         # other types are converted by the long way, and may overflow there
         squared = one @ one if one.dtype == np.float32 else 0
-    if TINY < squared < np.inf:
+    if TINY < squared < MOST:
         return np.ascontiguousarray(one)[None, :]  # a good query needs no second look
     return read_vectors(one[None, :], metric=metric, name=name, way_out="").matrix
 

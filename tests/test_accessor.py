@@ -225,6 +225,22 @@ def test_like_a_row_finds_the_others(frame):
     assert (many["query"].tolist(), many.index.tolist()) == ([3, 3, 0, 0], [2, 5, 1, 4])
 
 
+def test_like_an_interval_is_one_row(frame):
+    bins = pd.interval_range(0, len(frame))
+    assert frame.set_axis(bins).vec.search(like=bins[0], k=1).index.tolist() == [bins[1]]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 0, 1, 1, 2, 2], pd.MultiIndex.from_product([[1, 2, 3], list("ab")]), pd.interval_range(0, 6)],
+    ids=["twice", "levels", "intervals"],
+)
+def test_truths_as_objects_are_taken_by_place_as_others_are(frame, labels):
+    wanted = pd.Series([True, None, False, True, np.nan, False], dtype=object)
+    found = frame.set_axis(labels).vec.search([1, 0], where=wanted.set_axis(labels), k=9)
+    assert sorted(found.n) == sorted(frame.n[[0, 3]])
+
+
 @pytest.mark.parametrize("k", [1, 3, 50])
 def test_like_a_row_never_finds_itself_among_its_duplicates(k):
     frame = pd.DataFrame({"v": [[1.0, 0.0]] * 8 + [[0.0, 1.0]]}, index=list("abcdefghi"))
@@ -681,6 +697,15 @@ def test_push_chooses_columns_and_vectors(frame):
     with frame.vec.push("exact", on="other", columns=["n"]) as store:
         assert [info.name for info in store.schema.vectors] == ["other"]
         assert store.search([0, 1, 5], k=1).index.tolist() == [5]
+
+
+@pytest.mark.parametrize("target", ["exact", "faiss"])
+@pytest.mark.parametrize("columns", [["n", "n"], ["n", "v"], ["v", "n", "v"]])
+def test_push_takes_a_column_once_and_vectors_as_vectors(frame, target, columns):
+    with frame.vec.push(target, columns=columns) as store:
+        assert store.schema.payload.names == ["n"]
+        assert store.to_frame(include_vectors=True).columns.tolist() == ["n", "v"]
+        assert store.search(EAST, k=1, where="n == 0", include_vectors=True).columns.tolist()[3:] == ["n", "v"]
 
 
 def test_push_modes(frame, tmp_path):

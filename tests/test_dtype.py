@@ -390,6 +390,7 @@ def test_hash():
 
 def test_isin_and_merge():
     assert twins().isin([np.float32([0, 1])]).tolist() == [True, False, True, False, False]
+    assert not twins().isin([]).any()
     merged = pd.DataFrame({"v": twins(), "n": range(5)}).dropna().merge(pd.DataFrame({"v": twins()[2:4], "m": [7, 8]}))
     assert merged["m"].tolist() == [7, 7, 8]
 

@@ -1,5 +1,6 @@
 """The Faiss store does what every store must, with every kind of index."""
 
+import dataclasses
 import json
 import struct
 
@@ -98,3 +99,15 @@ def test_a_short_query_that_meets_fewer_rows_than_k_is_answered_without_a_warnin
         found = store.search(query, k=300, tuning=tuning)
         assert 0 < len(found) < 300
         assert found["distance"].between(0, 2).all()
+
+
+@pytest.mark.parametrize("code", [None, *FLOORS])
+@pytest.mark.parametrize("spec", [HNSW(m=8), IVF(lists=4), Flat()], ids=lambda spec: spec.kind)
+def test_no_room_is_taken_for_more_neighbours_than_there_are_rows(spec, code):
+    frame = pd.DataFrame({"v": list(np.random.default_rng(0).standard_normal((60, 8)).astype("f4"))})
+    with frame.vec.push("faiss", index=dataclasses.replace(spec, quantization=code)) as store:
+        for k in (61, 10**12, 2**70):
+            tuning = {"exact": False, "probes": 4, "ef_search": 2**31 - 1}
+            found = store.search(frame.v.head(3), k=k, tuning=tuning)
+            assert found.groupby("query").size().tolist() == [60] * 3
+            assert len(store.search(frame.v[0], k=k)) == 60

@@ -9,7 +9,7 @@ import pytest
 LAYERS = """
   errors
 ← metrics norms counts refinements fusion vectors detect progress _forms _cells _parsed filters _tree _where _scalars \
-  _fork _loop indexes columns _keeper _gelu _html _memory \
+  _fork _loop indexes columns _categories _widening _keeper _gelu _html _memory \
   _vector_arrow _vector_parse _vector_rows
 ← probes vector_info ids dtype _vector_array _vector_dtype _vector_storage parquet fields records query schema \
   verified compiled assembly explanation diversity

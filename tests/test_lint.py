@@ -296,6 +296,17 @@ def report():
     return frame.vec.check()
 
 
+def test_what_is_left_out_is_all_that_no_distance_can_measure():
+    vectors = gaussian(50)
+    vectors[7] *= 2e18
+    frame = framed(vectors)
+    finding = frame.vec.check(metric="euclidean")["unusable"]
+    namespace = {"df": frame.copy()}
+    exec(finding.fix, namespace)  # noqa: S102 - ours
+    assert len(namespace["df"]) == 49
+    assert len(namespace["df"].vec.search(vectors[0], metric="euclidean", k=50)) == 49
+
+
 def test_a_report_is_a_tidy_frame(report):
     table = report.to_frame()
     assert table.columns.tolist() == ["check", "severity", "rows", "message", "fix"]

@@ -148,3 +148,17 @@ def test_reading_shares_arrows_memory():
     lists = pa.chunked_array([pa.array([[1, 2], [3, 4]], pa.list_(pa.float32()))])
     array = VectorDtype(2).__from_arrow__(lists)
     assert array.matrix.ctypes.data == lists.chunk(0).flatten().buffers()[1].address
+
+
+@pytest.mark.parametrize(
+    "index", [pd.interval_range(0, 3), pd.period_range("2024-01", periods=3, freq="M", name="month")], ids=["i", "p"]
+)
+def test_an_index_of_pandas_own_dtypes(tmp_path, index):
+    to_parquet(frame().set_axis(index), tmp_path / "f.parquet")
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "f.parquet"), frame().set_axis(index))
+
+
+def test_a_column_that_no_file_holds_is_told_and_leaves_nothing_behind(tmp_path):
+    with pytest.raises(pa.ArrowNotImplementedError, match="dictionary"):
+        to_parquet(frame().assign(bin=pd.cut([1, 2, 3], 2)), tmp_path / "f.parquet")
+    assert list(tmp_path.iterdir()) == []

@@ -35,6 +35,9 @@ COLUMNS = {
     "category": pd.Categorical(["b", None, "a"], categories=["c", "b", "a", "never"]),
     "ordered": pd.Categorical(["lo", "hi", "lo"], categories=["lo", "mid", "hi"], ordered=True),
     "numbers": pd.Categorical([3, 1, 3]),
+    "months": pd.Categorical(pd.PeriodIndex(["2024-01", None, "2025-02"], freq="M")),
+    "cut": pd.cut([1, np.nan, 5], [0, 1.5, 3, 9]),
+    "zones": pd.Categorical(pd.to_datetime(["2024-03-31 02:30", None, "2024-03-31 02:30"]).tz_localize("UTC")),
     "naive": np.array(["2024-01-01T00:00:00.123456", "NaT", "1677-09-22"], "datetime64[us]"),
     "nanos": pd.array(["2024-01-01", None, "2024-06-01"], "datetime64[ns]"),
     "zoned": pd.to_datetime(["2024-03-31 02:30", None, "1900-01-01 00:00"])
@@ -70,6 +73,8 @@ TYPES = {
     "bytes": "bytea",
     "category": "text",
     "numbers": "bigint",
+    "months": "text",
+    "cut": "text",
     "naive": "timestamp without time zone",
     "zoned": "timestamp with time zone",
     "delta": "interval",

@@ -67,6 +67,22 @@ def test_groups_by_other_types_and_their_refusals():
         frame.vec.search(query, refine=dkv.Group("nope"))
 
 
+DAYS = pd.PeriodIndex(pd.date_range("2000-01-01", periods=50), freq="D")
+
+
+@pytest.mark.parametrize("where", ["frame", "exact", "faiss"])
+@pytest.mark.parametrize(
+    "groups", [pd.cut(range(50), 50), DAYS, pd.Categorical(DAYS)], ids=["cut", "periods", "categories of periods"]
+)
+def test_more_groups_of_intervals_and_periods_are_searched_for(groups, where):
+    at = np.repeat(np.arange(50), 40)
+    vectors = np.float32([np.cos(at / 20), np.sin(at / 20)]).T  # one group behind the other
+    frame = pd.DataFrame({"v": dkv.VectorArray(vectors), "of": groups[at]})
+    store = frame.vec if where == "frame" else frame.vec.push(where)
+    found = store.search([1, 0], k=3, refine=dkv.Group("of", 20))
+    assert found["of"].tolist() == [one for one in groups[:20] for _ in range(3)]
+
+
 @pytest.mark.parametrize("metric", list(DistanceMetric))
 @settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 12), balance=st.floats(0, 1))

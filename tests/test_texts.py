@@ -45,11 +45,27 @@ def test_texts_of_none_but_empty_ones():
     assert pd.isna(Texts.of(column, values).take(np.array([0, 2]))).tolist() == [False, True]
 
 
-@pytest.mark.parametrize("texts", [pd.Series(["a", "b"], dtype="string[python]"), pd.Series([1, 2])])
+OTHERS = [
+    pd.Series(["a", "b"], dtype="string[python]"),
+    pd.Series(["a", "b"], dtype=pd.ArrowDtype(pa.string())),
+    pd.Series([1, 2]),
+]
+
+
+@pytest.mark.parametrize("texts", OTHERS, ids=lambda texts: str(texts.dtype))
 def test_what_is_not_of_arrow_is_left_to_pandas(texts):
     field, array = to_arrow(texts, "text")
     column = pa.chunked_array([array])
     assert not can_view(column, to_pandas(column, field))
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "string[python]", pd.ArrowDtype(pa.string())], ids=str)
+def test_few_texts_have_the_dtype_of_many(dtype):
+    texts = pd.Series([f"text {at}" for at in range(2 * FEW)], dtype=dtype)
+    frame = pd.DataFrame({"text": texts, "v": [[1.0, float(at)] for at in range(2 * FEW)]})
+    with frame.vec.push("faiss") as store:
+        for k in (1, FEW + 1):
+            assert store.search([1.0, 0.0], k=k).text.dtype == texts.dtype
 
 
 def test_a_frame_of_a_search_can_be_written_to():

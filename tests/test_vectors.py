@@ -337,6 +337,10 @@ def test_what_lies_under_a_mask_is_no_number():
     masked = np.ma.masked_array([[1, 2], [3, 4]], [[False, False], [False, True]])
     with pytest.raises(VectorError, match=r"NaN or infinity in 'vector' at 1 \(1 row\)"):
         read_vectors(masked)
+    for query in (masked[1], masked.astype("f4")[1]):
+        with pytest.raises(VectorError, match="NaN or infinity in 'query'"):
+            read_queries(query, dimensions=2)
+    assert read_queries(masked[0], dimensions=2)[0].tolist() == [[1, 2]]
 
 
 LABELS = {
@@ -457,7 +461,12 @@ def test_large_and_tiny_vectors_are_vectors(row):
 
 @pytest.mark.parametrize(
     ("row", "metrics"),
-    [([3e38, 3e38], list(DistanceMetric)), ([1e-30, 0], [COSINE]), ([1e-45, 1e-45], [COSINE])],
+    [
+        ([3e38, 3e38], list(DistanceMetric)),
+        ([1.5e19, 0], [DistanceMetric.EUCLIDEAN]),
+        ([1e-30, 0], [COSINE]),
+        ([1e-45, 1e-45], [COSINE]),
+    ],
 )
 def test_vectors_that_float32_can_not_measure_are_refused_by_name(row, metrics):
     for metric in metrics:
@@ -465,6 +474,19 @@ def test_vectors_that_float32_can_not_measure_are_refused_by_name(row, metrics):
             read_vectors(np.float32([[1, 2], row]), metric=metric)
         with pytest.raises(VectorError, match="too long or too short"):
             read_queries(np.float32(row), dimensions=2, metric=metric)
+
+
+@pytest.mark.parametrize(
+    ("length", "metric"), [(6e18, DistanceMetric.EUCLIDEAN), (1.5e19, DistanceMetric.DOT_PRODUCT), (1.5e19, COSINE)]
+)
+def test_the_longest_vectors_are_measured_alike_everywhere(length, metric):
+    frame = pd.DataFrame({"v": list(np.float32([[length, 0], [-length, 0], [0, length], [1, 1]]))})
+    expected = frame.vec.search([length, 0], k=4, metric=metric)
+    assert sorted(expected.index) == [0, 1, 2, 3]
+    assert np.isfinite(expected.distance).all()
+    for backend in ("exact", "faiss"):
+        with frame.vec.push(backend, metric=metric) as store:
+            pd.testing.assert_frame_equal(store.search([length, 0], k=4), expected)
 
 
 def test_a_zero_vector_has_no_direction():

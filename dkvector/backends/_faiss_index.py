@@ -95,11 +95,16 @@ class FaissIndex:
         return self._nearest(*self.candidates(queries, mask, effort), lengths)
 
     def candidates(self, queries: Floats, mask: Mask | None, effort: Effort) -> tuple[Floats, Positions]:
-        """Give Faiss's own values and positions, both `(q, effort.candidates)`; -1 where it meets no more rows."""
+        """Give Faiss's own values and positions, both `(q, w)`, -1 where it meets no more: as many as wanted, or all.
+
+        Faiss takes room for as many as it is asked for, whether there are so many rows or not.
+        """
+        rows = self.rows
+        wide = max(min(effort.candidates, rows), 1)
         # a graph gives no more neighbours than it keeps candidates
-        params = self._params(mask, max(effort.ef_search, effort.candidates), effort.probes)
+        params = self._params(mask, min(max(effort.ef_search, wide), max(rows, EF_SEARCH)), effort.probes)
         with one_thread(len(queries) == 1):
-            values, positions = self.index.search(np.ascontiguousarray(queries), effort.candidates, params=params)
+            values, positions = self.index.search(np.ascontiguousarray(queries), wide, params=params)
         return values, positions
 
     def _params(self, mask: Mask | None, ef_search: int, probes: int) -> Any:

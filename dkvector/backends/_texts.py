@@ -60,4 +60,5 @@ class Texts:
 def can_view(column: pa.ChunkedArray, values: Any) -> bool:
     """Tell whether a column is of texts that `Texts` can view."""
     texts = pa.types.is_large_string(column.type) and column.num_chunks == 1
-    return texts and hasattr(values, "_from_pyarrow_array")
+    # an Arrow dtype may be of another width than the column, and must stay so
+    return texts and hasattr(values, "_from_pyarrow_array") and pa.types.is_large_string(pa.array(values).type)

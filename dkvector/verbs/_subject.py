@@ -91,7 +91,8 @@ class Subject:
         if self.rows.kept is None:
             return ""
         # lengths whose squares float32 holds with all their digits
-        bounds = ".between(1e-14, 1e19)" if self.metric is DistanceMetric.COSINE else " < 1e19"
+        lengths = {DistanceMetric.COSINE: ".between(1e-14, 1e19)", DistanceMetric.EUCLIDEAN: " < 6e18"}
+        bounds = lengths.get(self.metric, " < 1e19")
         return f"df = df[{self.column}.vec.norms{bounds}].copy()\n"
 
     @property
