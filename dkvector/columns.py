@@ -148,6 +148,16 @@ def dtype_name(field: pa.Field) -> str:
     return str(field.type) if name in {"", "object"} or name.startswith(_ARROW) else name
 
 
+def holds_objects(field: pa.Field) -> bool:
+    """Tell whether a column becomes one of Python's objects, made one by one.
+
+    Example:
+        >>> holds_objects(pa.field("n", pa.int64(), metadata={b"pandas": b"object"}))
+        True
+    """
+    return (field.metadata or {}).get(_DTYPE) == b"object"
+
+
 def to_pandas(values: pa.ChunkedArray | pa.Array, field: pa.Field) -> Any:
     """Turn an Arrow column into the pandas array of the dtype it came with.
 

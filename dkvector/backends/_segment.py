@@ -16,7 +16,7 @@ from dkvector.backends._marks import Mask
 from dkvector.backends._row_reader import RowReader
 from dkvector.backends._texts import Texts, can_view
 from dkvector.backends._topk import Block, Positions
-from dkvector.columns import to_index, to_pandas
+from dkvector.columns import holds_objects, to_index, to_pandas
 from dkvector.ingest import Batch
 from dkvector.metrics import Floats
 from dkvector.schema import Schema, VectorInfo
@@ -108,7 +108,9 @@ class Segment:
 
 def _whole(column: pa.ChunkedArray, of: pa.Field) -> Any:
     kind = of.type
-    if not (pa.types.is_primitive(kind) or pa.types.is_dictionary(kind) or pa.types.is_large_string(kind)):
+    quick = pa.types.is_primitive(kind) or pa.types.is_dictionary(kind) or pa.types.is_large_string(kind)
+    # objects of all rows would take much memory, and long
+    if not quick or holds_objects(of):
         return None
     values = to_pandas(column, of)
     return Texts.of(column, values) if can_view(column, values) else values
