@@ -87,6 +87,17 @@ def test_a_port_that_is_no_number():
         access("elasticsearch", read_config("elasticsearch", {"hosts": "h:port"}), {})
 
 
+@pytest.mark.parametrize("engine", ["elasticsearch", "opensearch"])
+@pytest.mark.parametrize("login", ["me:se/cret@h", "me:se[cret@h"])
+def test_a_url_that_can_not_be_read_shows_no_secret(engine, login):
+    url = f"{engine}://{login}/db"
+    for config in (url, {"backend": engine, "url": url}, {"backend": engine, "hosts": [url.replace("/cret", "[cret")]}):
+        with pytest.raises(dkv.SchemaError, match="the URL can't be read") as error:
+            dkv.connect(config)
+        assert error.value.__cause__ is None
+        assert "cret" not in str(error.value)
+
+
 def test_an_index_that_the_engine_has_not_is_refused_before_anything_is_made():
     with stub(node("9.5.3")) as (url, _), pytest.raises(dkv.UnsupportedError, match="no index 'ivf'"):
         dkv.connect({"backend": "elasticsearch", "hosts": url, "vector": {"index": "ivf"}})

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 import dkvector as dkv
+from dkvector.backends._pg_config import PgConfig
 from dkvector.backends.pgvector import PgVectorStore
 
 DDL = """
@@ -463,9 +464,35 @@ async def test_the_seed_s_config_and_names(table, postgres_url, monkeypatch):
         ({"table": "x", "pool": {"max": 3}}, "PoolConfig has no 'max'"),
         ({"table": "x", "vector": {"dims": 3}}, "VectorConfig has no 'dims'"),
         ({"table": "x", "vector": {"dtype": "int8"}}, "float32 or float16, not as 'int8'"),
+        # the server would cut it, and take the table of another store for it
+        ({"table": "t" * 64}, "at most 63 bytes: shorten table='t"),
+        ({"table": "public." + "ü" * 32}, "at most 63 bytes"),
     ],
     ids=str,
 )
 def test_configs_that_do_not_fit_are_refused(config, message):
     with pytest.raises(dkv.SchemaError, match=message):
         dkv.connect({"backend": "pgvector", **config})
+
+
+@pytest.mark.parametrize(
+    "login", ["me:se/cret@h", "me:se#cret@h", "me:se?cret@h", "me:se[cret@h", "me:pass@h:secret", "/db?password=x&cret"]
+)
+def test_a_url_that_can_not_be_read_shows_no_secret(login):
+    for target in (f"postgresql://{login}/db", {"backend": "pgvector", "url": f"postgresql+asyncpg://{login}/db"}):
+        with pytest.raises(dkv.SchemaError, match="the URL can't be read") as error:
+            dkv.connect(target, table="x")
+        assert error.value.__cause__ is None
+        assert "cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:p%2Fq@[::1]:5432,h:5433/db?application_name=x",
+        "postgresql:///db?host=/var/run&port=5433",
+        "postgresql://?host=a,b&port=1,2",
+    ],
+)
+def test_urls_that_the_driver_reads_are_let_through(url):
+    assert PgConfig.of({"table": "x", "url": url}).url == url

@@ -237,6 +237,32 @@ def test_a_column_without_values_gets_its_type_later(postgres_url, table, sql):
     assert types_of(sql, table)["n"] == "bigint"
 
 
+def test_times_that_look_like_an_infinite_date_come_back(postgres_url, table):
+    """2**31 - 1 microseconds after 2000, and as many before: of days that would be infinity."""
+    moments = pd.to_datetime(["2000-01-01 00:35:47.483647", "1999-12-31 23:24:12.516352"], format="ISO8601")
+    frame = pd.DataFrame({"t": moments, "v": VECTORS[:2]}, index=["a", "b"])
+    with frame.vec.push(postgres_url, table=table) as store:
+        assert store.get(["a", "b"])["t"].tolist() == frame["t"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [("int8", "300"), ("Int8", "300"), ("uint16", "-1"), ("datetime64[ns]", "'9999-12-31'")],
+)
+def test_values_of_others_that_a_column_was_not_made_for_are_named(postgres_url, table, sql, kind, wrong):
+    values = pd.array(["2024-01-01"] if kind.startswith("date") else [1], dtype=kind)
+    frame = pd.DataFrame({"c": values, "n": [5], "v": VECTORS[:1]}, index=["a"])
+    with frame.vec.push(postgres_url, table=table) as store:
+        sql(f"UPDATE {table} SET c = {wrong}")
+        for ask in (lambda: store.search([1.0, 0.0], k=1), store.to_frame, lambda: store.get(["a"])):
+            with pytest.raises(dkv.SchemaError, match=r"'c' holds values that are not .*columns=.*COMMENT ON COLUMN"):
+                ask()
+        assert store.search([1.0, 0.0], k=1, columns=["n"])["n"].tolist() == [5]
+        sql(f"COMMENT ON COLUMN {table}.c IS NULL")
+        store.refresh()
+        assert str(store.get(["a"])["c"].iloc[0]).removesuffix(" 00:00:00") == wrong.strip("'")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

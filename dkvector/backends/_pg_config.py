@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 from dkvector.errors import SchemaError
 from dkvector.indexes import HNSW, IVF, IndexSpec, as_spec, knobs_of
@@ -16,6 +16,7 @@ from dkvector.metrics import DistanceMetric
 # SQLAlchemy's URLs name a driver, which the server's own know nothing of
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+:")
 _QUALIFIED = re.compile(r"(\w+)\.(\w+)")
+LONGEST = 63  # bytes of a name, unless the server was built otherwise; it cuts off the rest without a word
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class PgConfig:
         """Read a config.
 
         Raises:
-            SchemaError: an unknown key, no table, or no such file.
+            SchemaError: an unknown key, no table, a name or a URL that the server can't have, or no such file.
         """
         values = dict(config)
         for name, kind in (("pool", PoolConfig), ("vector", VectorConfig)):
@@ -136,6 +137,14 @@ class PgConfig:
             raise SchemaError(f"there is no file {made.sslrootcert!r}, which sslrootcert names")
         if not made.table or not isinstance(made.table, str):
             raise SchemaError("name the table that holds the rows: table='…'")
+        if any(len(part.encode(errors="replace")) > LONGEST for part in made.relation if part is not None):
+            # cut to its first 63 bytes it could be the table of another store
+            raise SchemaError(f"PostgreSQL's names have at most {LONGEST} bytes: shorten table={made.table!r}")
+        if not _is_readable(made.url or ""):
+            raise SchemaError(
+                "the URL can't be read: characters such as / ? # [ ] @ in a user's name or a password are written %2F, "
+                "%3F and so on; or give user=, password=, host= and port= in place of the URL"
+            )
         return made
 
     @property
@@ -176,3 +185,19 @@ class PgConfig:
             return url
         url = url or "postgresql://"
         return f"{url}{'&' if '?' in url else '?'}sslrootcert={quote(self.sslrootcert, safe='/')}"
+
+
+def _is_readable(url: str) -> bool:
+    """Tell whether the driver can read a URL: its error shows what it could not, which may be part of a password."""
+    try:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+        hosts = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", ()))
+        ports = [_port(one) for one in hosts.split(",")] + ",".join(query.get("port", ())).split(",")
+        return all(port.isdecimal() for port in ports if port)
+    except ValueError:
+        return False
+
+
+def _port(host: str) -> str:
+    return host.rpartition("]")[2].partition(":")[2]

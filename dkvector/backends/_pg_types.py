@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 
 EPOCH_US, EPOCH_DAYS = 946_684_800_000_000, 10_957  # of 2000, since 1970
-NEVER = {2**63 - 1, -(2**63), 2**31 - 1, -(2**31)}  # infinity, which no dtype has, among times and dates
+NEVER, NO_DAY = {2**63 - 1, -(2**63)}, {2**31 - 1, -(2**31)}  # infinity, which no dtype has, among times, and dates
 DIGITS = 38  # of a decimal that Arrow keeps in 128 bits, and 76 in 256
 
 _PLAIN = {
@@ -116,10 +116,10 @@ def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:  # noqa: PLR
         values = [None if value is None else value.bytes for value in values] if kind == pa.uuid() else values
         return pa.ExtensionArray.from_storage(kind, to_array(values, kind.storage_type))
     if types.is_timestamp(kind):
-        micros = pa.array(_since_1970(values, EPOCH_US), pa.int64())
+        micros = pa.array(_since_1970(values, EPOCH_US, NEVER), pa.int64())
         return micros.cast(pa.timestamp("us", kind.tz)).cast(kind)
     if types.is_date(kind):
-        days = pa.array(_since_1970(values, EPOCH_DAYS), pa.int32())
+        days = pa.array(_since_1970(values, EPOCH_DAYS, NO_DAY), pa.int32())
         return days.cast(pa.date32()).cast(kind)
     if types.is_time(kind) or types.is_duration(kind):
         micros = pa.array(values, pa.int64())
@@ -131,8 +131,8 @@ def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:  # noqa: PLR
     return pa.array(values, kind)
 
 
-def _since_1970(counts: Sequence[int | None], epoch: int) -> list[int | None]:
-    return [None if count is None or count in NEVER else count + epoch for count in counts]
+def _since_1970(counts: Sequence[int | None], epoch: int, never: set[int]) -> list[int | None]:
+    return [None if count is None or count in never else count + epoch for count in counts]
 
 
 def from_json(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+import orjson
+
 from dkvector.errors import AccessDeniedError, BackendUnavailableError, DkvectorError, NotFoundError, SchemaError
 
 BUSY = 429
@@ -80,6 +82,18 @@ class Body(BytesIO):
 def streamed(body: Any, *, compressed: bool) -> Any:
     """Give a body as aiohttp likes it, which warns of large ones in plain bytes."""
     return Body(body) if isinstance(body, bytes) and len(body) > LARGE and not compressed else body
+
+
+def as_json(body: Any) -> bytes:
+    """Write a body as JSON by orjson, which takes NumPy's arrays as they are.
+
+    Raises:
+        SchemaError: what JSON has no words for, such as a filter in too many brackets.
+    """
+    try:
+        return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as exc:
+        raise SchemaError(f"the request can't be written as JSON: {exc}") from exc
 
 
 class Wire(ABC):

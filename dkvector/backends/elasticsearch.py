@@ -18,7 +18,7 @@ from dkvector.backends._engine_config import EngineConfig, access
 from dkvector.backends._layout import Layout
 from dkvector.backends._querydsl import ALL
 from dkvector.backends._search_engine import EngineStore
-from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, basic, reason_of, streamed
+from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, as_json, basic, reason_of, streamed
 from dkvector.errors import BackendUnavailableError
 from dkvector.indexes import HNSW, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric
@@ -161,8 +161,8 @@ def _spec(options: Mapping[str, Any]) -> IndexSpec:
 class _Json(JsonSerializer):
     """JSON by orjson, which reads and writes NumPy's arrays as they are."""
 
-    def json_dumps(self, data: Any) -> bytes:
-        return orjson.dumps(data, default=self.default, option=orjson.OPT_SERIALIZE_NUMPY)
+    def dumps(self, data: Any) -> bytes:
+        return data if isinstance(data, bytes) else as_json(data)
 
     def json_loads(self, data: bytes) -> Any:
         return orjson.loads(data)

@@ -17,7 +17,7 @@ from dkvector.backends._engine_config import EngineConfig, access
 from dkvector.backends._layout import ID, Layout
 from dkvector.backends._querydsl import ALL
 from dkvector.backends._search_engine import EngineStore
-from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, basic, reason_of, streamed
+from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, as_json, basic, reason_of, streamed
 from dkvector.errors import BackendUnavailableError, SchemaError, UnsupportedError
 from dkvector.indexes import HNSW, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric
@@ -162,7 +162,7 @@ class _Json(JSONSerializer):
     """JSON by orjson, which reads and writes NumPy's arrays as they are."""
 
     def dumps(self, data: Any) -> Any:
-        return data if isinstance(data, str | bytes) else orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+        return data if isinstance(data, str | bytes) else as_json(data)
 
     def loads(self, s: Any) -> Any:
         return orjson.loads(s)
