@@ -153,7 +153,7 @@ def test_what_the_server_is_told(config, sent):
 def test_a_cloud_id_leads_to_its_server():
     cloud = "mine:" + base64.b64encode(b"example.invalid:9243$abc$def").decode()
     wire = ElasticsearchWire(EngineConfig(cloud_id=cloud, api_key="secret"))
-    (made,) = wire._client.transport.node_pool.all()
+    (made,) = wire.made().transport.node_pool.all()
     assert made.base_url == "https://abc.example.invalid:9243"
     assert wire.hosts == ("Elastic's cloud",)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -365,3 +367,31 @@ def test_nothing_is_encoded_that_need_not_be():
     assert len(made) < 10
     assert len(tally.failed) + tally.created == 100
     assert isinstance(tally.lost, dkv.AccessDeniedError)
+
+
+LOOPS = """
+import asyncio, os, signal, sys
+import dkvector as dkv
+from dkvector.registry import read_target, backend
+
+name, config = read_target(sys.argv[1], table=sys.argv[2])
+store = asyncio.run(backend(name).open(config))
+print([asyncio.run(store.count()) for _ in range(3)], len(store._wire._clients._homes))
+asyncio.run(store.aclose())
+with dkv.connect(sys.argv[1], table=sys.argv[2]) as store:
+    before = len(store)
+    if os.fork() == 0:
+        signal.alarm(30)  # a child that waits for ever is ended
+        os._exit(0 if len(store) == before == 20 else 3)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), len(store))
+"""
+
+
+def test_a_store_is_used_on_one_loop_after_another_and_on_both_sides_of_a_fork(engine_url):
+    table = f"loops-{secrets.token_hex(4)}"
+    with dkv.connect(engine_url, table=table) as store:
+        store.upsert(rows(20))
+        command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", LOOPS, engine_url, table]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - our own
+        store.drop()
+    assert (run.stdout, run.stderr) == ("[20, 20, 20] 1\n0 20\n", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from dkvector.backends._homes import Homes
 from dkvector.errors import AccessDeniedError, BackendUnavailableError, DkvectorError, NotFoundError, SchemaError
 
 BUSY = 429
@@ -107,6 +109,21 @@ class Wire(ABC):
     engine: str
     hosts: tuple[str, ...] = ()
 
+    def __init__(self) -> None:
+        self._clients: Homes[Any] = Homes(self.made)
+
+    @abstractmethod
+    def made(self) -> Any:
+        """Make a client, which connects when it first sends something."""
+
+    async def client(self) -> Any:
+        """Give the client of this loop and process: connections belong to one of each."""
+        found = self._clients.mine()
+        for _, one in self._clients.left():
+            # its loop is over: it has nothing to wait for, and lets go
+            await one.close()
+        return found
+
     async def ask(
         self,
         method: str,
@@ -162,9 +179,13 @@ class Wire(ABC):
             BackendUnavailableError: no answer.
         """
 
-    @abstractmethod
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, those of other loops on their own loop."""
+        for loop, client in self._clients.taken():
+            if loop is asyncio.get_running_loop() or loop.is_closed():
+                await client.close()
+            else:
+                asyncio.run_coroutine_threadsafe(client.close(), loop)
 
 
 @dataclass(frozen=True)

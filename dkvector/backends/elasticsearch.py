@@ -182,9 +182,14 @@ class ElasticsearchWire(Wire):
     engine = "elasticsearch"
 
     def __init__(self, config: EngineConfig) -> None:
-        found = access(self.engine, config)
-        self.hosts = found.hosts or ("Elastic's cloud",)
-        self._client = AsyncElasticsearch(
+        super().__init__()
+        self._config, self._access = config, access(self.engine, config)
+        self.hosts = self._access.hosts or ("Elastic's cloud",)
+
+    def made(self) -> AsyncElasticsearch:
+        """Make a client."""
+        config, found = self._config, self._access
+        return AsyncElasticsearch(
             list(found.hosts) or None,
             cloud_id=config.cloud_id,
             basic_auth=None if found.user is None else basic(*found.user),
@@ -211,7 +216,8 @@ class ElasticsearchWire(Wire):
         """Send a request by the client."""
         headers = {"accept": JSON, "content-type": LINES if isinstance(body, bytes) else JSON}
         try:
-            client = self._client if patience is None else self._client.options(request_timeout=patience)
+            client = await self.client()
+            client = client if patience is None else client.options(request_timeout=patience)
             answer = await client.perform_request(method, path, params=params, headers=headers, body=body)
         except UnsupportedProductError as exc:
             raise BackendUnavailableError("the server is not Elasticsearch; OpenSearch is opensearch://…") from exc
@@ -220,10 +226,6 @@ class ElasticsearchWire(Wire):
         except TransportError as exc:
             raise BackendUnavailableError(f"elasticsearch can't be reached: {exc.message}") from exc
         return answer.body
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._client.close()
 
 
 class ElasticsearchStore(EngineStore):

@@ -184,11 +184,16 @@ class OpenSearchWire(Wire):
     engine = "opensearch"
 
     def __init__(self, config: EngineConfig) -> None:
-        found = access(self.engine, config)
-        self.hosts = found.hosts
-        if found.api_key is not None or config.cloud_id is not None:
+        super().__init__()
+        self._config, self._access = config, access(self.engine, config)
+        self.hosts = self._access.hosts
+        if self._access.api_key is not None or config.cloud_id is not None:
             raise SchemaError("OpenSearch takes a user and a password, not an api_key or a cloud_id")
-        self._client = AsyncOpenSearch(
+
+    def made(self) -> AsyncOpenSearch:
+        """Make a client."""
+        config, found = self._config, self._access
+        return AsyncOpenSearch(
             list(found.hosts),
             headers=None if found.user is None else {"authorization": f"Basic {basic(*found.user)}"},
             timeout=config.timeout,
@@ -211,7 +216,7 @@ class OpenSearchWire(Wire):
     ) -> Any:
         """Send a request by the client."""
         headers = {"accept": JSON, "content-type": LINES if isinstance(body, bytes) else JSON}
-        ask = self._client.transport.perform_request
+        ask = (await self.client()).transport.perform_request
         # the client would read some parameters as its own, such as `timeout`
         url = f"{path}?{urlencode(params)}" if params else path
         try:  # a 404 is asked for, lest the client write a warning into the notebook
@@ -223,10 +228,6 @@ class OpenSearchWire(Wire):
         if isinstance(answer, dict) and answer.get("status") == _ABSENT and "error" in answer:
             raise WireError(_ABSENT, *reason_of(answer))
         return answer
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._client.close()
 
 
 class OpenSearchStore(EngineStore):
