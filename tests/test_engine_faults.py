@@ -337,6 +337,22 @@ def test_a_request_that_is_too_large_is_halved():
     assert wire.sent == [b"0\n1\n2\n3\n", b"0\n1\n", b"0\n", b"1\n", b"2\n3\n"]
 
 
+def test_rows_for_an_index_that_is_gone_are_told_as_not_stored():
+    class Gone(Answering):
+        async def send(self, *args: object, **knobs: object):
+            answer = await super().send(*args, **knobs)
+            for item in answer["items"]:
+                item["index"] = {
+                    "status": 404,
+                    "error": {"type": "index_not_found_exception", "reason": "no such index"},
+                }
+            return answer
+
+    tally = written(Gone())
+    assert (tally.created, tally.missing, set(tally.failed)) == (0, 0, {0, 1, 2, 3})
+    assert "another process has replaced or dropped the index" in str(tally.lost)
+
+
 def test_an_engine_that_never_has_room_is_given_up():
     wire = Answering(*[429] * 9)
     tally = written(wire, retries=3)

@@ -378,6 +378,20 @@ def test_a_scan_that_is_left_gives_its_connection_back(postgres_url, table):
         assert len(store) == 100
 
 
+@pytest.mark.parametrize("words", [" USING x", ' INDEX "y" ON', " y.z"])
+def test_a_replace_keeps_the_index_of_a_table_whatever_it_is_called(postgres_url, sql, words):
+    name = f"t{secrets.token_hex(3)}{words}"
+    with rows(30).vec.push(postgres_url, table=name, index="hnsw") as store:
+        quoted = name.replace('"', '""')
+        sql(f'CREATE UNIQUE INDEX "n of {quoted}" ON "{quoted}" (n)')
+        store.upsert(rows(50), mode="replace")
+        assert (len(store), store.indexes()) == (50, {"v": dkv.HNSW()})
+        assert sql(
+            f"SELECT count(*) FROM pg_indexes WHERE tablename = '{name}' AND indexdef LIKE 'CREATE UNIQUE%'"
+        ) == [(2,)]
+        store.drop()
+
+
 LOOPS = """
 import asyncio, sys
 from dkvector.backends.pgvector import PgVectorStore

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dkvector as dkv
+from dkvector.backends import _pg_write
 from dkvector.backends._pg_types import from_json, to_json
 
 VECTORS = [[1.0, 0.0], [0.5, 1.0], [0.0, 1.0]]
@@ -315,6 +316,26 @@ def test_vectors_are_bits_of_float32(postgres_url, table):
     frame = pd.DataFrame({"v": dkv.VectorArray(matrix)})
     with frame.vec.push(postgres_url, table=table) as store:
         np.testing.assert_array_equal(np.stack(store.to_frame().loc[frame.index, "v"]), matrix)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"c": [*["a"] * 7, "\0", "b"]}, r"'c' has it at positions 7 \(1 row\)"),
+        ({"c": [*[["a", "b"]] * 7, ["a", "b\0", "\0"], []]}, r"'c' has it at positions 7 \(1 row\)"),
+        ({"c": pd.array([*["2024-01-01"] * 8, "2024-01-01 00:00:00.000000001"], "datetime64[ns]")}, "positions 8"),
+        ({"v": [*[[1.0, 2.0]] * 8, [1.0, 1e6]]}, r"float16 can't hold, at positions 8 \(1 row\)"),
+    ],
+    ids=["text", "list", "time", "vector"],
+)
+def test_rows_past_the_first_part_of_a_write_are_named_by_their_own_positions(
+    postgres_url, table, monkeypatch, column, message
+):
+    monkeypatch.setattr(_pg_write, "CHUNK", 200)  # two or three rows
+    frame = pd.DataFrame({"v": [[1.0, 2.0]] * 9} | column)
+    config = {"backend": "pgvector", "url": postgres_url, "table": table, "vector": {"dtype": "float16"}}
+    with pytest.raises((dkv.SchemaError, dkv.VectorError), match=message):
+        frame.vec.push(config)
 
 
 def test_half_vectors(postgres_url, table, sql):

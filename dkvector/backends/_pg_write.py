@@ -32,6 +32,9 @@ from dkvector.requests import Mode, Written
 from dkvector.schema import Schema, VectorInfo
 
 CHUNK = 4 << 20  # bytes that are sent at a time
+_NAME = r'(?:"(?:[^"]|"")+"|[^\s".]+)'
+# a name in quotes may hold any word of the statement
+_INDEX = re.compile(rf"(CREATE (?:UNIQUE )?)INDEX {_NAME} ON (?:ONLY )?{_NAME}(?:\.{_NAME})? USING (.*)", re.DOTALL)
 INDEX_DEFINITIONS = """
 SELECT pg_get_indexdef(i.indexrelid) AS definition, quote_ident(c.relname) AS name,
     obj_description(c.oid, 'pg_class') AS comment
@@ -210,13 +213,13 @@ class Writer:
         ids = self.batch.ids.slice(start, stop - start)
         parts = ids.flatten() if pa.types.is_struct(ids.type) else [ids]
         keys = zip(parts, table.keys, strict=True)
-        made = [_pg_copy.cells(part, key.type or "", key.field.name) for part, key in keys]
+        made = [_pg_copy.cells(part, key.type or "", key.field.name, start) for part, key in keys]
         typed = [(one.field.name, one.type or "") for one in self._typed(table)[len(table.keys) :]]
-        made += [_pg_copy.cells(_whole(rows.column(name)), kind, name) for name, kind in typed]
+        made += [_pg_copy.cells(_whole(rows.column(name)), kind, name, start) for name, kind in typed]
         if table.json:
             made.append(_pg_copy.json_cells(self._json(table, rows, self.batch.labels[start:stop])))
         vectors = self.batch.vectors.items()
-        made += [_pg_copy.vector_cells(matrix[start:stop], table.vectors[name]) for name, matrix in vectors]
+        made += [_pg_copy.vector_cells(matrix[start:stop], table.vectors[name], start) for name, matrix in vectors]
         return _pg_copy.packed(made, len(ids))
 
     def _json(self, table: Table, rows: pa.Table, labels: pd.Index) -> list[bytes | None]:
@@ -245,14 +248,16 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 async def _copy_index(connection: Any, table: Table, new: str, index: Any, vectors: Sequence[VectorInfo]) -> None:
     """Give a new table an index as the old one has it, unless a column of it is gone."""
-    _, _, how = index["definition"].partition(" USING ")
+    found = _INDEX.fullmatch(index["definition"])
+    if found is None:  # pragma: no cover - the server writes no other
+        raise AssertionError(index["definition"])
+    start, how = found.groups()
     for info in vectors:
         how = resized(how, info)
-    start = index["definition"].partition(" INDEX ")[0]
     name = _pg_ddl.fresh(table.name)
     with suppress(pg.UndefinedColumnError):
         async with connection.transaction():
-            await connection.execute(f"{start} INDEX {quoted(name)} ON {new} USING {how}")
+            await connection.execute(f"{start}INDEX {quoted(name)} ON {new} USING {how}")
             if index["comment"]:
                 schema = quoted(table.schema)
                 await connection.execute(f"COMMENT ON INDEX {schema}.{quoted(name)} IS {literal(index['comment'])}")
