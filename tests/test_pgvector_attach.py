@@ -129,6 +129,57 @@ def test_replace_keeps_a_table_that_was_there(table, postgres_url, sql):
     assert sql(f"SELECT count(*) FROM pg_indexes WHERE indexname = '{table}_old'") == [(1,)]
 
 
+def pairs(ids, **columns: object):
+    return pd.DataFrame({**columns, "v": [[float(at), 1.0] for at in range(len(ids))]}, index=pd.Index(ids, name="id"))
+
+
+def test_rows_of_a_partitioned_table_are_replaced_and_measured(postgres_url, table, sql):
+    sql(
+        f"CREATE TABLE {table} (id bigint PRIMARY KEY, n int, v vector(2)) PARTITION BY HASH (id)",
+        *(
+            f"CREATE TABLE {table}_{at} PARTITION OF {table} FOR VALUES WITH (MODULUS 2, REMAINDER {at})"
+            for at in (0, 1)
+        ),
+    )
+    with dkv.connect(postgres_url, table=table) as store:
+        assert store.upsert(pairs([1, 2, 3], n=[1, 2, 3])).inserted == 3
+        written = store.upsert(pairs([2, 3, 4], n=[7, 8, 9]))
+        assert (written.inserted, written.replaced) == (1, 2)
+        assert store.to_frame()["n"].to_dict() == {1: 1, 2: 7, 3: 8, 4: 9}
+        with pytest.raises(dkv.DuplicateIdError):
+            store.upsert(pairs([4, 5], n=[0, 0]), mode="insert")
+        assert store.upsert(pairs([5], n=[0]), mode="insert").inserted == 1
+        sizes = store.stats()
+        assert 0 < sizes["table_bytes"] < sizes["disk_bytes"] == sizes["table_bytes"] + sizes["index_bytes"]
+
+
+def test_an_identity_takes_the_ids_that_it_is_given(postgres_url, table, sql):
+    sql(f"CREATE TABLE {table} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n int, v vector(2))")
+    with dkv.connect(postgres_url, table=table) as store:
+        store.upsert(pairs([1, 2], n=[1, 2]))
+        assert store.upsert(pairs([2, 9], n=[3, 4])).replaced == 1
+        assert store.to_frame()["n"].to_dict() == {1: 1, 2: 3, 9: 4}
+
+
+def test_a_view_whose_id_is_no_key_says_so(postgres_url, table, sql):
+    with pairs([1, 2], n=[5, 5]).vec.push(postgres_url, table=table):
+        sql(f"CREATE VIEW {table}_view AS SELECT n AS id, v FROM {table}")
+        with dkv.connect({"backend": "pgvector", "url": postgres_url, "table": f"{table}_view"}) as view:
+            assert view.search([1.0, 0.0], k=5).index.tolist() == [5, 5]
+            with pytest.raises(dkv.SchemaError, match="several rows of one id: 5"):
+                view.get([5])
+
+
+@pytest.mark.parametrize("others", [["[1,2,3]"], ["[1]", "[1,2,3]"]], ids=["more", "as many in all"])
+def test_vectors_of_several_dimensions_in_one_column_are_told(postgres_url, table, sql, others):
+    sql(f"CREATE TABLE {table} (id int PRIMARY KEY, v vector)", f"INSERT INTO {table} VALUES (1, '[1,2]')")
+    sql(*(f"INSERT INTO {table} VALUES ({at}, '{one}')" for at, one in enumerate(others, 2)))
+    with dkv.connect(postgres_url, table=table) as store:
+        for ask in (store.to_frame, lambda: store.get([1, 2], include_vectors=True)):
+            with pytest.raises(dkv.SchemaError, match=r"several dimensions.*vector\(n\)"):
+                ask()
+
+
 def test_keys_of_several_columns(table, postgres_url, sql):
     sql(
         "CREATE EXTENSION IF NOT EXISTS vector",

@@ -176,6 +176,8 @@ def _vectors(cells: Sequence[bytes | None], info: VectorInfo, kind: str) -> pa.A
     """Turn vectors into an Arrow array; a row may lack one, in a table that was there before us."""
     there = [cell for cell in cells if cell is not None]
     matrix = np.zeros((len(cells), info.dimensions), np.float32)
+    if len(set(map(len, there))) > 1:
+        raise SchemaError(f"{info.name!r} holds vectors of several dimensions: give the column those of one, vector(n)")
     if there:
         matrix[[cell is not None for cell in cells]] = vectors_of(there, kind)
     mask = None if len(there) == len(cells) else pa.array([cell is None for cell in cells])

@@ -155,13 +155,26 @@ class Writer:
         sets += [f"{quoted(name)} = NULL" for name in self._missing(table)]
         sets += [f"{quoted(table.updated)} = now()"] if table.updated else []
         conflict = f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(sets)}" if self.mode != "insert" else ""
-        # in the order of the keys, so that two writers of the same rows wait for each other, and never both
-        insert = f"INSERT INTO {table.sql} ({names}) SELECT {names} FROM {stage} ORDER BY {', '.join(keys)} {conflict}"
-        # xmax is 0 in a row that is new, and the transaction's number in one that was there
-        counted = f"WITH w AS ({insert} RETURNING xmax = 0 AS new) SELECT count(*) FILTER (WHERE new) FROM w"
-        inserted = await connection.fetchval(counted)
+        # in the order of the keys, so that two writers of the same rows wait for each other, and never both; COPY gives
+        # an identity the values that it is given, and so does this
+        rows = f"OVERRIDING SYSTEM VALUE SELECT {names} FROM {stage} ORDER BY {', '.join(keys)}"
+        inserted = await self._inserted(
+            connection, table, f"INSERT INTO {table.sql} ({names}) {rows} {conflict}", stage
+        )
         batch = self.batch
         return Written(inserted, len(batch) - inserted, batch.dropped, batch.labels)
+
+    async def _inserted(self, connection: Any, table: Table, insert: str, stage: str) -> int:
+        """Insert, and count the rows that are new."""
+        if table.kind == "p":
+            # the server tells no xmax of a partitioned table
+            keys = ", ".join(quoted(one.field.name) for one in table.keys)
+            known = await connection.fetchval(f"SELECT count(*) FROM {stage} JOIN {table.sql} USING ({keys})")
+            await connection.execute(insert)
+            return len(self.batch) - int(known)
+        # xmax is 0 in a row that is new, and the transaction's number in one that was there
+        counted = f"WITH w AS ({insert} RETURNING xmax = 0 AS new) SELECT count(*) FILTER (WHERE new) FROM w"
+        return int(await connection.fetchval(counted))
 
     async def _refuse_known(self, connection: Any, table: Table, stage: str, keys: Sequence[str]) -> None:
         known = f"FROM {stage} JOIN {table.sql} USING ({', '.join(keys)})"

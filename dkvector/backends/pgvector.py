@@ -22,12 +22,12 @@ from dkvector.backends._pg_planner import Planner, index_for
 from dkvector.backends._pg_pool import Connections, translated
 from dkvector.backends._pg_rows import Wanted
 from dkvector.backends._pg_search import Search, answered, hits, search
-from dkvector.backends._pg_table import Table, read_table
+from dkvector.backends._pg_table import SIZES, Table, read_table
 from dkvector.backends._pg_write import Writer
 from dkvector.backends._sql import quoted
 from dkvector.columns import to_index
 from dkvector.compiled import Statement
-from dkvector.errors import NotFoundError, SchemaError
+from dkvector.errors import NotFoundError, SchemaError, some
 from dkvector.filling import Backfill, Page
 from dkvector.filters import Filter
 from dkvector.indexes import IVF, Flat, IndexSpec
@@ -173,7 +173,11 @@ class PgVectorStore(AsyncVectorStore):
         sql = f"SELECT {', '.join(wanted.select)} FROM {self.table.sql} WHERE {where}"  # noqa: S608 - likewise
         rows = wanted.rows(await self._connections.fetch(sql, *statement.parameters))
         # the server gives rows in an order of its own
-        places = to_index(rows.column(0), rows.schema.field(0)).get_indexer(ids)
+        found = to_index(rows.column(0), rows.schema.field(0))
+        if not found.is_unique:
+            twice = found[found.duplicated()].unique()
+            raise SchemaError(f"{self.table.name!r} has several rows of one id: {some(twice)}; name another by id=")
+        places = found.get_indexer(ids)
         if (places < 0).any():
             raise NotFoundError.ids(ids[places < 0])
         return rows.take(pa.array(places))
@@ -298,8 +302,7 @@ class PgVectorStore(AsyncVectorStore):
         """
         if self.empty:
             return pd.Series({"rows": 0, "table_bytes": 0, "index_bytes": 0, "disk_bytes": 0}, name=self.name)
-        sql = "SELECT pg_table_size(o), pg_indexes_size(o), pg_total_relation_size(o) FROM to_regclass($1) AS o"
-        sizes = (await self._connections.fetch(sql, self.table.sql))[0]
+        sizes = (await self._connections.fetch(SIZES, self.table.sql))[0]
         table, indexes, disk = (int(size) for size in sizes)
         measured = {"rows": await self._count(None), "table_bytes": table, "index_bytes": indexes, "disk_bytes": disk}
         return pd.Series(measured, name=self.name)
