@@ -25,6 +25,7 @@ from dkvector.backends._wire import WireError
 from dkvector.backends.elasticsearch import ElasticsearchWire
 from dkvector.backends.opensearch import OpenSearchWire
 from dkvector.ingest import as_batch
+from dkvector.registry import backend, read_target
 
 RECIPES = {"elasticsearch": ELASTICSEARCH, "opensearch": OPENSEARCH}
 BOTH = pytest.mark.parametrize("engine", ["elasticsearch", "opensearch"])
@@ -383,6 +384,29 @@ def test_nothing_is_encoded_that_need_not_be():
     assert len(made) < 10
     assert len(tally.failed) + tally.created == 100
     assert isinstance(tally.lost, dkv.AccessDeniedError)
+
+
+@pytest.mark.parametrize("work", ["search", "upsert"])
+def test_a_store_that_is_closed_in_mid_work_says_so_and_connects_no_more(engine_url, work):
+    """A client would begin a session anew, which nobody closes."""
+    name, config = read_target(engine_url, table=f"closed-{secrets.token_hex(4)}")
+
+    async def closed():
+        store = await backend(name).open(config)
+        await store.upsert(rows(200))
+        queries = rows(50)["v"]
+        asked = [store.search(queries) if work == "search" else store.upsert(rows(400, start=at)) for at in range(5)]
+        tasks = [asyncio.ensure_future(one) for one in asked]
+        await asyncio.sleep(0.001)
+        await store.aclose()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        return [one for one in found if isinstance(one, BaseException)], store._wire._clients.taken()
+
+    errors, clients = asyncio.run(closed())
+    assert {isinstance(one, dkv.BackendUnavailableError | dkv.PartialWriteError) for one in errors} <= {True}
+    assert clients == []
+    with dkv.connect(engine_url, table=config["index"]) as store:
+        store.drop()
 
 
 LOOPS = """

@@ -392,6 +392,13 @@ def test_a_replace_keeps_the_index_of_a_table_whatever_it_is_called(postgres_url
         store.drop()
 
 
+async def test_a_store_that_was_closed_opens_no_pool_again(postgres_url, table):
+    store = await PgVectorStore.open({"url": postgres_url, "table": table})
+    await store.aclose()
+    with pytest.raises(dkv.BackendUnavailableError, match="closed while it was asked"):
+        await store._connections.fetch("SELECT 1")
+
+
 LOOPS = """
 import asyncio, sys
 from dkvector.backends.pgvector import PgVectorStore

@@ -159,12 +159,15 @@ class Connections:
     def __init__(self, config: PgConfig) -> None:
         self._config = config
         self._homes = Homes(Home)
+        self._closed = False
         self._setting_up = SettingUp(config)
 
     async def pool(self) -> Any:
         """Give the pool of this loop, opened at the first call."""
         home = self._homes.mine()
         async with home.opening:
+            if self._closed:  # a pool would be opened for nobody to close
+                raise BackendUnavailableError("this pgvector store was closed while it was asked; open it again")
             if home.pool is None:
                 for loop, one in self._homes.left():
                     one.leave(loop)
@@ -268,6 +271,7 @@ class Connections:
 
     async def close(self) -> None:
         """Close all connections, those of other loops without waiting for what they do."""
+        self._closed = True
         for loop, home in self._homes.taken():
             if loop is asyncio.get_running_loop():
                 await home.close()

@@ -21,6 +21,7 @@ LARGE = 1 << 20  # bytes of a request
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
+CLOSED = "this {} store was closed while it was asked; open it again"
 
 
 class WireError(DkvectorError):
@@ -111,13 +112,20 @@ class Wire(ABC):
 
     def __init__(self) -> None:
         self._clients: Homes[Any] = Homes(self.made)
+        self.closed = False
 
     @abstractmethod
     def made(self) -> Any:
         """Make a client, which connects when it first sends something."""
 
     async def client(self) -> Any:
-        """Give the client of this loop and process: connections belong to one of each."""
+        """Give the client of this loop and process: connections belong to one of each.
+
+        Raises:
+            BackendUnavailableError: the store was closed; a client would connect anew, for nobody to close.
+        """
+        if self.closed:
+            raise BackendUnavailableError(CLOSED.format(self.engine))
         found = self._clients.mine()
         for _, one in self._clients.left():
             # its loop is over: it has nothing to wait for, and lets go
@@ -181,6 +189,7 @@ class Wire(ABC):
 
     async def close(self) -> None:
         """Let go of the connections, those of other loops on their own loop."""
+        self.closed = True
         for loop, client in self._clients.taken():
             if loop is asyncio.get_running_loop() or loop.is_closed():
                 await client.close()

@@ -18,7 +18,7 @@ from dkvector.backends._engine_config import EngineConfig, access
 from dkvector.backends._layout import Layout
 from dkvector.backends._querydsl import ALL
 from dkvector.backends._search_engine import EngineStore
-from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, as_json, basic, reason_of, streamed
+from dkvector.backends._wire import CLOSED, JSON, LINES, Server, Wire, WireError, as_json, basic, reason_of, streamed
 from dkvector.errors import BackendUnavailableError
 from dkvector.indexes import HNSW, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric
@@ -225,6 +225,11 @@ class ElasticsearchWire(Wire):
             raise WireError(exc.meta.status, *reason_of(exc.body)) from exc
         except TransportError as exc:
             raise BackendUnavailableError(f"elasticsearch can't be reached: {exc.message}") from exc
+        except RuntimeError as exc:
+            if not self.closed:
+                raise
+            # what aiohttp says whose session was closed meanwhile
+            raise BackendUnavailableError(CLOSED.format(self.engine)) from exc
         return answer.body
 
 
