@@ -82,6 +82,24 @@ def checked(config):
     return read.vectors.metric, read.vectors.spec
 
 
+@pytest.mark.parametrize(
+    ("knob", "message"),
+    [
+        ({"routing": ""}, "routing is one value, without a comma, not ''"),  # rows were written, and not found
+        ({"routing": "a,b"}, "routing is one value, without a comma, not 'a,b'"),
+        ({"in_flight": 0}, "in_flight must be a whole number of at least 1, not 0"),
+        ({"bulk_bytes": "4 MB"}, "bulk_bytes must be a whole number"),
+        ({"timeout": "x"}, "timeout must be a number above 0, not 'x'"),
+        ({"bulk_timeout": 0}, "bulk_timeout must be a number above 0, not 0"),
+        ({"oversample": -1}, "oversample must be a number above 0, not -1"),
+    ],
+    ids=str,
+)
+def test_knobs_that_can_not_be_are_refused(knob, message):
+    with pytest.raises(dkv.SchemaError, match=message):
+        read_config("elasticsearch", {"hosts": "h"} | knob)
+
+
 def test_a_port_that_is_no_number():
     with pytest.raises(dkv.SchemaError, match="port"):
         access("elasticsearch", read_config("elasticsearch", {"hosts": "h:port"}), {})

@@ -411,6 +411,25 @@ def test_a_big_write_keeps_the_engine_from_refreshing(target, name, ask, monkeyp
         assert "refresh_interval" not in ask(f"/{name}/_settings")[concrete(ask, name)]["settings"]["index"]
 
 
+def test_a_big_write_that_is_cancelled_as_it_begins_lets_the_engine_refresh(target, name, ask, monkeypatch):
+    monkeypatch.setattr(_engine_writer, "BIG", 100)
+    set_to, left = _engine_indexes.Indexes.set, [True]
+
+    async def cancelled(self, index, settings):
+        await set_to(self, index, settings)
+        if left:
+            left.clear()
+            raise asyncio.CancelledError
+
+    with dkv.connect(target) as store:
+        store.upsert(rows(10))
+        monkeypatch.setattr(_engine_indexes.Indexes, "set", cancelled)
+        with pytest.raises((CancelledError, asyncio.CancelledError)):
+            store.upsert(rows(200))
+        assert left == []
+        assert "refresh_interval" not in ask(f"/{name}/_settings")[concrete(ask, name)]["settings"]["index"]
+
+
 # Indexes of others
 
 VECTORS = {

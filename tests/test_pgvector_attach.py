@@ -133,6 +133,16 @@ def pairs(ids, **columns: object):
     return pd.DataFrame({**columns, "v": [[float(at), 1.0] for at in range(len(ids))]}, index=pd.Index(ids, name="id"))
 
 
+@pytest.mark.parametrize("key", ["filterable", "keywords"])
+def test_a_column_to_index_that_rows_have_not_is_told_before_they_are_written(postgres_url, table, sql, key):
+    with (
+        dkv.connect({"backend": "pgvector", "url": postgres_url, "table": table, key: ["nope"]}) as store,
+        pytest.raises(dkv.NotFoundError, match="no column 'nope'"),
+    ):
+        store.upsert(pairs([1, 2], n=[1, 2]))
+    assert sql(f"SELECT to_regclass('{table}')") == [(None,)]
+
+
 def test_rows_of_a_partitioned_table_are_replaced_and_measured(postgres_url, table, sql):
     sql(
         f"CREATE TABLE {table} (id bigint PRIMARY KEY, n int, v vector(2)) PARTITION BY HASH (id)",
@@ -515,6 +525,15 @@ async def test_the_seed_s_config_and_names(table, postgres_url, monkeypatch):
         ({"table": "x", "pool": {"max": 3}}, "PoolConfig has no 'max'"),
         ({"table": "x", "vector": {"dims": 3}}, "VectorConfig has no 'dims'"),
         ({"table": "x", "vector": {"dtype": "int8"}}, "float32 or float16, not as 'int8'"),
+        ({"table": "x", "pool": {"max_size": 0}}, "max_size of a pool must be a whole number of at least 1, not 0"),
+        ({"table": "x", "pool": {"min_size": 5, "max_size": 2}}, "at least 5, not 2"),
+        ({"table": "x", "pool": {"min_size": -1}}, "min_size of a pool must be a whole number"),
+        ({"table": "x", "pool": 5}, "pool of a config can't be 5"),
+        ({"table": "x", "vector": None}, "vector of a config can't be None"),
+        ({"table": "x", "url": 5}, "url of a config can't be 5"),
+        ({"table": "x", "port": "abc"}, "port must be a number, not 'abc'"),
+        ({"table": "x", "statement_timeout": "1s"}, "a number of seconds, not '1s'"),
+        ({"table": "x", "statement_cache_size": -1}, "statement_cache_size must be a whole number"),
         # the server would cut it, and take the table of another store for it
         ({"table": "t" * 64}, "at most 63 bytes: shorten table='t"),
         ({"table": "public." + "ü" * 32}, "at most 63 bytes"),

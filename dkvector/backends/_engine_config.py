@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from dkvector.backends._bulk import Effort
+from dkvector.counts import as_count
 from dkvector.errors import SchemaError, hint
 from dkvector.indexes import HNSW, IndexSpec, as_spec, knobs_of
 from dkvector.metrics import DistanceMetric
@@ -179,9 +180,22 @@ def read_config(engine: str, config: Mapping[str, Any]) -> EngineConfig:
         known = knobs_of(EngineConfig, {**{key: one for key, one in said.items() if one is not None}, **config})
     index = INDEX if known.index is None else known.index
     check_name(index)
+    _check_numbers(known)
+    if known.routing is not None and (not known.routing or "," in known.routing):
+        # rows are written by the whole, and searched by its parts
+        raise SchemaError(f"routing is one value, without a comma, not {known.routing!r}")
     if known.engine not in {"lucene", "faiss"}:
         raise SchemaError(f"no engine {known.engine!r} in {engine}; {hint(known.engine, ['lucene', 'faiss'])}")
     return knobs_of(EngineConfig, {**{one.name: getattr(known, one.name) for one in fields(known)}, "index": index})
+
+
+def _check_numbers(known: EngineConfig) -> None:
+    for name in ("bulk_bytes", "in_flight"):
+        as_count(getattr(known, name), name)
+    for name in ("timeout", "bulk_timeout", "oversample"):
+        value = getattr(known, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise SchemaError(f"{name} must be a number above 0, not {value!r}")
 
 
 def _split(url: str) -> SplitResult:

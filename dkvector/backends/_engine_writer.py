@@ -143,9 +143,9 @@ class Writer:
         encoder = Encoder(held.layout, action, self.dialect.packed, self.dialect.units, now, created)
         # each refresh leaves a segment with a graph of its own, to be merged with the others later
         big = len(batch) >= BIG or self.patient
-        if big and held.settings.get("refresh_interval") != NEVER:
-            await self.places.set(held.concrete, {"refresh_interval": NEVER})
         try:
+            if big and held.settings.get("refresh_interval") != NEVER:
+                await self.places.set(held.concrete, {"refresh_interval": NEVER})
             with tqdm(
                 total=len(batch), desc=f"writing to {self.places.name}", unit="rows", disable=not progress
             ) as bar:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, quote, urlsplit
 
+from dkvector.counts import as_count
 from dkvector.errors import SchemaError
 from dkvector.indexes import HNSW, IVF, IndexSpec, as_spec, knobs_of
 from dkvector.metrics import DistanceMetric
@@ -30,6 +31,9 @@ class PoolConfig:
 
     min_size: int = 0
     max_size: int = 10
+
+    def __post_init__(self) -> None:
+        as_count(self.max_size, "max_size of a pool", as_count(self.min_size, "min_size of a pool", 0) or 1)
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ class PgConfig:
             columns = values.get(name, ())
             values[name] = (columns,) if isinstance(columns, str) else tuple(columns)
         made = knobs_of(cls, values)
+        made.check()
         if made.sslrootcert is not None and not Path(made.sslrootcert).is_file():
             raise SchemaError(f"there is no file {made.sslrootcert!r}, which sslrootcert names")
         if not made.table or not isinstance(made.table, str):
@@ -146,6 +151,23 @@ class PgConfig:
                 "%3F and so on; or give user=, password=, host= and port= in place of the URL"
             )
         return made
+
+    def check(self) -> None:
+        """Refuse values that the driver has no words for.
+
+        Raises:
+            SchemaError: names the key.
+        """
+        for name, kind in (("pool", PoolConfig), ("vector", VectorConfig), ("url", str | None)):
+            if not isinstance(getattr(self, name), kind):
+                raise SchemaError(f"{name} of a config can't be {getattr(self, name)!r}")
+        timeout = self.statement_timeout
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0):
+            raise SchemaError(f"statement_timeout is a number of seconds, not {timeout!r}")
+        if self.statement_cache_size is not None:
+            as_count(self.statement_cache_size, "statement_cache_size", 0)
+        if isinstance(self.port, str) and not self.port.isdecimal():
+            raise SchemaError(f"port must be a number, not {self.port!r}")
 
     @property
     def relation(self) -> tuple[str | None, str]:

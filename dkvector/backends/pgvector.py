@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector.backends import _pg_keyword, _pg_migrate
-from dkvector.backends._pg_build import Builder
+from dkvector.backends._pg_build import Builder, check_columns
 from dkvector.backends._pg_changes import ChangeFeed
 from dkvector.backends._pg_config import PgConfig
 from dkvector.backends._pg_explain import compiled, told, verified
@@ -134,6 +134,8 @@ class PgVectorStore(AsyncVectorStore):
     async def _upsert(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
         writer = Writer(self._connections, self.config, batch, mode, progress)
         made = self._table is None
+        if made:
+            check_columns((*self.config.filterable, *self.config.keywords), batch.schema)
         written, table = await writer.run()
         self._take(table)
         self._planner.written()
