@@ -103,6 +103,22 @@ def test_one_value_of_routing_keeps_all_rows_on_one_shard(target, name, ask):
 # Replaced in one step
 
 
+def test_rows_on_the_shard_of_a_routing_get_their_vectors(target):
+    """They were looked for on the shards of their ids, not found, and looked for again without end."""
+    asked = []
+
+    def made(texts):
+        asked.append(len(texts))
+        assert len(asked) < 10
+        return [[1.0, len(one)] for one in texts]
+
+    with dkv.connect(target | {"routing": "here", "shards": 3}) as store:
+        store.upsert(rows(30, s=[f"word {at}" for at in range(30)]))
+        store.add_vector_field("w", 2)
+        assert store.backfill("w", made, text="s", batch_size=20) == 30
+        assert len(store.search([1.0, 6.0], field="w", k=50)) == 30
+
+
 def test_a_replacement_is_seen_whole_or_not_at_all(target, name, ask):
     with rows(50).vec.push(target) as store, dkv.connect(target) as reader:
         before = concrete(ask, name)
