@@ -115,7 +115,7 @@ def test_rows_on_the_shard_of_a_routing_get_their_vectors(target):
     with dkv.connect(target | {"routing": "here", "shards": 3}) as store:
         store.upsert(rows(30, s=[f"word {at}" for at in range(30)]))
         store.add_vector_field("w", 2)
-        assert store.backfill("w", made, text="s", batch_size=20) == 30
+        assert store.backfill("w", dkv.Encoder(made, remember=False), text="s", batch_size=20) == 30
         assert len(store.search([1.0, 6.0], field="w", k=50)) == 30
 
 
