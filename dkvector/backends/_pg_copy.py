@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dkvector.backends._pg_types import EPOCH_DAYS, EPOCH_US
+from dkvector.backends._pg_types import EPOCH_DAYS, EPOCH_US, MisfitError
 from dkvector.errors import SchemaError, VectorError, some
 from dkvector.metrics import Floats
 
@@ -143,18 +143,6 @@ def vectors_of(cells: Sequence[bytes], kind: str) -> Floats:
     return numbers
 
 
-class _MisfitError(Exception):
-    """Values that the server's type can't hold: what is wrong, the positions, and the way out."""
-
-    def at(self, place: Callable[[int], int]) -> _MisfitError:
-        """Tell of the rows that values belong to."""
-        what, positions, way_out = self.args
-        return _MisfitError(what, list(dict.fromkeys(map(place, positions))), way_out)
-
-    def __str__(self) -> str:
-        return f"{self.args[0]} at positions {some(self.args[1])}{self.args[2]}"
-
-
 def cells(array: pa.Array, sql: str, name: str, first: int = 0) -> Cells:
     """Encode a payload column.
 
@@ -169,7 +157,7 @@ def cells(array: pa.Array, sql: str, name: str, first: int = 0) -> Cells:
     """
     try:
         return _cells(array, sql, name)
-    except _MisfitError as exc:
+    except MisfitError as exc:
         raise SchemaError(str(exc.at(lambda row: first + row))) from None
     except pa.ArrowInvalid as exc:
         raise SchemaError(f"{name!r} does not fit a column of type {sql}: {exc}") from exc
@@ -228,7 +216,7 @@ def _check_nul(body: Any, offsets: NDArray[Any], name: str) -> None:
     data = np.frombuffer(body.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
     if not data.all():
         at = np.unique(np.searchsorted(offsets - offsets[0], np.flatnonzero(data == 0), side="right") - 1).tolist()
-        raise _MisfitError(f"PostgreSQL's text can't hold the character NUL; {name!r} has it", at, "")
+        raise MisfitError(f"PostgreSQL's text can't hold the character NUL; {name!r} has it", at, "")
 
 
 def _encoded(array: pa.Array, encode: Callable[[Any], bytes]) -> Cells:
@@ -242,7 +230,7 @@ def _list_cells(array: pa.Array, element: str, name: str) -> Cells:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     try:
         inner = _cells(array.flatten(), element, name)
-    except _MisfitError as exc:
+    except MisfitError as exc:
         raise exc.at(lambda value: int(np.searchsorted(starts, value, side="right")) - 1) from None
     body = inner.body if not isinstance(inner.body, np.ndarray) else _as_binary(inner.body)
     elements = _join(_as_binary(_big(inner.sizes, ">i4")), body)
@@ -289,7 +277,7 @@ def _micros(array: pa.Array, name: str) -> NDArray[Any]:
     unit = array.type.unit
     if unit == "ns":
         if bad := np.flatnonzero(counts % 1000).tolist():
-            raise _MisfitError(
+            raise MisfitError(
                 f"PostgreSQL keeps microseconds, {name!r} has nanoseconds", bad, "; .dt.floor('us') rounds them"
             )
         counts = counts // 1000

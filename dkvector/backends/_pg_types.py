@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -17,6 +17,8 @@ from uuid import UUID
 import numpy as np
 import orjson
 import pyarrow as pa
+
+from dkvector.errors import some
 
 EPOCH_US, EPOCH_DAYS = 946_684_800_000_000, 10_957  # of 2000, since 1970
 NEVER, NO_DAY = {2**63 - 1, -(2**63)}, {2**31 - 1, -(2**31)}  # infinity, which no dtype has, among times, and dates
@@ -57,6 +59,18 @@ _FOUND = {  # columns that were there before us: the server's type → Arrow's
     "interval": pa.duration("us"),
     "uuid": pa.uuid(),
 }
+
+
+class MisfitError(Exception):
+    """Values that the server's type can't hold: what is wrong, the positions, and the way out."""
+
+    def at(self, place: Callable[[int], int]) -> MisfitError:
+        """Tell of the rows that values belong to."""
+        what, positions, way_out = self.args
+        return MisfitError(what, list(dict.fromkeys(map(place, positions))), way_out)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} at positions {some(self.args[1])}{self.args[2]}"
 
 
 def sql_type(kind: pa.DataType) -> str | None:  # noqa: PLR0911 - one rule for each type
