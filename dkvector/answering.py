@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -15,7 +16,7 @@ from dkvector.blending import Find, Found, blended_request, blending, check_refi
 from dkvector.blends import Blend, as_blends
 from dkvector.columns import to_index
 from dkvector.encoders import Encoder, as_encoder, needed, queries_of
-from dkvector.errors import VectorError
+from dkvector.errors import NotFoundError, VectorError
 from dkvector.evidence import Evident
 from dkvector.fusion import RRF
 from dkvector.hybrid import FindWords, Hybrid, Texts
@@ -26,6 +27,8 @@ from dkvector.requests import Request, Search, labels_of
 from dkvector.results import Source, TableSource
 from dkvector.schema import Schema, VectorInfo
 from dkvector.vectors import to_matrix
+
+TRIES = 3  # to read rows that others delete meanwhile
 
 
 class Answering(KeywordSearch, Evident):
@@ -94,8 +97,19 @@ class Answering(KeywordSearch, Evident):
         return await Hybrid(requests, words, search.fusion or RRF()).run(find, find_words, get)
 
     async def _rows_of(self, ids: pd.Index, request: Request) -> Source:
-        """Give what a request wants of rows."""
+        """Give what a request wants of rows that were found; those that are gone since are left out."""
+        for _ in range(TRIES):
+            try:
+                return TableSource(await self._get(ids, request.columns, include_vectors=request.include_vectors))
+            except NotFoundError:
+                if isinstance(ids, pd.MultiIndex):
+                    raise
+                there = np.asarray(await self._among_ours(ids), bool)
+                ids = ids[there]
         return TableSource(await self._get(ids, request.columns, include_vectors=request.include_vectors))
+
+    @abstractmethod
+    async def _among_ours(self, ids: pd.Index) -> Any: ...
 
     async def _like(self, like: Any, request: Request) -> Request:
         """Search by the stored vectors of rows, which are not among their own neighbours."""

@@ -89,10 +89,12 @@ def barring(find: Find) -> Find:
 
 
 async def dressed(hits: Hits, request: Request, get: Get) -> Hits:
-    """Fetch what a request wants of rows that were found without it."""
+    """Fetch what a request wants of rows that were found without it; rows that are gone since are no hits."""
     ids = hits.ids
-    known = ids.unique()
-    return replace(hits, source=Picked(await get(known, request), known.get_indexer(ids)))
+    source = await get(ids.unique(), request)
+    at = source.labels().get_indexer(ids)
+    there = np.flatnonzero(at >= 0)
+    return replace(hits if len(there) == len(at) else hits.taken(there), source=Picked(source, at[there]))
 
 
 def blending(find: Find, get: Get) -> Find:

@@ -169,6 +169,13 @@ class Fused:
     ranks: Counts
     of_legs: Floats
 
+    def among(self, ids: pd.Index) -> Fused:
+        """Leave out rows that are not among these."""
+        there = np.asarray(self.ids.isin(ids), bool)
+        if there.all():
+            return self
+        return Fused(self.ids[there], self.scores[there], self.ranks[:, there], self.of_legs[:, there])
+
 
 def fuse(legs: Sequence[Leg], fusion: Fusion, k: int) -> Fused:
     """Fuse rankings into one; every row that a leg found takes part.

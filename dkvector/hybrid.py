@@ -108,6 +108,8 @@ class Hybrid:
     async def _hits(self, near: Sequence[Found], fused: Sequence[Fused], get: Get) -> HybridHits:
         source = await get(_union(near[0][0].ids[:0], fused))
         known = source.labels()
+        # rows that were deleted since a leg has found them are no hits
+        fused = [one.among(known) for one in fused]
         at = np.concatenate([np.empty(0, np.intp), *(known.get_indexer(one.ids) for one in fused)]).astype(np.intp)
         return hybrid_hits(near[0][0], Picked(source, at), fused, self.legs, self.first, words=self.words is not None)
 

@@ -25,7 +25,7 @@ class Ways:
     """What refinements ask a store, or a frame, for.
 
     Attributes:
-        get: rows by id, with the columns of a request, in the order of the ids.
+        get: rows by id, with the columns of a request, in the order of the ids; those that are gone are left out.
         chance: distances of random pairs, and how many rows match.
     """
 

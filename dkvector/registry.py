@@ -155,7 +155,11 @@ def _tuning(config: dict[str, Any]) -> Tuning | None:
 
 
 def _read_url(url: str) -> tuple[str, dict[str, Any]]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # without the cause: what it shows may be part of a password
+        raise SchemaError("the URL can't be read: brackets in a login are written %5B and %5D") from None
     if not parts.scheme:
         return url, {}
     if parts.scheme == "faiss":

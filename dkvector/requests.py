@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -213,6 +214,11 @@ class KeywordRequest:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str) or not self.text.strip():
             raise SchemaError(f"words to search for must be a text that is not blank, not {self.text!r}")
+
+    @property
+    def encodable(self) -> str:
+        """The text as a server can be told it: NUL and halves of surrogate pairs, which are in no word, are spaces."""
+        return re.sub("[\0\ud800-\udfff]", " ", self.text)
 
 
 @dataclass(frozen=True)

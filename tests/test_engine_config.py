@@ -82,9 +82,38 @@ def checked(config):
     return read.vectors.metric, read.vectors.spec
 
 
+@pytest.mark.parametrize(
+    ("knob", "message"),
+    [
+        ({"routing": ""}, "routing is one value, without a comma, not ''"),  # rows were written, and not found
+        ({"routing": "a,b"}, "routing is one value, without a comma, not 'a,b'"),
+        ({"in_flight": 0}, "in_flight must be a whole number of at least 1, not 0"),
+        ({"bulk_bytes": "4 MB"}, "bulk_bytes must be a whole number"),
+        ({"timeout": "x"}, "timeout must be a number above 0, not 'x'"),
+        ({"bulk_timeout": 0}, "bulk_timeout must be a number above 0, not 0"),
+        ({"oversample": -1}, "oversample must be a number above 0, not -1"),
+    ],
+    ids=str,
+)
+def test_knobs_that_can_not_be_are_refused(knob, message):
+    with pytest.raises(dkv.SchemaError, match=message):
+        read_config("elasticsearch", {"hosts": "h"} | knob)
+
+
 def test_a_port_that_is_no_number():
     with pytest.raises(dkv.SchemaError, match="port"):
         access("elasticsearch", read_config("elasticsearch", {"hosts": "h:port"}), {})
+
+
+@pytest.mark.parametrize("engine", ["elasticsearch", "opensearch"])
+@pytest.mark.parametrize("login", ["me:se/cret@h", "me:se[cret@h"])
+def test_a_url_that_can_not_be_read_shows_no_secret(engine, login):
+    url = f"{engine}://{login}/db"
+    for config in (url, {"backend": engine, "url": url}, {"backend": engine, "hosts": [url.replace("/cret", "[cret")]}):
+        with pytest.raises(dkv.SchemaError, match="the URL can't be read") as error:
+            dkv.connect(config)
+        assert error.value.__cause__ is None
+        assert "cret" not in str(error.value)
 
 
 def test_an_index_that_the_engine_has_not_is_refused_before_anything_is_made():
@@ -142,7 +171,7 @@ def test_what_the_server_is_told(config, sent):
 def test_a_cloud_id_leads_to_its_server():
     cloud = "mine:" + base64.b64encode(b"example.invalid:9243$abc$def").decode()
     wire = ElasticsearchWire(EngineConfig(cloud_id=cloud, api_key="secret"))
-    (made,) = wire._client.transport.node_pool.all()
+    (made,) = wire.made().transport.node_pool.all()
     assert made.base_url == "https://abc.example.invalid:9243"
     assert wire.hosts == ("Elastic's cloud",)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -23,6 +25,7 @@ from dkvector.backends._wire import WireError
 from dkvector.backends.elasticsearch import ElasticsearchWire
 from dkvector.backends.opensearch import OpenSearchWire
 from dkvector.ingest import as_batch
+from dkvector.registry import backend, read_target
 
 RECIPES = {"elasticsearch": ELASTICSEARCH, "opensearch": OPENSEARCH}
 BOTH = pytest.mark.parametrize("engine", ["elasticsearch", "opensearch"])
@@ -335,6 +338,22 @@ def test_a_request_that_is_too_large_is_halved():
     assert wire.sent == [b"0\n1\n2\n3\n", b"0\n1\n", b"0\n", b"1\n", b"2\n3\n"]
 
 
+def test_rows_for_an_index_that_is_gone_are_told_as_not_stored():
+    class Gone(Answering):
+        async def send(self, *args: object, **knobs: object):
+            answer = await super().send(*args, **knobs)
+            for item in answer["items"]:
+                item["index"] = {
+                    "status": 404,
+                    "error": {"type": "index_not_found_exception", "reason": "no such index"},
+                }
+            return answer
+
+    tally = written(Gone())
+    assert (tally.created, tally.missing, set(tally.failed)) == (0, 0, {0, 1, 2, 3})
+    assert "another process has replaced or dropped the index" in str(tally.lost)
+
+
 def test_an_engine_that_never_has_room_is_given_up():
     wire = Answering(*[429] * 9)
     tally = written(wire, retries=3)
@@ -365,3 +384,54 @@ def test_nothing_is_encoded_that_need_not_be():
     assert len(made) < 10
     assert len(tally.failed) + tally.created == 100
     assert isinstance(tally.lost, dkv.AccessDeniedError)
+
+
+@pytest.mark.parametrize("work", ["search", "upsert"])
+def test_a_store_that_is_closed_in_mid_work_says_so_and_connects_no_more(engine_url, work):
+    """A client would begin a session anew, which nobody closes."""
+    name, config = read_target(engine_url, table=f"closed-{secrets.token_hex(4)}")
+
+    async def closed():
+        store = await backend(name).open(config)
+        await store.upsert(rows(200))
+        queries = rows(50)["v"]
+        asked = [store.search(queries) if work == "search" else store.upsert(rows(400, start=at)) for at in range(5)]
+        tasks = [asyncio.ensure_future(one) for one in asked]
+        await asyncio.sleep(0.001)
+        await store.aclose()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        return [one for one in found if isinstance(one, BaseException)], store._wire._clients.taken()
+
+    errors, clients = asyncio.run(closed())
+    assert {isinstance(one, dkv.BackendUnavailableError | dkv.PartialWriteError) for one in errors} <= {True}
+    assert clients == []
+    with dkv.connect(engine_url, table=config["index"]) as store:
+        store.drop()
+
+
+LOOPS = """
+import asyncio, os, signal, sys
+import dkvector as dkv
+from dkvector.registry import read_target, backend
+
+name, config = read_target(sys.argv[1], table=sys.argv[2])
+store = asyncio.run(backend(name).open(config))
+print([asyncio.run(store.count()) for _ in range(3)], len(store._wire._clients._homes))
+asyncio.run(store.aclose())
+with dkv.connect(sys.argv[1], table=sys.argv[2]) as store:
+    before = len(store)
+    if os.fork() == 0:
+        signal.alarm(30)  # a child that waits for ever is ended
+        os._exit(0 if len(store) == before == 20 else 3)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), len(store))
+"""
+
+
+def test_a_store_is_used_on_one_loop_after_another_and_on_both_sides_of_a_fork(engine_url):
+    table = f"loops-{secrets.token_hex(4)}"
+    with dkv.connect(engine_url, table=table) as store:
+        store.upsert(rows(20))
+        command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", LOOPS, engine_url, table]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - our own
+        store.drop()
+    assert (run.stdout, run.stderr) == ("[20, 20, 20] 1\n0 20\n", "")

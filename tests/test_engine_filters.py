@@ -147,6 +147,29 @@ def test_patterns_ids_and_long_texts(store, where, expected):
     assert found(store, where) == expected
 
 
+HUGE = "b" * 40_000  # past what Lucene takes in a question
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (col("s") == HUGE, []),
+        (col("s") != HUGE, [1, 2, 3, 4, 5]),
+        (col("s").isin([HUGE, "axb"]), [4]),
+        (~col("s").isin([HUGE, "axb"]), [1, 2, 3, 5]),
+        (col("s") < HUGE, [1, 2, 3, 4, 5]),
+        (col("s") >= HUGE, []),
+        (col("s").startswith(HUGE), []),
+        (col("s").contains(HUGE), []),
+        (col("s").like(HUGE), []),
+        (~col("s").like(HUGE), [1, 2, 3, 4, 5]),
+    ],
+    ids=lambda one: str(one)[:40],
+)
+def test_a_question_may_be_longer_than_any_text(store, where, expected):
+    assert found(store, where) == expected
+
+
 @pytest.mark.parametrize(
     "where", [col("long") > "a", col("long").like("x%"), ~col("long").contains("y"), col("long") == LONG], ids=str
 )

@@ -103,6 +103,22 @@ def test_one_value_of_routing_keeps_all_rows_on_one_shard(target, name, ask):
 # Replaced in one step
 
 
+def test_rows_on_the_shard_of_a_routing_get_their_vectors(target):
+    """They were looked for on the shards of their ids, not found, and looked for again without end."""
+    asked = []
+
+    def made(texts):
+        asked.append(len(texts))
+        assert len(asked) < 10
+        return [[1.0, len(one)] for one in texts]
+
+    with dkv.connect(target | {"routing": "here", "shards": 3}) as store:
+        store.upsert(rows(30, s=[f"word {at}" for at in range(30)]))
+        store.add_vector_field("w", 2)
+        assert store.backfill("w", dkv.Encoder(made, remember=False), text="s", batch_size=20) == 30
+        assert len(store.search([1.0, 6.0], field="w", k=50)) == 30
+
+
 def test_a_replacement_is_seen_whole_or_not_at_all(target, name, ask):
     with rows(50).vec.push(target) as store, dkv.connect(target) as reader:
         before = concrete(ask, name)
@@ -161,6 +177,83 @@ def test_two_writers_that_begin_at_once_make_one_index(target, name, ask):
 
     assert LOOP.run(both()) == [60, 60]
     assert ask(f"/{name}/_count")["count"] == 60
+
+
+@pytest.mark.parametrize("how", ["upsert", "load", "delete"])
+def test_rows_that_are_written_while_another_replaces_the_index_are_not_lost(target, monkeypatch, how):
+    """They went to an index that was no longer there, which an engine makes anew where it may, and nobody reads."""
+    rows(40).vec.push(target).close()
+    with dkv.connect(target) as store, dkv.connect(target) as other:
+        run, specs = Bulk.run, [dkv.Flat()]
+
+        async def replaced(self, *args: object):
+            if specs:
+                await other.store.build_index(specs.pop())
+            return await run(self, *args)
+
+        monkeypatch.setattr(Bulk, "run", replaced)
+        if how == "delete":
+            assert store.delete([0, 1, 99]) == 2
+        else:
+            write = store.load if how == "load" else store.upsert
+            assert write(rows(30, start=100)).inserted == 30
+        assert len(store) == len(other) == (38 if how == "delete" else 70)
+
+
+def test_two_writers_that_add_columns_at_once_keep_both(target, monkeypatch):
+    """The engine keeps the last of two descriptions: a column that it left out had no values any more."""
+    rows(5).vec.push(target).close()
+    with dkv.connect(target) as store, dkv.connect(target) as other:
+        widen, begun = _engine_indexes.Indexes.widen, []
+
+        async def late(self, held, layout):
+            if not begun:
+                begun.append(True)
+                await other.store.upsert(rows(2, start=50, long=["y" * 20_000, "z"], c=pd.Categorical(["a", "b"])))
+            return await widen(self, held, layout)
+
+        monkeypatch.setattr(_engine_indexes.Indexes, "widen", late)
+        store.upsert(rows(2, start=60, mine=["p", "q"]))
+        assert sorted(store.schema.payload.names) == ["c", "long", "mine", "n"]
+        with dkv.connect(target) as third:
+            assert third.schema.payload.equals(store.schema.payload)
+            assert third.get([51, 61])[["long", "mine"]].fillna("").to_numpy().tolist() == [["z", ""], ["", "q"]]
+            with pytest.raises(dkv.FilterError, match="texts of more than 10,922"):
+                third.count("long > 'a'")
+            assert third.build_index("flat") == dkv.Flat()
+
+
+@pytest.mark.parametrize("after", ["_put", "run"])
+def test_a_description_that_another_has_put_over_ours_is_put_again(target, name, ask, monkeypatch, after):
+    """The other had looked before ours was there, and was last; it is noticed at once, or when the rows are written."""
+    with rows(5).vec.push(target) as store:
+        meta = ask(f"/{name}/_mapping")[concrete(ask, name)]["mappings"]["_meta"]
+        of = _engine_indexes.Indexes if after == "_put" else Bulk
+        method, begun = getattr(of, after), []
+
+        async def overwritten(self, *args: object):
+            found = await method(self, *args)
+            if not begun:
+                begun.append(True)
+                await store.store._wire.send("PUT", f"/{name}/_mapping", {"_meta": meta})
+            return found
+
+        monkeypatch.setattr(of, after, overwritten)
+        store.upsert(rows(2, start=60, mine=["p", "q"]))
+        with dkv.connect(target) as third:
+            assert third.get([61])["mine"].tolist() == ["q"]
+
+
+def test_a_store_that_was_opened_before_others_wrote_describes_what_they_added(target):
+    with rows(5).vec.push(target) as store, dkv.connect(target) as other:
+        other.upsert(rows(2, start=50, new=["x", "y"]))
+        store.add_vector_field("w", 2)
+        assert store.schema.payload.names == ["n", "new"]
+        assert store.backfill("w", lambda texts: [[1.0, len(one)] for one in texts], text="new") == 2
+    with dkv.connect(target) as store, dkv.connect(target) as other:
+        other.upsert(rows(2, start=60, w=[[1.0, 2.0]] * 2, newer=["x", "y"]))
+        assert store.build_index("flat", field="v") == dkv.Flat()
+        assert store.get([60, 61])["newer"].tolist() == ["x", "y"]
 
 
 def test_an_index_is_built_anew_in_place_of_the_one_before(target, name, ask):
@@ -331,6 +424,25 @@ def test_a_big_write_keeps_the_engine_from_refreshing(target, name, ask, monkeyp
         store.upsert(rows(10))
         store.upsert(rows(200))
         assert seen == [None, "-1"]
+        assert "refresh_interval" not in ask(f"/{name}/_settings")[concrete(ask, name)]["settings"]["index"]
+
+
+def test_a_big_write_that_is_cancelled_as_it_begins_lets_the_engine_refresh(target, name, ask, monkeypatch):
+    monkeypatch.setattr(_engine_writer, "BIG", 100)
+    set_to, left = _engine_indexes.Indexes.set, [True]
+
+    async def cancelled(self, index, settings):
+        await set_to(self, index, settings)
+        if left:
+            left.clear()
+            raise asyncio.CancelledError
+
+    with dkv.connect(target) as store:
+        store.upsert(rows(10))
+        monkeypatch.setattr(_engine_indexes.Indexes, "set", cancelled)
+        with pytest.raises((CancelledError, asyncio.CancelledError)):
+            store.upsert(rows(200))
+        assert left == []
         assert "refresh_interval" not in ask(f"/{name}/_settings")[concrete(ask, name)]["settings"]["index"]
 
 

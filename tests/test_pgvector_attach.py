@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 import dkvector as dkv
+from dkvector.backends._pg_config import PgConfig
 from dkvector.backends.pgvector import PgVectorStore
 
 DDL = """
@@ -126,6 +127,67 @@ def test_replace_keeps_a_table_that_was_there(table, postgres_url, sql):
         assert store.indexes() == {"v": dkv.HNSW()}
     assert sql(f"SELECT id, body, own FROM {table}") == [(9, "new", "kept")]
     assert sql(f"SELECT count(*) FROM pg_indexes WHERE indexname = '{table}_old'") == [(1,)]
+
+
+def pairs(ids, **columns: object):
+    return pd.DataFrame({**columns, "v": [[float(at), 1.0] for at in range(len(ids))]}, index=pd.Index(ids, name="id"))
+
+
+@pytest.mark.parametrize("key", ["filterable", "keywords"])
+def test_a_column_to_index_that_rows_have_not_is_told_before_they_are_written(postgres_url, table, sql, key):
+    with (
+        dkv.connect({"backend": "pgvector", "url": postgres_url, "table": table, key: ["nope"]}) as store,
+        pytest.raises(dkv.NotFoundError, match="no column 'nope'"),
+    ):
+        store.upsert(pairs([1, 2], n=[1, 2]))
+    assert sql(f"SELECT to_regclass('{table}')") == [(None,)]
+
+
+def test_rows_of_a_partitioned_table_are_replaced_and_measured(postgres_url, table, sql):
+    sql(
+        f"CREATE TABLE {table} (id bigint PRIMARY KEY, n int, v vector(2)) PARTITION BY HASH (id)",
+        *(
+            f"CREATE TABLE {table}_{at} PARTITION OF {table} FOR VALUES WITH (MODULUS 2, REMAINDER {at})"
+            for at in (0, 1)
+        ),
+    )
+    with dkv.connect(postgres_url, table=table) as store:
+        assert store.upsert(pairs([1, 2, 3], n=[1, 2, 3])).inserted == 3
+        written = store.upsert(pairs([2, 3, 4], n=[7, 8, 9]))
+        assert (written.inserted, written.replaced) == (1, 2)
+        assert store.to_frame()["n"].to_dict() == {1: 1, 2: 7, 3: 8, 4: 9}
+        with pytest.raises(dkv.DuplicateIdError):
+            store.upsert(pairs([4, 5], n=[0, 0]), mode="insert")
+        assert store.upsert(pairs([5], n=[0]), mode="insert").inserted == 1
+        sizes = store.stats()
+        assert 0 < sizes["table_bytes"] < sizes["disk_bytes"] == sizes["table_bytes"] + sizes["index_bytes"]
+
+
+def test_an_identity_takes_the_ids_that_it_is_given(postgres_url, table, sql):
+    sql(f"CREATE TABLE {table} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n int, v vector(2))")
+    with dkv.connect(postgres_url, table=table) as store:
+        store.upsert(pairs([1, 2], n=[1, 2]))
+        assert store.upsert(pairs([2, 9], n=[3, 4])).replaced == 1
+        assert store.to_frame()["n"].to_dict() == {1: 1, 2: 3, 9: 4}
+
+
+def test_a_view_whose_id_is_no_key_says_so(postgres_url, table, sql):
+    with pairs([1, 2], n=[5, 5]).vec.push(postgres_url, table=table):
+        sql(f"CREATE VIEW {table}_view AS SELECT n AS id, v FROM {table}")
+        with dkv.connect({"backend": "pgvector", "url": postgres_url, "table": f"{table}_view"}) as view:
+            assert view.search([1.0, 0.0], k=5).index.tolist() == [5, 5]
+            with pytest.raises(dkv.SchemaError, match="several rows of one id: 5"):
+                view.get([5])
+
+
+@pytest.mark.parametrize("others", [["[1,2,3]"], ["[1]", "[1,2,3]"]], ids=["more", "as many in all"])
+def test_vectors_of_several_dimensions_in_one_column_are_told(postgres_url, table, sql, others):
+    sql(f"CREATE TABLE {table} (id int PRIMARY KEY, v vector)", f"INSERT INTO {table} VALUES (1, '[1,2]')")
+    sql(*(f"INSERT INTO {table} VALUES ({at}, '{one}')" for at, one in enumerate(others, 2)))
+    with dkv.connect(postgres_url, table=table) as store:
+        for ask in (store.to_frame, lambda: store.get([1, 2], include_vectors=True)):
+            with pytest.raises(dkv.SchemaError, match=r"several dimensions.*vector\(n\)"):
+                ask()
 
 
 def test_keys_of_several_columns(table, postgres_url, sql):
@@ -463,9 +525,44 @@ async def test_the_seed_s_config_and_names(table, postgres_url, monkeypatch):
         ({"table": "x", "pool": {"max": 3}}, "PoolConfig has no 'max'"),
         ({"table": "x", "vector": {"dims": 3}}, "VectorConfig has no 'dims'"),
         ({"table": "x", "vector": {"dtype": "int8"}}, "float32 or float16, not as 'int8'"),
+        ({"table": "x", "pool": {"max_size": 0}}, "max_size of a pool must be a whole number of at least 1, not 0"),
+        ({"table": "x", "pool": {"min_size": 5, "max_size": 2}}, "at least 5, not 2"),
+        ({"table": "x", "pool": {"min_size": -1}}, "min_size of a pool must be a whole number"),
+        ({"table": "x", "pool": 5}, "pool of a config can't be 5"),
+        ({"table": "x", "vector": None}, "vector of a config can't be None"),
+        ({"table": "x", "url": 5}, "url of a config can't be 5"),
+        ({"table": "x", "port": "abc"}, "port must be a number, not 'abc'"),
+        ({"table": "x", "statement_timeout": "1s"}, "a number of seconds, not '1s'"),
+        ({"table": "x", "statement_cache_size": -1}, "statement_cache_size must be a whole number"),
+        # the server would cut it, and take the table of another store for it
+        ({"table": "t" * 64}, "at most 63 bytes: shorten table='t"),
+        ({"table": "public." + "ü" * 32}, "at most 63 bytes"),
     ],
     ids=str,
 )
 def test_configs_that_do_not_fit_are_refused(config, message):
     with pytest.raises(dkv.SchemaError, match=message):
         dkv.connect({"backend": "pgvector", **config})
+
+
+@pytest.mark.parametrize(
+    "login", ["me:se/cret@h", "me:se#cret@h", "me:se?cret@h", "me:se[cret@h", "me:pass@h:secret", "/db?password=x&cret"]
+)
+def test_a_url_that_can_not_be_read_shows_no_secret(login):
+    for target in (f"postgresql://{login}/db", {"backend": "pgvector", "url": f"postgresql+asyncpg://{login}/db"}):
+        with pytest.raises(dkv.SchemaError, match="the URL can't be read") as error:
+            dkv.connect(target, table="x")
+        assert error.value.__cause__ is None
+        assert "cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:p%2Fq@[::1]:5432,h:5433/db?application_name=x",
+        "postgresql:///db?host=/var/run&port=5433",
+        "postgresql://?host=a,b&port=1,2",
+    ],
+)
+def test_urls_that_the_driver_reads_are_let_through(url):
+    assert PgConfig.of({"table": "x", "url": url}).url == url

@@ -315,6 +315,21 @@ def test_an_index_of_more_dimensions(postgres_url, table):
         assert store.indexes() == {"v": dkv.HNSW(quantization="float16")}  # the old one stays
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("scale", [1e6, 1e-9])
+def test_by_cosine_a_query_may_be_of_any_length_where_float16_is_compared(postgres_url, table, dtype, scale):
+    """Its numbers are past what float16 holds, or less: rows came that were no neighbours, or none."""
+    matrix = np.random.default_rng(0).standard_normal((300, 8)).astype("f4")
+    config = {"backend": "pgvector", "url": postgres_url, "table": table, "vector": {"dtype": dtype}}
+    spec = dkv.HNSW(quantization=None if dtype == "float16" else "float16")
+    with pd.DataFrame({"v": dkv.VectorArray(matrix)}).vec.push(config, index=spec) as store:
+        for exact in (True, False):
+            wanted = store.search(matrix[:2], k=5, tuning={"exact": exact})
+            found = store.search(matrix[:2] * np.float32(scale), k=5, tuning={"exact": exact})
+            assert found.index.tolist() == wanted.index.tolist()
+            np.testing.assert_allclose(found["distance"], wanted["distance"], atol=1e-3)
+
+
 def test_an_index_that_was_replaced_is_gone(frame, postgres_url, table, sql):
     with frame.head(500).vec.push(postgres_url, table=table, index="hnsw") as store:
         for spec in (dkv.IVF(lists=5), dkv.HNSW(m=4), dkv.Flat()):

@@ -378,6 +378,82 @@ def test_a_scan_that_is_left_gives_its_connection_back(postgres_url, table):
         assert len(store) == 100
 
 
+@pytest.mark.parametrize("words", [" USING x", ' INDEX "y" ON', " y.z"])
+def test_a_replace_keeps_the_index_of_a_table_whatever_it_is_called(postgres_url, sql, words):
+    name = f"t{secrets.token_hex(3)}{words}"
+    with rows(30).vec.push(postgres_url, table=name, index="hnsw") as store:
+        quoted = name.replace('"', '""')
+        sql(f'CREATE UNIQUE INDEX "n of {quoted}" ON "{quoted}" (n)')
+        store.upsert(rows(50), mode="replace")
+        assert (len(store), store.indexes()) == (50, {"v": dkv.HNSW()})
+        assert sql(
+            f"SELECT count(*) FROM pg_indexes WHERE tablename = '{name}' AND indexdef LIKE 'CREATE UNIQUE%'"
+        ) == [(2,)]
+        store.drop()
+
+
+async def test_a_store_that_was_closed_opens_no_pool_again(postgres_url, table):
+    store = await PgVectorStore.open({"url": postgres_url, "table": table})
+    await store.aclose()
+    with pytest.raises(dkv.BackendUnavailableError, match="closed while it was asked"):
+        await store._connections.fetch("SELECT 1")
+
+
+LOOPS = """
+import asyncio, sys
+from dkvector.backends.pgvector import PgVectorStore
+
+SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dkvector' AND query LIKE '%' || $1 || '%'"
+
+async def sessions():
+    import asyncpg
+    connection = await asyncpg.connect(sys.argv[1])
+    for _ in range(100):  # a session ends a moment after its connection
+        found = await connection.fetchval(SESSIONS, sys.argv[2])
+        if found == 1:
+            break
+        await asyncio.sleep(0.05)
+    await connection.close()
+    return found
+
+store = asyncio.run(PgVectorStore.open({"url": sys.argv[1], "table": sys.argv[2]}))
+print([asyncio.run(store.count()) for _ in range(5)], asyncio.run(sessions()))
+asyncio.run(store.aclose())
+"""
+
+
+def test_loops_that_are_over_leave_no_sessions(postgres_url, table):
+    """A script that runs one loop after another had a session of the server more for each of them."""
+    rows(20).vec.push(postgres_url, table=table).close()
+    command = [sys.executable, "-c", LOOPS, postgres_url, table]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - our own
+    assert (run.stdout, run.stderr) == ("[20, 20, 20, 20, 20] 1\n", "")
+
+
+def test_two_loops_at_once_keep_their_connections(postgres_url, table):
+    """Each thread has a loop of its own, and none takes the other's connections away."""
+    rows(20).vec.push(postgres_url, table=table).close()
+    meet = threading.Barrier(2)
+
+    async def pids(store):
+        found = set()
+        for _ in range(30):
+            await asyncio.to_thread(meet.wait)
+            assert await store.count() == 20
+            found.add(await store._connections.read(pid))
+        return found
+
+    async def pid(connection):
+        return connection.get_server_pid()
+
+    with asyncio.Runner() as first, asyncio.Runner() as second, ThreadPoolExecutor(2) as pool:
+        store = first.run(PgVectorStore.open({"url": postgres_url, "table": table}))
+        ones, others = (pool.submit(runner.run, pids(store)) for runner in (first, second))
+        assert (len(ones.result()), len(others.result()), ones.result() & others.result()) == (1, 1, set())
+        first.run(store.aclose())
+        second.run(asyncio.sleep(0.01))  # in which it closes what the first has left to it
+
+
 FORK = """
 import os, sys
 import dkvector as dkv

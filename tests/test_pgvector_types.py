@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dkvector as dkv
+from dkvector.backends import _pg_write
 from dkvector.backends._pg_types import from_json, to_json
 
 VECTORS = [[1.0, 0.0], [0.5, 1.0], [0.0, 1.0]]
@@ -242,6 +243,32 @@ def test_a_column_without_values_gets_its_type_later(postgres_url, table, sql):
     assert types_of(sql, table)["n"] == "bigint"
 
 
+def test_times_that_look_like_an_infinite_date_come_back(postgres_url, table):
+    """2**31 - 1 microseconds after 2000, and as many before: of days that would be infinity."""
+    moments = pd.to_datetime(["2000-01-01 00:35:47.483647", "1999-12-31 23:24:12.516352"], format="ISO8601")
+    frame = pd.DataFrame({"t": moments, "v": VECTORS[:2]}, index=["a", "b"])
+    with frame.vec.push(postgres_url, table=table) as store:
+        assert store.get(["a", "b"])["t"].tolist() == frame["t"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [("int8", "300"), ("Int8", "300"), ("uint16", "-1"), ("datetime64[ns]", "'9999-12-31'")],
+)
+def test_values_of_others_that_a_column_was_not_made_for_are_named(postgres_url, table, sql, kind, wrong):
+    values = pd.array(["2024-01-01"] if kind.startswith("date") else [1], dtype=kind)
+    frame = pd.DataFrame({"c": values, "n": [5], "v": VECTORS[:1]}, index=["a"])
+    with frame.vec.push(postgres_url, table=table) as store:
+        sql(f"UPDATE {table} SET c = {wrong}")
+        for ask in (lambda: store.search([1.0, 0.0], k=1), store.to_frame, lambda: store.get(["a"])):
+            with pytest.raises(dkv.SchemaError, match=r"'c' holds values that are not .*columns=.*COMMENT ON COLUMN"):
+                ask()
+        assert store.search([1.0, 0.0], k=1, columns=["n"])["n"].tolist() == [5]
+        sql(f"COMMENT ON COLUMN {table}.c IS NULL")
+        store.refresh()
+        assert str(store.get(["a"])["c"].iloc[0]).removesuffix(" 00:00:00") == wrong.strip("'")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -294,6 +321,26 @@ def test_vectors_are_bits_of_float32(postgres_url, table):
     frame = pd.DataFrame({"v": dkv.VectorArray(matrix)})
     with frame.vec.push(postgres_url, table=table) as store:
         np.testing.assert_array_equal(np.stack(store.to_frame().loc[frame.index, "v"]), matrix)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"c": [*["a"] * 7, "\0", "b"]}, r"'c' has it at positions 7 \(1 row\)"),
+        ({"c": [*[["a", "b"]] * 7, ["a", "b\0", "\0"], []]}, r"'c' has it at positions 7 \(1 row\)"),
+        ({"c": pd.array([*["2024-01-01"] * 8, "2024-01-01 00:00:00.000000001"], "datetime64[ns]")}, "positions 8"),
+        ({"v": [*[[1.0, 2.0]] * 8, [1.0, 1e6]]}, r"float16 can't hold, at positions 8 \(1 row\)"),
+    ],
+    ids=["text", "list", "time", "vector"],
+)
+def test_rows_past_the_first_part_of_a_write_are_named_by_their_own_positions(
+    postgres_url, table, monkeypatch, column, message
+):
+    monkeypatch.setattr(_pg_write, "CHUNK", 200)  # two or three rows
+    frame = pd.DataFrame({"v": [[1.0, 2.0]] * 9} | column)
+    config = {"backend": "pgvector", "url": postgres_url, "table": table, "vector": {"dtype": "float16"}}
+    with pytest.raises((dkv.SchemaError, dkv.VectorError), match=message):
+        frame.vec.push(config)
 
 
 def test_half_vectors(postgres_url, table, sql):

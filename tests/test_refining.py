@@ -285,3 +285,47 @@ def _keys(found):
 def test_bad_knobs_are_refused(make, says):
     with pytest.raises(dkv.SchemaError, match=says):
         make()
+
+
+WAYS = {
+    "words": {"text": "word", "columns": ["n"]},
+    "fields": {"queries": {"v": [1.0, 0.2], "w": [0.0, 1.0]}, "columns": ["n"]},
+    "diverse": {"refine": dkv.MMR(candidates=6), "field": "v", "columns": ["n"]},
+    "groups": {"refine": dkv.Group("g", groups=2), "field": "v", "columns": ["n"]},
+}
+
+
+@pytest.mark.parametrize("kind", ["exact", "faiss", "pgvector", "elasticsearch", "opensearch"])
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_that_are_deleted_while_they_are_looked_for_are_no_hits(kind, way, request, monkeypatch, table):
+    """They were found by one question, and gone when the next one asked for their columns."""
+    at = {"pgvector": "postgres_url", "elasticsearch": "elasticsearch_url", "opensearch": "opensearch_url"}.get(kind)
+    where = {"url": request.getfixturevalue(at)} if at else {}
+    named = {} if at is None else {"table" if kind == "pgvector" else "index": table}
+    frame = pd.DataFrame(
+        {
+            "n": range(6),
+            "g": list("aabbab"),
+            "t": "word",
+            "v": [[1.0, 0.1 * i] for i in range(6)],
+            "w": [[0.1, 1.0]] * 6,
+        },
+        index=list("abcdef"),
+    )
+    with dkv.connect({"backend": kind, **where, **named}) as store:
+        store.upsert(frame, reading=dkv.Reading(vectors=("v", "w")))
+        asked = {"queries": {"v": [1.0, 0.2]} if way == "words" else [1.0, 0.2], "k": 4} | WAYS[way]
+        before = store.search(**asked)
+        get, gone = store.store._get, [before.index[0]]
+
+        async def late(*args: object, **knobs: object):
+            if gone:
+                await store.store.delete([gone.pop()])
+            return await get(*args, **knobs)
+
+        monkeypatch.setattr(store.store, "_get", late)
+        found = store.search(**asked)
+        assert (gone, set(found.index)) == ([], set(before.index[1:]))
+        assert found["n"].tolist() == frame["n"][found.index].tolist()
+        if kind not in {"exact", "faiss"}:
+            store.drop()

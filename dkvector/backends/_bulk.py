@@ -22,6 +22,7 @@ _BLOCKED = (
     "{}: {} A process copies the index, for build_index() or prune(): write again when it is done. Where none does, "
     "it was killed: the same call again makes the copy, and takes the block back; or set index.blocks.write to null"
 )
+_GONE = "{}: {}: another process has replaced or dropped the index; write again what was not stored"
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,10 @@ class Bulk:
                 stored += 1
                 self.tally.created += status == _CREATED
                 self.tally.replaced += status != _CREATED
+            elif _is_gone(told):
+                # so it is for every other row
+                self._lose(piece.rows, BackendUnavailableError(_GONE.format(self.wire.engine, _reason(told))))
+                return []
             elif status == _MISSING:
                 self.tally.missing += 1
             elif _is_blocked(told):
@@ -196,6 +201,11 @@ def _is_blocked(told: Any) -> bool:
     """Tell whether an index takes no writes: a copy of it is being made, or was cut off."""
     error = told.get("error") or {}
     return error.get("type") == "cluster_block_exception" and "index write (api)" in str(error.get("reason"))
+
+
+def _is_gone(told: Any) -> bool:
+    """Tell whether the index is not there: another process has replaced or dropped it just now."""
+    return (told.get("error") or {}).get("type") == "index_not_found_exception"
 
 
 def _reason(told: Any) -> str:

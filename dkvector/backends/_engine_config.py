@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from dkvector.backends._bulk import Effort
+from dkvector.counts import as_count
 from dkvector.errors import SchemaError, hint
 from dkvector.indexes import HNSW, IndexSpec, as_spec, knobs_of
 from dkvector.metrics import DistanceMetric
@@ -17,6 +18,10 @@ from dkvector.metrics import DistanceMetric
 INDEX = "dkvector"  # where no index is named
 _NAME = re.compile(r"[a-z0-9\u0080-\U0010ffff][^\s\\/*?\"<>|,#:A-Z]*")
 _LONGEST_NAME = 200  # bytes; ours add a number to it, and the engines take 255
+_UNREADABLE = (
+    "the URL can't be read: characters such as / ? # [ ] @ in a user's name or a password are written %2F, %3F and so "
+    "on; or give user= and password= beside it"
+)
 _SIMILARITIES = {"l2_norm": "euclidean", "l2": "euclidean", "innerproduct": "dot_product", "cosinesimil": "cosine"}
 
 
@@ -167,15 +172,38 @@ def read_config(engine: str, config: Mapping[str, Any]) -> EngineConfig:
     config = {"user" if key == "username" else key: one for key, one in config.items()}
     known = knobs_of(EngineConfig, config)
     if known.url is not None:
-        parts = urlsplit(known.url)
+        parts = _split(known.url)
+        if "@" in parts.path:
+            raise SchemaError(_UNREADABLE)
         said = {"index": unquote(parts.path.strip("/")) or None, **_knobs(parts.query)}
         # what the config says itself goes before what its URL says
         known = knobs_of(EngineConfig, {**{key: one for key, one in said.items() if one is not None}, **config})
     index = INDEX if known.index is None else known.index
     check_name(index)
+    _check_numbers(known)
+    if known.routing is not None and (not known.routing or "," in known.routing):
+        # rows are written by the whole, and searched by its parts
+        raise SchemaError(f"routing is one value, without a comma, not {known.routing!r}")
     if known.engine not in {"lucene", "faiss"}:
         raise SchemaError(f"no engine {known.engine!r} in {engine}; {hint(known.engine, ['lucene', 'faiss'])}")
     return knobs_of(EngineConfig, {**{one.name: getattr(known, one.name) for one in fields(known)}, "index": index})
+
+
+def _check_numbers(known: EngineConfig) -> None:
+    for name in ("bulk_bytes", "in_flight"):
+        as_count(getattr(known, name), name)
+    for name in ("timeout", "bulk_timeout", "oversample"):
+        value = getattr(known, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise SchemaError(f"{name} must be a number above 0, not {value!r}")
+
+
+def _split(url: str) -> SplitResult:
+    """Split a URL; what can't be read of it stays out of the error, and so does the cause, for it may be a password."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise SchemaError(_UNREADABLE) from None
 
 
 def check_name(index: str) -> None:
@@ -237,7 +265,7 @@ def access(engine: str, config: EngineConfig, environment: Mapping[str, str] | N
 
 def _host(text: str) -> tuple[str, tuple[str, str] | None]:
     """Split a host into its URL and its login."""
-    parts = urlsplit(text if "://" in text else f"http://{text}")
+    parts = _split(text if "://" in text else f"http://{text}")
     scheme = "https" if parts.scheme.endswith("https") else "http"
     try:
         # read only here; the text stays out of the error, and so does the cause, for both may show a password

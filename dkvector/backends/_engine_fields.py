@@ -25,7 +25,6 @@ from dkvector.migration import Infos
 from dkvector.schema import VectorInfo
 from dkvector.versions import check_whole
 
-TRIES = 5  # to describe fields, where another writer describes them at the same moment
 CONFLICT = "version conflict"  # why an update is refused whose row was written meanwhile
 
 
@@ -130,9 +129,9 @@ class Fields:
     async def _still(self, request: Backfill, page: Page) -> dict[str, list[Any]]:
         """Find the rows of a page that have the same text and no vector, and which write made them so."""
         paths = [self.layout.paths[name] for name in (*request.text, request.info.name)]
-        docs = [{"_id": name, "_source": paths} for name in page.token]
+        docs = [{"_id": name, "_source": paths, **self.reader.config.params} for name in page.token]
         # by name, which sees rows that no search sees before the next refresh
-        answer = await self.writer.wire.ask("POST", f"/{quote(self.held.concrete)}/_mget", {"docs": docs})
+        answer = await self.writer.wire.ask("POST", f"{self.reader.path}/_mget", {"docs": docs})
         at, targets = [], []
         for row, one in enumerate(answer["docs"]):
             source = one.get("_source") or {}

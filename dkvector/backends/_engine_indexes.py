@@ -21,6 +21,7 @@ from dkvector.errors import SchemaError
 
 PAUSE = 0.05  # seconds between two looks at an index that another process makes,
 READY = 200  # and how many
+TRIES = 5  # to describe an index, where another writer describes it at the same moment
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Held:
         concrete: its own name, which the alias stands for.
         layout: where its columns are.
         settings: of the index.
+        named: the store's name is an alias for it, made by dkvector.
     """
 
     concrete: str
     layout: Layout
     settings: Mapping[str, Any]
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Indexes:
         mappings = told.get("mappings") or {}
         ours = (mappings.get("_meta") or {}).get(META)
         layout = attached(self.name, mappings, self.dialect) if ours is None else Layout.from_meta(ours)
-        return Held(concrete, layout, (told.get("settings") or {}).get("index") or {})
+        settings = (told.get("settings") or {}).get("index") or {}
+        return Held(concrete, layout, settings, layout.ours and concrete != self.name)
 
     async def make(self, layout: Layout, *, first: bool) -> str | None:
         """Make an index.
@@ -108,8 +112,29 @@ class Indexes:
         wanted = self.analyzer is not None and mapping.get("type") == "text"
         return {**mapping, "analyzer": self.analyzer} if wanted else mapping
 
-    async def widen(self, held: Held, layout: Layout) -> None:
-        """Add the columns and what else a layout has gained; nothing where it is the same."""
+    async def widen(self, held: Held, layout: Layout) -> Layout:
+        """Add the columns and what else a layout has gained; nothing where it is the same.
+
+        Returns:
+            What is there then. The engine keeps the last of two who describe an index, and tells neither: what another
+            has added is looked for before, and whether it is kept afterwards.
+        """
+        if not layout.ours:
+            await self._put(held, layout)
+            return layout
+        if layout.to_meta() == held.layout.to_meta():
+            return layout
+        for _ in range(TRIES):
+            now = await self.find()
+            if now is None or now.concrete != held.concrete:
+                break  # the write will tell
+            layout = now.layout.joined(layout)
+            if layout.to_meta() == now.layout.to_meta():
+                break
+            await self._put(now, layout)
+        return layout
+
+    async def _put(self, held: Held, layout: Layout) -> None:
         before, after = held.layout, layout
         new = [name for name in after.paths if name not in before.paths]
         new += [name for name in before.schema.payload.names if after.type(name).mapping != before.type(name).mapping]
@@ -117,7 +142,7 @@ class Indexes:
         body["properties"] = {path: self._analysed(one) for path, one in body["properties"].items()}
         if after.ours:
             body["_meta"] = after.to_meta()
-        if new or (after.ours and after.to_meta() != before.to_meta()):
+        if new or after.ours:
             await self.wire.ask("PUT", f"/{quote(held.concrete)}/_mapping", body)
 
     async def ready(self) -> None:

@@ -22,9 +22,10 @@ def keyword_body(request: KeywordRequest, reader: Reader) -> dict[str, Any]:
     layout, where = reader.layout, reader.query(request.where)
     paths = [layout.paths[name] for name in request.on]
     # cross_fields: by default a row ranks by its best column alone
-    words: Query = {"multi_match": {"query": request.text, "fields": paths, "type": "cross_fields", "operator": "or"}}
+    text = request.encodable
+    words: Query = {"multi_match": {"query": text, "fields": paths, "type": "cross_fields", "operator": "or"}}
     if len(paths) == 1:
-        words = {"match": {paths[0]: {"query": request.text}}}
+        words = {"match": {paths[0]: {"query": text}}}
     body: dict[str, Any] = {
         "query": {"bool": {"must": [words], **({} if where is None else {"filter": [where]})}},
         "size": min(request.k, MOST),

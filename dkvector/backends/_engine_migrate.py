@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from dkvector.backends._engine_fields import TRIES, Fields
-from dkvector.backends._engine_indexes import Held
+from dkvector.backends._engine_fields import Fields
+from dkvector.backends._engine_indexes import TRIES, Held
 from dkvector.filling import Backfill, Page
 from dkvector.metrics import Floats
 from dkvector.migration import Infos
@@ -28,6 +28,8 @@ class EngineFields(AsyncVectorStore):
     def _hold(self, held: Held | None) -> None: ...
 
     async def _add_vector_field(self, info: VectorInfo) -> None:
+        # anew: what another has added since is described with it
+        await self._load()
         await self._fields.add(info)
         await self._load()
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 from dkvector.backends._dialect import KEEP, MOST, Dialect
 from dkvector.backends._documents import Source
 from dkvector.backends._engine_config import EngineConfig
 from dkvector.backends._layout import Layout
 from dkvector.backends._querydsl import ALL, Query
-from dkvector.backends._wire import Wire, WireError, meant, reason_of
+from dkvector.backends._wire import Wire, WireError, as_json, meant, reason_of
 from dkvector.filters import Filter
 
 TOGETHER = 64  # searches of one request
@@ -85,9 +83,8 @@ class Reader:
         return found
 
     async def _together(self, bodies: Sequence[Mapping[str, Any]]) -> list[list[Hit]]:
-        head = orjson.dumps({"index": self.index, "allow_partial_search_results": False, **self.config.params})
-        option = orjson.OPT_SERIALIZE_NUMPY
-        lines = b"".join(b"%b\n%b\n" % (head, orjson.dumps(body, option=option)) for body in bodies)
+        head = as_json({"index": self.index, "allow_partial_search_results": False, **self.config.params})
+        lines = b"".join(b"%b\n%b\n" % (head, as_json(body)) for body in bodies)
         answer = await self.wire.ask("POST", "/_msearch", lines)
         for one in answer["responses"]:
             if "error" in one:

@@ -97,7 +97,7 @@ class Writer:
         concrete = await self.places.make(layout, first=before is None)
         if concrete is None:
             return None
-        held = Held(concrete, layout, {})
+        held = Held(concrete, layout, {}, named=before is None)
         try:
             tally = await self._write(held, batch, texts, {}, "index", progress=progress)
             if before is not None:
@@ -109,7 +109,8 @@ class Writer:
                 await self._let_go(concrete, exc)
             raise
         self._raise(tally, batch)
-        return Stored(held, Written(tally.created + tally.replaced, 0, batch.dropped, batch.labels))
+        made = replace(held, named=True)
+        return Stored(made, Written(tally.created + tally.replaced, 0, batch.dropped, batch.labels))
 
     async def add(self, batch: Batch, texts: Sequence[str], held: Held, *, insert: bool, progress: bool) -> Stored:
         """Write rows to the index that is there."""
@@ -119,11 +120,12 @@ class Writer:
             taken = [label for label, text in zip(batch.labels, texts, strict=True) if text in known]
             raise DuplicateIdError(f"already in the store: {some(taken)}; nothing was written")
         layout = _after(held.layout.widened(batch.schema), batch.payload)
-        await self.places.widen(held, layout)
-        after = replace(held, layout=layout)
+        after = replace(held, layout=await self.places.widen(held, layout))
         created = {name: source[CREATED] for name, source in known.items() if CREATED in source}
         # "create": an id that came since the look is refused, not written over
         tally = await self._write(after, batch, texts, created, "create" if insert else "index", progress=progress)
+        # once more: who described the index at the same moment may have put their description over ours
+        after = replace(after, layout=await self.places.widen(held, after.layout))
         self._raise(tally, batch)
         return Stored(after, Written(tally.created, tally.replaced, batch.dropped, batch.labels))
 
@@ -141,20 +143,20 @@ class Writer:
         encoder = Encoder(held.layout, action, self.dialect.packed, self.dialect.units, now, created)
         # each refresh leaves a segment with a graph of its own, to be merged with the others later
         big = len(batch) >= BIG or self.patient
-        if big and held.settings.get("refresh_interval") != NEVER:
-            await self.places.set(held.concrete, {"refresh_interval": NEVER})
         try:
+            if big and held.settings.get("refresh_interval") != NEVER:
+                await self.places.set(held.concrete, {"refresh_interval": NEVER})
             with tqdm(
                 total=len(batch), desc=f"writing to {self.places.name}", unit="rows", disable=not progress
             ) as bar:
                 pieces = encoder.pieces(batch, texts, self.config.effort.bytes)
-                tally = await self._bulk(held.concrete, bar.update).run(pieces, len(batch))
+                tally = await self._bulk(held, bar.update).run(pieces, len(batch))
         finally:
             if big and not self.patient:
-                with suppress(BackendUnavailableError):  # what was lost is told of below
+                with suppress(BackendUnavailableError, NotFoundError):  # what was lost is told of below
                     await self._refreshing(held.concrete, held.settings.get("refresh_interval"))
         if tally.lost is None and not self.patient:
-            await self.places.refresh(held.concrete)
+            await self.places.refresh(self._target(held))
         return tally
 
     async def _refreshing(self, concrete: str, interval: str | None) -> None:
@@ -167,11 +169,17 @@ class Writer:
         await self._refreshing(concrete, interval)
         await self.places.refresh(concrete)
 
-    def _bulk(self, concrete: str, done: Any = lambda _: None) -> Bulk:
+    def _target(self, held: Held) -> str:
+        """Choose the name to write to: what the alias stands for may be replaced at any time, and is gone then."""
+        return self.places.name if held.named else held.concrete
+
+    def _bulk(self, held: Held, done: Any = lambda _: None) -> Bulk:
         # the engine's own wait for a shard, within that of the request
         wait = f"{min(WAIT, math.ceil(self.config.timeout / 2))}s"
-        params = {**_TOLD, **self.config.params, "timeout": wait}
-        return Bulk(self.wire, f"/{quote(concrete)}/_bulk", params, self.config.effort, done)
+        # an engine makes an index that is not there, of its own liking, where nobody would find the rows
+        alias = {"require_alias": "true"} if held.named else {}
+        params = {**_TOLD, **self.config.params, "timeout": wait, **alias}
+        return Bulk(self.wire, f"/{quote(self._target(held))}/_bulk", params, self.config.effort, done)
 
     @staticmethod
     def _raise(tally: Tally, batch: Batch, *, stored: bool = True) -> None:
@@ -195,10 +203,10 @@ class Writer:
             return 0
         lines = [b'{"delete":{"_id":%b}}\n' % orjson.dumps(name) for name in names]
         pieces = [Piece(range(at, min(at + COPIED, len(lines))), lines[at : at + COPIED]) for at in _starts(len(lines))]
-        tally = await self._bulk(held.concrete).run(pieces, len(lines))
+        tally = await self._bulk(held).run(pieces, len(lines))
         if tally.lost is not None:
             raise tally.lost
-        await self.places.refresh(held.concrete)
+        await self.places.refresh(self._target(held))
         if tally.failed:
             failed = {names[row]: why for row, why in tally.failed.items()}
             raise PartialWriteError(failed, tally.created + tally.replaced)
@@ -208,10 +216,10 @@ class Writer:
         """Add to documents, and show it to every search that starts now."""
         tally = Tally()
         if lines:
-            tally = await self._bulk(held.concrete).run([Piece(range(len(lines)), lines)], len(lines))
+            tally = await self._bulk(held).run([Piece(range(len(lines)), lines)], len(lines))
         if tally.lost is not None:
             raise tally.lost
-        await self.places.refresh(held.concrete)
+        await self.places.refresh(self._target(held))
         return tally
 
     async def rebuild(
@@ -226,7 +234,7 @@ class Writer:
             raise BackendUnavailableError(f"{self.wire.engine}: two indexes of one name")
         try:
             await self.places.set(held.concrete, {"blocks.write": True})
-            await self._copy(reader, concrete, without, progress=progress)
+            await self._copy(reader, Held(concrete, layout, {}), without, progress=progress)
             await self.places.refresh(concrete)
             await self.places.swap(concrete, held.concrete)
         except BaseException as exc:
@@ -234,7 +242,7 @@ class Writer:
             await self._unblock(held.concrete, exc)
             await self._let_go(concrete, exc)
             raise
-        return Held(concrete, layout, held.settings)
+        return Held(concrete, layout, held.settings, named=True)
 
     async def _unblock(self, concrete: str, error: BaseException) -> None:
         """Let an index take writes again; where the engine does not, the error tells how."""
@@ -254,12 +262,12 @@ class Writer:
         except DkvectorError as exc:
             error.add_note(f"the unfinished copy {concrete} may be left: {exc}")
 
-    async def _copy(self, reader: Reader, concrete: str, without: Sequence[str], *, progress: bool) -> None:
+    async def _copy(self, reader: Reader, copy: Held, without: Sequence[str], *, progress: bool) -> None:
         total = await reader.count(None)
         with tqdm(total=total, desc=f"indexing {self.places.name}", unit="rows", disable=not progress) as bar:
             async for page in reader.pages(None, ["*"], COPIED, vectors=True):
                 lines = [_line(hit, without) for hit in page]
-                tally = await self._bulk(concrete, bar.update).run([Piece(range(len(lines)), lines)], len(lines))
+                tally = await self._bulk(copy, bar.update).run([Piece(range(len(lines)), lines)], len(lines))
                 if tally.lost is not None:
                     raise tally.lost
                 if tally.failed:

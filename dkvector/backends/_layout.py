@@ -87,6 +87,14 @@ class Layout:
         new = {name: path_of(name) for name in schema.payload.names if name not in self.paths}
         return replace(self, schema=schema, paths={**self.paths, **new})
 
+    def joined(self, other: Layout) -> Layout:
+        """Take in what another layout of the same index has gained; fields of vectors are as they are here."""
+        schema = self.schema.widened(replace(other.schema, vectors=self.schema.vectors))
+        known = {name: [*self.categories.get(name, ()), *other.categories.get(name, ())] for name in other.categories}
+        merged = {name: list(dict.fromkeys(values))[:MOST_CATEGORIES] for name, values in known.items()}
+        limits = {**self.limits, **other.limits}
+        return replace(self.widened(schema), categories={**self.categories, **merged}, limits=limits)
+
     def length_of(self, name: str) -> str:
         """Find the field that holds the length of a vector which the engine takes for one."""
         return f"{LENGTHS}.{self.paths[name]}"

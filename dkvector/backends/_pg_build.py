@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from dkvector.backends._pg_table import Table
 from dkvector.backends._sql import literal, quoted
 from dkvector.errors import BackendUnavailableError, NotFoundError, SchemaError
 from dkvector.indexes import HNSW, IVF, Flat
-from dkvector.schema import VectorInfo
+from dkvector.schema import Schema, VectorInfo
 
 MOST = 1 << 30  # bytes for a build, unless the config says otherwise
 WORKERS = 7  # beside the one that leads, as far as the server has them
@@ -28,6 +28,18 @@ PROGRESS = """
 SELECT phase, greatest(tuples_done, 0) AS tuples, blocks_done, blocks_total FROM pg_stat_progress_create_index
 WHERE pid = $1
 """
+
+
+def check_columns(names: Sequence[str], schema: Schema) -> None:
+    """Refuse to index columns that rows have not, before any is written.
+
+    Raises:
+        NotFoundError: names the first.
+    """
+    known = [*schema.payload.names, *(part.name for part in _pg_ddl.parts(schema.id))]
+    for name in names:
+        if name not in known:
+            raise NotFoundError.of("column", name, known)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
+from dkvector.counts import as_count
 from dkvector.errors import SchemaError
 from dkvector.indexes import HNSW, IVF, IndexSpec, as_spec, knobs_of
 from dkvector.metrics import DistanceMetric
@@ -16,6 +17,7 @@ from dkvector.metrics import DistanceMetric
 # SQLAlchemy's URLs name a driver, which the server's own know nothing of
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+:")
 _QUALIFIED = re.compile(r"(\w+)\.(\w+)")
+LONGEST = 63  # bytes of a name, unless the server was built otherwise; it cuts off the rest without a word
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class PoolConfig:
 
     min_size: int = 0
     max_size: int = 10
+
+    def __post_init__(self) -> None:
+        as_count(self.max_size, "max_size of a pool", as_count(self.min_size, "min_size of a pool", 0) or 1)
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class PgConfig:
         """Read a config.
 
         Raises:
-            SchemaError: an unknown key, no table, or no such file.
+            SchemaError: an unknown key, no table, a name or a URL that the server can't have, or no such file.
         """
         values = dict(config)
         for name, kind in (("pool", PoolConfig), ("vector", VectorConfig)):
@@ -132,11 +137,37 @@ class PgConfig:
             columns = values.get(name, ())
             values[name] = (columns,) if isinstance(columns, str) else tuple(columns)
         made = knobs_of(cls, values)
+        made.check()
         if made.sslrootcert is not None and not Path(made.sslrootcert).is_file():
             raise SchemaError(f"there is no file {made.sslrootcert!r}, which sslrootcert names")
         if not made.table or not isinstance(made.table, str):
             raise SchemaError("name the table that holds the rows: table='…'")
+        if any(len(part.encode(errors="replace")) > LONGEST for part in made.relation if part is not None):
+            # cut to its first 63 bytes it could be the table of another store
+            raise SchemaError(f"PostgreSQL's names have at most {LONGEST} bytes: shorten table={made.table!r}")
+        if not _is_readable(made.url or ""):
+            raise SchemaError(
+                "the URL can't be read: characters such as / ? # [ ] @ in a user's name or a password are written %2F, "
+                "%3F and so on; or give user=, password=, host= and port= in place of the URL"
+            )
         return made
+
+    def check(self) -> None:
+        """Refuse values that the driver has no words for.
+
+        Raises:
+            SchemaError: names the key.
+        """
+        for name, kind in (("pool", PoolConfig), ("vector", VectorConfig), ("url", str | None)):
+            if not isinstance(getattr(self, name), kind):
+                raise SchemaError(f"{name} of a config can't be {getattr(self, name)!r}")
+        timeout = self.statement_timeout
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0):
+            raise SchemaError(f"statement_timeout is a number of seconds, not {timeout!r}")
+        if self.statement_cache_size is not None:
+            as_count(self.statement_cache_size, "statement_cache_size", 0)
+        if isinstance(self.port, str) and not self.port.isdecimal():
+            raise SchemaError(f"port must be a number, not {self.port!r}")
 
     @property
     def relation(self) -> tuple[str | None, str]:
@@ -176,3 +207,19 @@ class PgConfig:
             return url
         url = url or "postgresql://"
         return f"{url}{'&' if '?' in url else '?'}sslrootcert={quote(self.sslrootcert, safe='/')}"
+
+
+def _is_readable(url: str) -> bool:
+    """Tell whether the driver can read a URL: its error shows what it could not, which may be part of a password."""
+    try:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+        hosts = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", ()))
+        ports = [_port(one) for one in hosts.split(",")] + ",".join(query.get("port", ())).split(",")
+        return all(port.isdecimal() for port in ports if port)
+    except ValueError:
+        return False
+
+
+def _port(host: str) -> str:
+    return host.rpartition("]")[2].partition(":")[2]

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dkvector.backends._pg_types import EPOCH_DAYS, EPOCH_US
+from dkvector.backends._pg_types import EPOCH_DAYS, EPOCH_US, MisfitError
 from dkvector.errors import SchemaError, VectorError, some
 from dkvector.metrics import Floats
 
@@ -95,12 +95,13 @@ def _binary(offsets: NDArray[Any], data: Any) -> Any:
     return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
 
-def vector_cells(matrix: Floats, kind: str) -> Cells:
+def vector_cells(matrix: Floats, kind: str, first: int = 0) -> Cells:
     """Encode vectors as the type `vector` (float32) or `halfvec` (float16): dimensions, a spare word, the numbers.
 
     Args:
         matrix: `(n, d)` float32.
         kind: the server's type.
+        first: position of the first of them among all that are written, for errors.
 
     Raises:
         VectorError: numbers that float16 can't hold; names the positions.
@@ -114,11 +115,11 @@ def vector_cells(matrix: Floats, kind: str) -> Cells:
     if kind == "vector":
         numbers[...] = np.ascontiguousarray(matrix, np.float32).view(np.uint32)
     else:
-        numbers[...] = halved(matrix).view(np.uint16)
+        numbers[...] = halved(matrix, first).view(np.uint16)
     return Cells(np.full(rows, made.shape[1]), made)
 
 
-def halved(matrix: Floats) -> NDArray[np.float16]:
+def halved(matrix: Floats, first: int = 0) -> NDArray[np.float16]:
     """Round to float16.
 
     Raises:
@@ -126,7 +127,7 @@ def halved(matrix: Floats) -> NDArray[np.float16]:
     """
     with np.errstate(over="ignore"):
         half = matrix.astype(np.float16)
-    if bad := np.flatnonzero(~np.isfinite(half).all(axis=1)).tolist():
+    if bad := (first + np.flatnonzero(~np.isfinite(half).all(axis=1))).tolist():
         raise VectorError(f"numbers past 65,504, which float16 can't hold, at positions {some(bad)}")
     return half
 
@@ -142,19 +143,22 @@ def vectors_of(cells: Sequence[bytes], kind: str) -> Floats:
     return numbers
 
 
-def cells(array: pa.Array, sql: str, name: str) -> Cells:
+def cells(array: pa.Array, sql: str, name: str, first: int = 0) -> Cells:
     """Encode a payload column.
 
     Args:
-        array: the column.
+        array: the column, or a part of it.
         sql: the server's type.
         name: of the column, for errors.
+        first: position of the part's first row, for errors.
 
     Raises:
         SchemaError: values that the server's type can't hold; names the rows.
     """
     try:
         return _cells(array, sql, name)
+    except MisfitError as exc:
+        raise SchemaError(str(exc.at(lambda row: first + row))) from None
     except pa.ArrowInvalid as exc:
         raise SchemaError(f"{name!r} does not fit a column of type {sql}: {exc}") from exc
 
@@ -212,7 +216,7 @@ def _check_nul(body: Any, offsets: NDArray[Any], name: str) -> None:
     data = np.frombuffer(body.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
     if not data.all():
         at = np.unique(np.searchsorted(offsets - offsets[0], np.flatnonzero(data == 0), side="right") - 1).tolist()
-        raise SchemaError(f"PostgreSQL's text can't hold the character NUL; {name!r} has it at positions {some(at)}")
+        raise MisfitError(f"PostgreSQL's text can't hold the character NUL; {name!r} has it", at, "")
 
 
 def _encoded(array: pa.Array, encode: Callable[[Any], bytes]) -> Cells:
@@ -223,11 +227,14 @@ def _encoded(array: pa.Array, encode: Callable[[Any], bytes]) -> Cells:
 def _list_cells(array: pa.Array, element: str, name: str) -> Cells:
     """Encode lists: dimensions, whether nulls are in it, the element's type, its length, then each element a field."""
     lengths = pc.list_value_length(array).fill_null(0).to_numpy().astype(np.int64)
-    inner = cells(array.flatten(), element, name)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    try:
+        inner = _cells(array.flatten(), element, name)
+    except MisfitError as exc:
+        raise exc.at(lambda value: int(np.searchsorted(starts, value, side="right")) - 1) from None
     body = inner.body if not isinstance(inner.body, np.ndarray) else _as_binary(inner.body)
     elements = _join(_as_binary(_big(inner.sizes, ">i4")), body)
     ends = np.frombuffer(elements.buffers()[1], np.int64)[: len(elements) + 1]
-    starts = np.concatenate([[0], np.cumsum(lengths)])
     slices = _binary(ends[starts], elements.buffers()[2] or b"")
     head = np.column_stack([lengths > 0, np.zeros_like(lengths), np.full_like(lengths, _ELEMENTS[element])])
     head[:, 1] = _lists_with_nulls(inner.sizes, starts)
@@ -270,9 +277,8 @@ def _micros(array: pa.Array, name: str) -> NDArray[Any]:
     unit = array.type.unit
     if unit == "ns":
         if bad := np.flatnonzero(counts % 1000).tolist():
-            raise SchemaError(
-                f"PostgreSQL keeps microseconds, {name!r} has nanoseconds at positions {some(bad)}; "
-                ".dt.floor('us') rounds them"
+            raise MisfitError(
+                f"PostgreSQL keeps microseconds, {name!r} has nanoseconds", bad, "; .dt.floor('us') rounds them"
             )
         counts = counts // 1000
         unit = "us"

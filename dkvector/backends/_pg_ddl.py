@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from dkvector.backends._pg_config import LONGEST
 from dkvector.backends._pg_table import CATEGORIES, Table, comment, field_comment
 from dkvector.backends._pg_types import sql_type
 from dkvector.backends._sql import literal, quoted
@@ -16,7 +17,6 @@ from dkvector.errors import SchemaError
 from dkvector.ingest import Batch
 from dkvector.schema import Schema, VectorInfo
 
-LONGEST = 63  # bytes of a name, past which the server would cut it
 DIMENSIONS = 16_000  # of a vector that pgvector keeps
 WORKERS = "max_parallel_maintenance_workers"
 SERIAL = 100_000  # rows up to which a key is sorted sooner than workers have started: 6 against 11 ms of 20,000

@@ -34,7 +34,7 @@ def statement(request: KeywordRequest, table: Table, language: str) -> tuple[str
     """
     wanted = Wanted(table, request.columns, include_vectors=False)
     made = table.statement()
-    made.bind(request.text, "text")
+    made.bind(request.encodable, "text")
     where = made.where(request.where)
     named = f"{literal(language)}::regconfig"
     texts = [table.column(name).select for name in request.on]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -15,7 +13,9 @@ from typing import Any, TypeVar
 import asyncpg
 from asyncpg import exceptions as pg
 
+from dkvector.backends._homes import Homes
 from dkvector.backends._pg_config import PgConfig
+from dkvector.backends._pg_home import Home
 from dkvector.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -28,7 +28,6 @@ from dkvector.errors import (
 T = TypeVar("T")
 OLDEST = (0, 8)  # the version of pgvector that goes on where a filter leaves too few
 TUPLE = {"schema": "pg_catalog", "format": "tuple"}
-PATIENCE = 10  # seconds that closing waits for what still runs
 
 # Foreign errors → ours; the first that fits counts.
 ERRORS: tuple[tuple[tuple[type[BaseException], ...], type[DkvectorError], str], ...] = (
@@ -159,30 +158,24 @@ class Connections:
 
     def __init__(self, config: PgConfig) -> None:
         self._config = config
-        self._pool: Any = None
-        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
-        self._opening = asyncio.Lock()
-        # a connection kept at hand: the pool's own ways cost a tenth of a search
-        self._spare: Any = None
+        self._homes = Homes(Home)
+        self._closed = False
         self._setting_up = SettingUp(config)
-        self._gone: Any = None
 
     async def pool(self) -> Any:
-        """Give the pool, opened at the first call."""
-        owner = _here()
-        if self._owner is not None and self._owner != owner:
-            # a fork, or another loop: what was open is not ours
-            self._pool, self._spare, self._opening = None, None, asyncio.Lock()
-        self._owner = owner
-        async with self._opening:
-            if self._pool is None:
+        """Give the pool of this loop, opened at the first call."""
+        home = self._homes.mine()
+        async with home.opening:
+            if self._closed:  # a pool would be opened for nobody to close
+                raise BackendUnavailableError("this pgvector store was closed while it was asked; open it again")
+            if home.pool is None:
+                for loop, one in self._homes.left():
+                    one.leave(loop)
                 sizes = asdict(self._config.pool)
                 ways = self._config.connection | sizes
-                self._pool = await asyncpg.create_pool(**ways, init=self._setting_up.prepare, reset=_untouched)
-                self._gone = weakref.finalize(self, _abandoned, self._pool, owner[1])
-                # at the end of the process its connections close by themselves
-                self._gone.atexit = False
-        return self._pool
+                pool = await asyncpg.create_pool(**ways, init=self._setting_up.prepare, reset=_untouched)
+                home.opened(pool, self)
+        return home.pool
 
     async def create_extension(self) -> None:
         """Have the database know vectors."""
@@ -211,11 +204,12 @@ class Connections:
 
     async def _taken(self) -> tuple[Any, Any]:
         """Take the connection at hand, or one of the pool's, and tell whose it is."""
-        pool = self._pool if self._owner == _here() else None
-        if pool is None or self._spare is None:
+        home = self._homes.mine()
+        pool = home.pool
+        if pool is None or home.spare is None:
             pool = await self.pool()
             return pool, await pool.acquire()
-        connection, self._spare = self._spare, None
+        connection, home.spare = home.spare, None
         # it may have been lost while it lay at hand
         if connection.is_closed():
             await pool.release(connection)
@@ -223,8 +217,9 @@ class Connections:
         return pool, connection
 
     async def _given_back(self, pool: Any, connection: Any) -> None:
-        if self._spare is None and self._pool is pool:
-            self._spare = connection
+        home = self._homes.mine()
+        if home.spare is None and home.pool is pool:
+            home.spare = connection
         else:
             await pool.release(connection)
 
@@ -241,14 +236,10 @@ class Connections:
 
     async def _forget(self) -> None:
         """Have every connection opened anew: where one was lost, others may be."""
-        await self._let_go()
-        if self._pool is not None:
-            await self._pool.expire_connections()
-
-    async def _let_go(self) -> None:
-        connection, self._spare = self._spare, None
-        if connection is not None and self._pool is not None:
-            await self._pool.release(connection)
+        home = self._homes.mine()
+        await home.let_go()
+        if home.pool is not None:
+            await home.pool.expire_connections()
 
     @asynccontextmanager
     async def transaction(self, *, read: bool = False) -> AsyncIterator[Any]:
@@ -279,28 +270,13 @@ class Connections:
         return await self.read(lambda connection: connection.fetch(sql, *parameters))
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._pool is None or self._owner != _here():
-            return
-        await self._let_go()
-        pool, self._pool = self._pool, None
-        self._gone.detach()
-        with suppress(OSError, pg.InterfaceError):
-            try:
-                await asyncio.wait_for(pool.close(), PATIENCE)
-            except TimeoutError:
-                pool.terminate()
-
-
-def _here() -> tuple[int, asyncio.AbstractEventLoop]:
-    """Tell which process and loop this is: a connection belongs to one of each."""
-    return os.getpid(), asyncio.get_running_loop()
-
-
-def _abandoned(pool: Any, loop: asyncio.AbstractEventLoop) -> None:
-    """Close what nobody closed, on the loop that it lives on."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(pool.terminate)
+        """Close all connections, those of other loops without waiting for what they do."""
+        self._closed = True
+        for loop, home in self._homes.taken():
+            if loop is asyncio.get_running_loop():
+                await home.close()
+            else:
+                home.leave(loop)
 
 
 async def _untouched(connection: Any) -> None:

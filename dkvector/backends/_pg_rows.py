@@ -16,6 +16,7 @@ from dkvector.backends._pg_table import Column, Table, categorised
 from dkvector.backends._pg_types import from_json, to_array
 from dkvector.backends._sql import quoted
 from dkvector.columns import to_index, to_pandas
+from dkvector.errors import SchemaError
 from dkvector.schema import VectorInfo
 
 NUMBERS = {"bigint", "integer", "smallint", "real", "double precision"}
@@ -79,7 +80,8 @@ class Wanted:
         values = [[record[at] for record in records] for at in range(start, start + len(self.table.keys))]
         dtype: Any = self._no_labels.dtype
         if len(values) == 1 and _is_plain(self.table.keys[0], dtype):
-            index: pd.Index = pd.Index(np.array(values[0], dtype), name=self._no_labels.name, copy=False)
+            made = _numbers(values[0], self.table.keys[0], dtype)
+            index: pd.Index = pd.Index(made, name=self._no_labels.name, copy=False)
             return index
         return to_index(self._ids(values), self.table.id)
 
@@ -96,7 +98,7 @@ class Wanted:
         for at, (column, dtype) in enumerate(zip(self.columns, self._dtypes, strict=True), start):
             values = [record[at] for record in records]
             if dtype is not None and None not in values:
-                made[column.field.name] = np.array(values, dtype)
+                made[column.field.name] = _numbers(values, column, dtype)
             else:
                 made[column.field.name] = to_pandas(_column(values, column), column.field)
         for at, info in enumerate(self.infos, start + len(self.columns)):
@@ -138,11 +140,30 @@ class Records:
 
 
 def _column(values: Sequence[Any], column: Column) -> pa.Array:
-    if column.type is None:
-        return from_json(values, column.field.type)
-    if pa.types.is_dictionary(column.field.type):
-        return categorised(values, column.field)
-    return to_array(values, column.field.type)
+    try:
+        if column.type is None:
+            return from_json(values, column.field.type)
+        if pa.types.is_dictionary(column.field.type):
+            return categorised(values, column.field)
+        return to_array(values, column.field.type)
+    except (pa.ArrowException, OverflowError) as exc:
+        raise _misfit(column) from exc
+
+
+def _numbers(values: Sequence[Any], column: Column, dtype: Any) -> Any:
+    try:
+        return np.array(values, dtype)
+    except OverflowError as exc:
+        raise _misfit(column) from exc
+
+
+def _misfit(column: Column) -> SchemaError:
+    """Tell of values that others have written, which the server's type has room for, and the one it stands for not."""
+    name = column.field.name
+    return SchemaError(
+        f"column {name!r} holds values that are not {column.field.type}, which it was made for: leave it out with "
+        f"columns=[…]; without its comment in the database (COMMENT ON COLUMN … IS NULL) it is read as {column.type}"
+    )
 
 
 def vector_field(info: VectorInfo) -> pa.Field:
@@ -155,6 +176,8 @@ def _vectors(cells: Sequence[bytes | None], info: VectorInfo, kind: str) -> pa.A
     """Turn vectors into an Arrow array; a row may lack one, in a table that was there before us."""
     there = [cell for cell in cells if cell is not None]
     matrix = np.zeros((len(cells), info.dimensions), np.float32)
+    if len(set(map(len, there))) > 1:
+        raise SchemaError(f"{info.name!r} holds vectors of several dimensions: give the column those of one, vector(n)")
     if there:
         matrix[[cell is not None for cell in cells]] = vectors_of(there, kind)
     mask = None if len(there) == len(cells) else pa.array([cell is None for cell in cells])

@@ -23,7 +23,7 @@ from dkvector.backends._pg_plan import Plan
 from dkvector.backends._pg_rows import Records, Wanted
 from dkvector.backends._pg_table import Table
 from dkvector.backends._sql import literal, quoted
-from dkvector.metrics import Floats
+from dkvector.metrics import DistanceMetric, Floats
 from dkvector.requests import Request
 from dkvector.results import Hits, TableSource
 
@@ -61,7 +61,11 @@ class Search:
     @property
     def vectors(self) -> list[bytes]:
         """The queries, as the server has vectors."""
-        return encoded(self.request.queries, self.table.vectors[self.request.info.name])
+        queries, kind = self.request.queries, self.table.vectors[self.request.info.name]
+        halves = kind == "halfvec" or (self.plan.index is not None and self.plan.index.spec.quantization == "float16")
+        if halves and self.request.metric is DistanceMetric.COSINE:
+            queries = levelled(queries)
+        return encoded(queries, kind)
 
     async def run(self, connection: Any, vectors: Sequence[bytes]) -> list[Any]:
         """Answer some of the queries over one connection."""
@@ -76,6 +80,19 @@ class Search:
     def single(self) -> bool:
         """Whether one query is asked."""
         return len(self.request.queries) == 1
+
+
+def levelled(queries: Floats) -> Floats:
+    """Bring the largest number of each query between 1 and 2, which float16 holds, by a power of two: exactly.
+
+    Example:
+        >>> levelled(np.float32([[3e-9, 0], [-1e6, 5e5]])).round(4)
+        array([[ 1.6106,  0.    ],
+               [-1.9073,  0.9537]], dtype=float32)
+    """
+    _, exponents = np.frexp(np.abs(queries).max(axis=1))
+    scaled: Floats = np.ldexp(queries, (1 - exponents)[:, None])
+    return scaled
 
 
 def encoded(queries: Floats, kind: str) -> list[bytes]:

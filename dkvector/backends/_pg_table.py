@@ -35,6 +35,11 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text AS kind, obj_description(c.o
     OR EXISTS (SELECT FROM pg_depend d WHERE d.refobjid = c.oid AND d.deptype = 'n') AS bound
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)
 """
+# of a partitioned table its partitions hold all
+SIZES = """
+SELECT sum(pg_table_size(id)), sum(pg_indexes_size(id)), sum(pg_total_relation_size(id))
+FROM (SELECT relid FROM pg_partition_tree(to_regclass($1)) UNION SELECT to_regclass($1)) AS o(id)
+"""
 # datlocprovider is asked for by way of JSON, for servers before 15 have no such column
 COLUMNS = """
 SELECT a.attnum, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS full_type, t.typname AS type,

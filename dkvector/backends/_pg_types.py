@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -18,8 +18,10 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from dkvector.errors import some
+
 EPOCH_US, EPOCH_DAYS = 946_684_800_000_000, 10_957  # of 2000, since 1970
-NEVER = {2**63 - 1, -(2**63), 2**31 - 1, -(2**31)}  # infinity, which no dtype has, among times and dates
+NEVER, NO_DAY = {2**63 - 1, -(2**63)}, {2**31 - 1, -(2**31)}  # infinity, which no dtype has, among times, and dates
 DIGITS = 38  # of a decimal that Arrow keeps in 128 bits, and 76 in 256
 
 _PLAIN = {
@@ -57,6 +59,18 @@ _FOUND = {  # columns that were there before us: the server's type → Arrow's
     "interval": pa.duration("us"),
     "uuid": pa.uuid(),
 }
+
+
+class MisfitError(Exception):
+    """Values that the server's type can't hold: what is wrong, the positions, and the way out."""
+
+    def at(self, place: Callable[[int], int]) -> MisfitError:
+        """Tell of the rows that values belong to."""
+        what, positions, way_out = self.args
+        return MisfitError(what, list(dict.fromkeys(map(place, positions))), way_out)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} at positions {some(self.args[1])}{self.args[2]}"
 
 
 def sql_type(kind: pa.DataType) -> str | None:  # noqa: PLR0911 - one rule for each type
@@ -116,10 +130,10 @@ def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:  # noqa: PLR
         values = [None if value is None else value.bytes for value in values] if kind == pa.uuid() else values
         return pa.ExtensionArray.from_storage(kind, to_array(values, kind.storage_type))
     if types.is_timestamp(kind):
-        micros = pa.array(_since_1970(values, EPOCH_US), pa.int64())
+        micros = pa.array(_since_1970(values, EPOCH_US, NEVER), pa.int64())
         return micros.cast(pa.timestamp("us", kind.tz)).cast(kind)
     if types.is_date(kind):
-        days = pa.array(_since_1970(values, EPOCH_DAYS), pa.int32())
+        days = pa.array(_since_1970(values, EPOCH_DAYS, NO_DAY), pa.int32())
         return days.cast(pa.date32()).cast(kind)
     if types.is_time(kind) or types.is_duration(kind):
         micros = pa.array(values, pa.int64())
@@ -131,8 +145,8 @@ def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:  # noqa: PLR
     return pa.array(values, kind)
 
 
-def _since_1970(counts: Sequence[int | None], epoch: int) -> list[int | None]:
-    return [None if count is None or count in NEVER else count + epoch for count in counts]
+def _since_1970(counts: Sequence[int | None], epoch: int, never: set[int]) -> list[int | None]:
+    return [None if count is None or count in never else count + epoch for count in counts]
 
 
 def from_json(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:

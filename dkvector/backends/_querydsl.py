@@ -25,6 +25,7 @@ ALL: Query = {"match_all": {}}
 NONE: Query = {"match_none": {}}
 PRESENT = "%present"  # a field of ours: which columns the row has among those that the engine only stores
 MOST_TERMS = 50_000  # of one query; the engines take 65,536
+BYTES = 32_766  # of an exact text, at most
 _RANGE = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 
@@ -168,6 +169,9 @@ def _range(name: str, target: Target, op: Op, value: Any) -> Query:
     _check_order(name, target)
     if isinstance(value, float) and math.isinf(value):
         return present(target) if (value > 0) == (op in {"<", "<="}) else NONE
+    if isinstance(value, str) and not _fits(value):
+        # no text that fits lies between what is left of it and the whole
+        op, value = ("<=" if op in {"<", "<="} else ">"), value.encode()[:BYTES].decode(errors="ignore")
     # the engines put -0.0 below 0.0
     if value == 0 and isinstance(value, float):
         value = -0.0 if op in {"<", ">="} else 0.0
@@ -202,10 +206,15 @@ def _terms(name: str, target: Target, values: list[Any]) -> Query:
         values = [*values, -0.0, 0.0]
     if target.longer is not None and any(isinstance(value, str) and units(value) > target.longer for value in values):
         raise _too_long(name, target)
-    literals = [target.type.literal(value) for value in values]
+    literals = [target.type.literal(value) for value in values if not isinstance(value, str) or _fits(value)]
     if len(literals) == 1:
         return {"term": {target.exact: {"value": literals[0]}}}
     return any_of([{"terms": {target.exact: some}} for some in _chunks(literals)])
+
+
+def _fits(text: str) -> bool:
+    """Tell whether a row can have a text as an exact value: a longer one is refused even in a question."""
+    return len(text) <= BYTES // 4 or len(text.encode()) <= BYTES
 
 
 def _chunks(values: Sequence[Any]) -> list[Sequence[Any]]:
@@ -225,12 +234,14 @@ def _match(target: Target, where: TextMatch) -> Query:
 
 def _matching(target: Target, where: TextMatch) -> Query:
     text = where.text
+    if where.kind != "like" and not _fits(text):
+        return NONE
     if where.kind == "startswith":
         return {"prefix": {target.exact: {"value": text}}}
     if where.kind == "contains":
         return {"wildcard": {target.exact: {"value": f"*{_escaped(text)}*"}}} if text else present(target)
     if "%" not in text and "_" not in text:
-        return {"term": {target.exact: {"value": text}}}
+        return {"term": {target.exact: {"value": text}}} if _fits(text) else NONE
     wild = {"%": "*", "_": "?"}
     pattern = "".join(wild.get(part) or _escaped(part) for part in re.split("([%_])", text))
     return {"wildcard": {target.exact: {"value": pattern}}}

@@ -97,6 +97,7 @@ class EngineStore(EngineHolding):
 
     async def _shown(self, interval: str | None) -> None:
         self._patient = False
+        await self._load()  # another process may have replaced the index meanwhile
         if self._held is not None:
             await self._writer.shown(self._held.concrete, interval)
 
@@ -221,7 +222,11 @@ class EngineStore(EngineHolding):
         return await self._read(lambda reader: reader.count(reader.query(where)))
 
     async def _build_index(self, spec: IndexSpec, info: VectorInfo, *, progress: bool) -> IndexSpec:
-        wanted_spec, held = self._dialect.resolved(spec), self._there
+        wanted_spec = self._dialect.resolved(spec)
+        await self._load()
+        held = self._there
+        if info.name not in held.layout.specs:
+            raise NotFoundError.of("field", info.name, list(held.layout.specs))
         if held.layout.specs[info.name] == wanted_spec:
             return wanted_spec
         self._fields.check_ours()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+import orjson
+
+from dkvector.backends._homes import Homes
 from dkvector.errors import AccessDeniedError, BackendUnavailableError, DkvectorError, NotFoundError, SchemaError
 
 BUSY = 429
@@ -17,6 +21,7 @@ LARGE = 1 << 20  # bytes of a request
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
+CLOSED = "this {} store was closed while it was asked; open it again"
 
 
 class WireError(DkvectorError):
@@ -82,6 +87,18 @@ def streamed(body: Any, *, compressed: bool) -> Any:
     return Body(body) if isinstance(body, bytes) and len(body) > LARGE and not compressed else body
 
 
+def as_json(body: Any) -> bytes:
+    """Write a body as JSON by orjson, which takes NumPy's arrays as they are.
+
+    Raises:
+        SchemaError: what JSON has no words for, such as a filter in too many brackets.
+    """
+    try:
+        return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as exc:
+        raise SchemaError(f"the request can't be written as JSON: {exc}") from exc
+
+
 class Wire(ABC):
     """A client that is connected to a server.
 
@@ -92,6 +109,28 @@ class Wire(ABC):
 
     engine: str
     hosts: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self._clients: Homes[Any] = Homes(self.made)
+        self.closed = False
+
+    @abstractmethod
+    def made(self) -> Any:
+        """Make a client, which connects when it first sends something."""
+
+    async def client(self) -> Any:
+        """Give the client of this loop and process: connections belong to one of each.
+
+        Raises:
+            BackendUnavailableError: the store was closed; a client would connect anew, for nobody to close.
+        """
+        if self.closed:
+            raise BackendUnavailableError(CLOSED.format(self.engine))
+        found = self._clients.mine()
+        for _, one in self._clients.left():
+            # its loop is over: it has nothing to wait for, and lets go
+            await one.close()
+        return found
 
     async def ask(
         self,
@@ -148,9 +187,14 @@ class Wire(ABC):
             BackendUnavailableError: no answer.
         """
 
-    @abstractmethod
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections, those of other loops on their own loop."""
+        self.closed = True
+        for loop, client in self._clients.taken():
+            if loop is asyncio.get_running_loop() or loop.is_closed():
+                await client.close()
+            else:
+                asyncio.run_coroutine_threadsafe(client.close(), loop)
 
 
 @dataclass(frozen=True)

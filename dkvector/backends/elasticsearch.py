@@ -18,7 +18,7 @@ from dkvector.backends._engine_config import EngineConfig, access
 from dkvector.backends._layout import Layout
 from dkvector.backends._querydsl import ALL
 from dkvector.backends._search_engine import EngineStore
-from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, basic, reason_of, streamed
+from dkvector.backends._wire import CLOSED, JSON, LINES, Server, Wire, WireError, as_json, basic, reason_of, streamed
 from dkvector.errors import BackendUnavailableError
 from dkvector.indexes import HNSW, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric
@@ -161,8 +161,8 @@ def _spec(options: Mapping[str, Any]) -> IndexSpec:
 class _Json(JsonSerializer):
     """JSON by orjson, which reads and writes NumPy's arrays as they are."""
 
-    def json_dumps(self, data: Any) -> bytes:
-        return orjson.dumps(data, default=self.default, option=orjson.OPT_SERIALIZE_NUMPY)
+    def dumps(self, data: Any) -> bytes:
+        return data if isinstance(data, bytes) else as_json(data)
 
     def json_loads(self, data: bytes) -> Any:
         return orjson.loads(data)
@@ -182,9 +182,14 @@ class ElasticsearchWire(Wire):
     engine = "elasticsearch"
 
     def __init__(self, config: EngineConfig) -> None:
-        found = access(self.engine, config)
-        self.hosts = found.hosts or ("Elastic's cloud",)
-        self._client = AsyncElasticsearch(
+        super().__init__()
+        self._config, self._access = config, access(self.engine, config)
+        self.hosts = self._access.hosts or ("Elastic's cloud",)
+
+    def made(self) -> AsyncElasticsearch:
+        """Make a client."""
+        config, found = self._config, self._access
+        return AsyncElasticsearch(
             list(found.hosts) or None,
             cloud_id=config.cloud_id,
             basic_auth=None if found.user is None else basic(*found.user),
@@ -211,7 +216,8 @@ class ElasticsearchWire(Wire):
         """Send a request by the client."""
         headers = {"accept": JSON, "content-type": LINES if isinstance(body, bytes) else JSON}
         try:
-            client = self._client if patience is None else self._client.options(request_timeout=patience)
+            client = await self.client()
+            client = client if patience is None else client.options(request_timeout=patience)
             answer = await client.perform_request(method, path, params=params, headers=headers, body=body)
         except UnsupportedProductError as exc:
             raise BackendUnavailableError("the server is not Elasticsearch; OpenSearch is opensearch://…") from exc
@@ -219,11 +225,12 @@ class ElasticsearchWire(Wire):
             raise WireError(exc.meta.status, *reason_of(exc.body)) from exc
         except TransportError as exc:
             raise BackendUnavailableError(f"elasticsearch can't be reached: {exc.message}") from exc
+        except RuntimeError as exc:
+            if not self.closed:
+                raise
+            # what aiohttp says whose session was closed meanwhile
+            raise BackendUnavailableError(CLOSED.format(self.engine)) from exc
         return answer.body
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._client.close()
 
 
 class ElasticsearchStore(EngineStore):

@@ -17,7 +17,7 @@ from dkvector.backends._engine_config import EngineConfig, access
 from dkvector.backends._layout import ID, Layout
 from dkvector.backends._querydsl import ALL
 from dkvector.backends._search_engine import EngineStore
-from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, basic, reason_of, streamed
+from dkvector.backends._wire import JSON, LINES, Server, Wire, WireError, as_json, basic, reason_of, streamed
 from dkvector.errors import BackendUnavailableError, SchemaError, UnsupportedError
 from dkvector.indexes import HNSW, Flat, IndexSpec
 from dkvector.metrics import DistanceMetric
@@ -162,7 +162,7 @@ class _Json(JSONSerializer):
     """JSON by orjson, which reads and writes NumPy's arrays as they are."""
 
     def dumps(self, data: Any) -> Any:
-        return data if isinstance(data, str | bytes) else orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+        return data if isinstance(data, str | bytes) else as_json(data)
 
     def loads(self, s: Any) -> Any:
         return orjson.loads(s)
@@ -184,11 +184,16 @@ class OpenSearchWire(Wire):
     engine = "opensearch"
 
     def __init__(self, config: EngineConfig) -> None:
-        found = access(self.engine, config)
-        self.hosts = found.hosts
-        if found.api_key is not None or config.cloud_id is not None:
+        super().__init__()
+        self._config, self._access = config, access(self.engine, config)
+        self.hosts = self._access.hosts
+        if self._access.api_key is not None or config.cloud_id is not None:
             raise SchemaError("OpenSearch takes a user and a password, not an api_key or a cloud_id")
-        self._client = AsyncOpenSearch(
+
+    def made(self) -> AsyncOpenSearch:
+        """Make a client."""
+        config, found = self._config, self._access
+        return AsyncOpenSearch(
             list(found.hosts),
             headers=None if found.user is None else {"authorization": f"Basic {basic(*found.user)}"},
             timeout=config.timeout,
@@ -211,7 +216,7 @@ class OpenSearchWire(Wire):
     ) -> Any:
         """Send a request by the client."""
         headers = {"accept": JSON, "content-type": LINES if isinstance(body, bytes) else JSON}
-        ask = self._client.transport.perform_request
+        ask = (await self.client()).transport.perform_request
         # the client would read some parameters as its own, such as `timeout`
         url = f"{path}?{urlencode(params)}" if params else path
         try:  # a 404 is asked for, lest the client write a warning into the notebook
@@ -223,10 +228,6 @@ class OpenSearchWire(Wire):
         if isinstance(answer, dict) and answer.get("status") == _ABSENT and "error" in answer:
             raise WireError(_ABSENT, *reason_of(answer))
         return answer
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        await self._client.close()
 
 
 class OpenSearchStore(EngineStore):

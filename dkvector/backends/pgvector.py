@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dkvector.backends import _pg_keyword, _pg_migrate
-from dkvector.backends._pg_build import Builder
+from dkvector.backends._pg_build import Builder, check_columns
 from dkvector.backends._pg_changes import ChangeFeed
 from dkvector.backends._pg_config import PgConfig
 from dkvector.backends._pg_explain import compiled, told, verified
@@ -22,12 +22,12 @@ from dkvector.backends._pg_planner import Planner, index_for
 from dkvector.backends._pg_pool import Connections, translated
 from dkvector.backends._pg_rows import Wanted
 from dkvector.backends._pg_search import Search, answered, hits, search
-from dkvector.backends._pg_table import Table, read_table
+from dkvector.backends._pg_table import SIZES, Table, read_table
 from dkvector.backends._pg_write import Writer
 from dkvector.backends._sql import quoted
 from dkvector.columns import to_index
 from dkvector.compiled import Statement
-from dkvector.errors import NotFoundError, SchemaError
+from dkvector.errors import NotFoundError, SchemaError, some
 from dkvector.filling import Backfill, Page
 from dkvector.filters import Filter
 from dkvector.indexes import IVF, Flat, IndexSpec
@@ -134,6 +134,8 @@ class PgVectorStore(AsyncVectorStore):
     async def _upsert(self, batch: Batch, mode: Mode, *, progress: bool) -> Written:
         writer = Writer(self._connections, self.config, batch, mode, progress)
         made = self._table is None
+        if made:
+            check_columns((*self.config.filterable, *self.config.keywords), batch.schema)
         written, table = await writer.run()
         self._take(table)
         self._planner.written()
@@ -173,7 +175,11 @@ class PgVectorStore(AsyncVectorStore):
         sql = f"SELECT {', '.join(wanted.select)} FROM {self.table.sql} WHERE {where}"  # noqa: S608 - likewise
         rows = wanted.rows(await self._connections.fetch(sql, *statement.parameters))
         # the server gives rows in an order of its own
-        places = to_index(rows.column(0), rows.schema.field(0)).get_indexer(ids)
+        found = to_index(rows.column(0), rows.schema.field(0))
+        if not found.is_unique:
+            twice = found[found.duplicated()].unique()
+            raise SchemaError(f"{self.table.name!r} has several rows of one id: {some(twice)}; name another by id=")
+        places = found.get_indexer(ids)
         if (places < 0).any():
             raise NotFoundError.ids(ids[places < 0])
         return rows.take(pa.array(places))
@@ -298,8 +304,7 @@ class PgVectorStore(AsyncVectorStore):
         """
         if self.empty:
             return pd.Series({"rows": 0, "table_bytes": 0, "index_bytes": 0, "disk_bytes": 0}, name=self.name)
-        sql = "SELECT pg_table_size(o), pg_indexes_size(o), pg_total_relation_size(o) FROM to_regclass($1) AS o"
-        sizes = (await self._connections.fetch(sql, self.table.sql))[0]
+        sizes = (await self._connections.fetch(SIZES, self.table.sql))[0]
         table, indexes, disk = (int(size) for size in sizes)
         measured = {"rows": await self._count(None), "table_bytes": table, "index_bytes": indexes, "disk_bytes": disk}
         return pd.Series(measured, name=self.name)

@@ -40,6 +40,8 @@ class KeywordTests(StoreBase):
             ({"text": "apple", "where": "n > 1"}, "be"),
             ({"text": "apple zebra"}, "abe"),
             ({"text": "zebra"}, ""),
+            # characters that servers can't be told
+            ({"text": "\ud800 stone \0 zebra"}, "c"),
             # what SQL, tsquery or Lucene have for operators is no operator here
             ({"text": "'); DROP TABLE x; -- | & ! :* \\ ( \" NOT stone"}, "cd"),
         ],
