@@ -14,10 +14,14 @@ from dkvector._cells import is_missing
 from dkvector._forms import is_text
 from dkvector.vectors import to_matrix
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+# what is read is not given back (++): else texts of many digits, of which books have some, would take minutes
+_NUMBER = r"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:e[-+]?\d++)?+"
 _NUMBERED = re.compile(r"(.*?)\d+$")
-# at least two numbers, as one is no vector
-_TEXT = re.compile(rf"\s*\[\s*{_NUMBER}(?:\s*,\s*|\s+){_NUMBER}(?:[-+.,e\d\s]|nan|null|inf)*\]\s*", re.IGNORECASE)
+_ANY = rf"(?:{_NUMBER}|nan|[-+]?inf)"
+# at least two numbers, as one is no vector; a first row that can't be used makes its column no other one
+_TEXT = re.compile(
+    rf"\s*\[(?=[^]\d]*+\d)\s*{_ANY}(?:\s*,\s*|\s+){_ANY}(?:[-+.,e\d\s]|nan|null|inf)*+\]\s*", re.IGNORECASE
+)
 
 
 def is_vector_column(series: pd.Series) -> bool:

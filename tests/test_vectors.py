@@ -741,6 +741,8 @@ def test_queries_that_are_refused(query, told):
         objects(["[-1e-3 .5]"]),
         objects(["[0.1 0.2 ... 0.9]"]),
         objects(["[0.1, 0.2, NaN, null]"]),
+        objects(["[nan, 0.2]"]),
+        objects(["[0.1 -inf]"]),
         pd.Series(["[0.1, 0.2]"], dtype="str"),
         pd.Series(pd.arrays.ArrowExtensionArray(pa.array(["[0.1, 0.2]"]))),
         pd.Series(pd.arrays.ArrowExtensionArray(pa.array([[0.1]]))),
@@ -779,6 +781,11 @@ def test_vector_columns(column):
         objects(["[see 1, 2]"]),
         objects(["[1, 2], [3, 4]"]),
         objects(["[2024-01-01, 5]"]),
+        objects(["[nan, inf]"]),
+        objects(["[nan bread 5]"]),
+        objects(["[" + "1" * 100_000 + "x"]),  # which must not be read again from every digit
+        objects(["[1 " + "1" * 100_000 + "!"]),
+        objects(["[nano, 1]"]),
         pd.Series(["[draft] title"], dtype="str"),
         pd.Series(["[0.1, 0.2]"], dtype="category"),
         pd.Series(pd.arrays.ArrowExtensionArray(pa.array(["[0.1, 0.2]"]).dictionary_encode())),
@@ -794,7 +801,7 @@ def test_vector_columns(column):
         pd.Series(pd.arrays.ArrowExtensionArray(pa.array(["[a]"]))),
         pd.Series(pd.arrays.ArrowExtensionArray(pa.array([1.5]))),
     ],
-    ids=str,
+    ids=lambda column: str(column)[:40],
 )
 def test_other_columns(column):
     assert is_vector_column(column) is False
