@@ -107,12 +107,12 @@ class Lab:
         self.end_kernels()
 
     def value(self, expression: str) -> Any:
-        """Evaluate an expression in the kernel of the notebook that is open; it must give what JSON has."""
+        """Evaluate an expression in the kernel of the notebook that is open; it must give what JSON has, or a scalar of NumPy."""
         kernel = self._api("/api/sessions")[0]["kernel"]["id"]
         client = BlockingKernelClient(connection_file=str(self.base / "run" / f"kernel-{kernel}.json"))
         client.load_connection_file()
         client.start_channels(hb=False)
-        asked = {"v": f"__import__('json').dumps({expression})"}
+        asked = {"v": f"__import__('json').dumps({expression}, default=lambda one: one.item())"}
         try:
             reply = client.execute("", user_expressions=asked, silent=True, store_history=False, reply=True, timeout=30)
         finally:
