@@ -107,7 +107,7 @@ class Lab:
         self.end_kernels()
 
     def value(self, expression: str) -> Any:
-        """Evaluate an expression in the kernel of the notebook that is open; it must give what JSON has, or a scalar of NumPy."""
+        """Evaluate an expression in the kernel of the notebook that is open; it gives JSON or a NumPy scalar."""
         kernel = self._api("/api/sessions")[0]["kernel"]["id"]
         client = BlockingKernelClient(connection_file=str(self.base / "run" / f"kernel-{kernel}.json"))
         client.load_connection_file()

@@ -150,19 +150,23 @@ def planned(rows: Rows, index: FaissIndex | None, request: Request, candidates: 
 
 def effort_of(index: FaissIndex, request: Request, candidates: Candidates, rows: Rows) -> Effort:
     """Say how wide the index must be searched for the share of rows that match."""
-    tuning, k, queries = request.tuning, request.k, len(request.queries)
-    share = max(candidates.count, 1) / max(rows.total, 1)
+    tuning, k, spec = request.tuning, request.k, index.spec
+    share = 1.0 if candidates.mask is None else max(candidates.count, 1) / max(rows.total, 1)
     wide = _widened(index, tuning, k, share)
-    dimensions, spec = int(index.index.d), index.spec
+    ef_search = max(tuning.ef_search or EF_SEARCH, wide) if isinstance(spec, HNSW) else 0
+    probes = 0 if isinstance(spec, HNSW) else min(tuning.probes or PROBES, index.index.nlist)
+    if candidates.mask is None:
+        # what it costs matters only beside an exact search, which who built an index does not want
+        return Effort(ef_search, probes, wide)
+    dimensions = int(index.index.d)
     if isinstance(spec, HNSW):
-        ef_search = max(tuning.ef_search or EF_SEARCH, wide)
-        effort = _plan.graph_effort(ef_search, spec.m, share, dimensions, queries=queries, code=index.code.graph)
+        found = _plan.graph_effort(
+            ef_search, spec.m, share, dimensions, queries=len(request.queries), code=index.code.graph
+        )
     else:
-        lists = index.index.nlist
-        probes = min(tuning.probes or PROBES, lists)
-        effort = _plan.lists_effort(probes, lists, index.rows, share, dimensions, code=index.code.lists)
+        found = _plan.lists_effort(probes, index.index.nlist, index.rows, share, dimensions, code=index.code.lists)
     again = 0 if wide == k else _plan.exact_cost(wide, 1, dimensions)
-    return Effort(effort.ef_search, effort.probes, wide, effort.cost + again)
+    return Effort(found.ef_search, found.probes, wide, found.cost + again)
 
 
 def _widened(index: FaissIndex, tuning: Tuning, k: int, share: float) -> int:
@@ -180,7 +184,7 @@ def _widened(index: FaissIndex, tuning: Tuning, k: int, share: float) -> int:
 
 def _exact_is_cheaper(candidates: Candidates, effort: Effort, request: Request) -> bool:
     if candidates.mask is None:
-        return False  # who built an index wants it searched
+        return False
     exact = _plan.exact_cost(candidates.count, len(request.queries), request.info.dimensions)
     return candidates.count <= request.k or exact <= effort.cost
 

@@ -19,7 +19,7 @@ from dkvector.backends import _arrow
 from dkvector.backends._marks import Marks, Mask
 from dkvector.backends._segment import Segment, as_lists, gaps_of, merged, segment
 from dkvector.backends._topk import Block, Positions
-from dkvector.columns import to_index, to_pandas
+from dkvector.columns import taken, to_index, to_pandas
 from dkvector.filters import Filter
 from dkvector.ingest import Batch
 from dkvector.metrics import Floats
@@ -129,7 +129,7 @@ class Rows:
     def labels(self, positions: Positions) -> pd.Index:
         """Give the ids at positions as pandas has them."""
         if len(self.segments) == 1:
-            return self.segments[0].labels(self.schema.id).take(positions)
+            return taken(self.segments[0].labels(self.schema.id), positions)
         return to_index(self.take_ids(positions), self.schema.id)
 
     def take_ids(self, positions: Positions) -> pa.ChunkedArray:
