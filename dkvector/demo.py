@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,12 +73,11 @@ def plot(runs: pd.DataFrame, path: Path) -> None:
     for name, run in runs.groupby("index", sort=False):
         colour = COLOURS[str(name)[:4] if name != "exact" else "exact"]
         axes.plot(run["recall"], run["rate"], "o-" if len(run) > 1 else "D", color=colour, label=name, markersize=5)
-        # two curves that cross keep their labels apart
-        below = (5, -11) if colour == COLOURS["IVF,"] else (5, 5)
+        # two curves that cross keep their labels apart: above on the right, below on the left
+        place, side = ((-5, -11), "right") if colour == COLOURS["IVF,"] else ((5, 5), "left")
+        style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": colour, "ha": side}
         for _, one in run.iterrows():
-            axes.annotate(
-                str(one.knob), (one.recall, one.rate), below, textcoords="offset points", fontsize=8, color=colour
-            )
+            axes.annotate(str(one.knob), (one.recall, one.rate), place, **style)
     axes.set(
         xlabel=f"recall@{K}",
         ylabel="queries a second",
